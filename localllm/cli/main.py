@@ -1,0 +1,67 @@
+"""The entry point: parses the command line, runs the command, and turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 an error from the tree, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from localllm import __version__
+from localllm.cli import chat, completion, convert, plan, run
+from localllm.errors import LocalLLMError
+
+DESCRIPTION = "Convert, run and chat with local language models. Without a command: chat with the default model."
+
+EPILOG = """examples:
+  localllm                                  chat with the default model
+  localllm run "Why is the sky blue?"       one answer on stdout
+  localllm convert ./my-checkpoint          a Hugging Face checkpoint becomes a Q4_K_M GGUF
+  localllm plan model.gguf --ctx 8192       what it would use, in bytes, before loading
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line as one parser; completion scripts are made from it."""
+    parser = argparse.ArgumentParser(
+        prog="localllm",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"localllm {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for module in (chat, run, convert, plan, completion):
+        module.register(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    args = parser.parse_args(arguments or ["chat"])
+    try:
+        code: int = args.handle(args)
+        sys.stdout.flush()
+        return code
+    except LocalLLMError as error:
+        print_error(error)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe went away: not our error. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def print_error(error: LocalLLMError) -> None:
+    """What happened and what to do next, on stderr."""
+    print(f"error: {error.message}", file=sys.stderr)
+    for line in error.hint.splitlines():
+        print(f"  {line}", file=sys.stderr)

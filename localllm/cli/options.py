@@ -1,0 +1,144 @@
+"""Flags that several commands share: how a model is loaded, how tokens are sampled, where the log goes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from localllm.runtime.types import Options, Sampling
+
+# The same names as localllm.runtime.types.KV_TYPES, which a test compares: importing that module here would cost
+# `--help` its speed.
+KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 on."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
+    return number
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number
+
+
+def not_negative(text: str) -> float:
+    """A number from 0 on."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return number
+
+
+def layers(text: str) -> int | None:
+    """A number of layers, or `auto` as None."""
+    return None if text == "auto" else whole(text)
+
+
+for _parse, _name in (
+    (whole, "whole number"),
+    (positive, "positive number"),
+    (fraction, "fraction"),
+    (not_negative, "number"),
+    (layers, "number of layers"),
+):
+    _parse.__name__ = _name  # argparse names the type of a wrong value by it
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that loads a model."""
+    group = parser.add_argument_group("engine")
+    group.add_argument("--ctx", type=whole, default=0, metavar="N", help="context in tokens (default: chosen)")
+    group.add_argument(
+        "--threads", type=whole, default=0, metavar="N", help="CPU threads (default: physical cores we may use)"
+    )
+    group.add_argument(
+        "--gpu-layers",
+        type=layers,
+        default=None,
+        metavar="N|auto",
+        help="layers to offload to the GPU, the output layer counts as one (default: auto, as many as fit)",
+    )
+    group.add_argument("--kv-type", choices=KV_TYPES, default="f16", help="type of the KV cache (default: f16)")
+    group.add_argument("--batch", type=positive, default=2048, metavar="N", help="tokens per call (default: 2048)")
+    group.add_argument(
+        "--ubatch", type=positive, default=512, metavar="N", help="tokens computed at once (default: 512)"
+    )
+    group.add_argument(
+        "--flash-attention", choices=("auto", "on", "off"), default="auto", help="(default: auto, llama.cpp decides)"
+    )
+    group.add_argument("--mlock", action="store_true", help="keep the weights from being swapped out")
+    group.add_argument("--no-mmap", action="store_true", help="read the weights instead of mapping the file")
+
+
+def engine_options(args: argparse.Namespace) -> Options:
+    """The engine flags as `Options`."""
+    from localllm.runtime.types import Options
+
+    return Options(
+        n_ctx=args.ctx,
+        threads=args.threads,
+        gpu_layers=args.gpu_layers,
+        kv_type=args.kv_type,
+        n_batch=args.batch,
+        n_ubatch=min(args.ubatch, args.batch),
+        flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],
+        mmap=not args.no_mmap,
+        mlock=args.mlock,
+    )
+
+
+def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose how tokens are picked. What is not given is left to the model file."""
+    group = parser.add_argument_group("sampling (default: what the model file recommends)")
+    group.add_argument("--temperature", type=not_negative, metavar="T", help="0 is greedy: always the likeliest token")
+    group.add_argument("--top-k", type=whole, metavar="N", help="the N likeliest tokens; 0 is off")
+    group.add_argument("--top-p", type=fraction, metavar="P", help="the likeliest tokens that sum to P; 1 is off")
+    group.add_argument("--min-p", type=fraction, metavar="P", help="tokens at least P times the likeliest; 0 is off")
+    group.add_argument("--repeat-penalty", type=not_negative, metavar="R", help="1 is off")
+    group.add_argument("--seed", type=whole, metavar="N", help="the same seed gives the same text")
+
+
+def sampling(args: argparse.Namespace) -> Sampling:
+    """The sampling flags as `Sampling`."""
+    from localllm.runtime.types import Sampling
+
+    return Sampling(
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        min_p=args.min_p,
+        repeat_penalty=args.repeat_penalty,
+        seed=args.seed,
+    )
+
+
+def add_log_flags(parser: argparse.ArgumentParser) -> None:
+    """`--verbose`."""
+    parser.add_argument("--verbose", action="store_true", help="llama.cpp's own log on stderr (default: a log file)")
+
+
+def route_log(args: argparse.Namespace) -> None:
+    """Send llama.cpp's log to stderr with `--verbose`, else to the log file."""
+    from localllm import paths
+    from localllm.native import lib
+
+    if args.verbose:
+        lib.log_to_stderr()
+    else:
+        lib.log_to_file(paths.log_file())

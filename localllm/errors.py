@@ -1,0 +1,113 @@
+"""Every error that localllm raises on purpose, in one tree.
+
+    LocalLLMError
+    ├── ModelNotFound        no such file, catalogue name or hub repo
+    ├── BadModelFile         not a GGUF, truncated, inconsistent
+    ├── UnsupportedModel     an architecture, tokenizer or rope type that is not known
+    ├── BadCheckpoint        missing shard, wrong shape, tensor nobody consumed
+    ├── BadOutput            the output exists, cannot be written, or the disk is full
+    ├── DoesNotFit           needs more memory than there is
+    ├── ContextFull          the conversation is longer than the context
+    ├── BadTemplate          the model has no chat template, or it does not render
+    ├── DownloadFailed       what arrived is kept; the same call resumes
+    ├── EngineDied           the engine ended or failed; the conversation is safe
+    ├── MissingPackage       an extra that this command needs is not installed
+    └── Cancelled            stopped by the person who asked
+
+The message says what happened and to which file; `hint` says what to do next. Mistakes of the programmer stay Python's
+own (`TypeError`, `ValueError`).
+"""
+
+from __future__ import annotations
+
+
+class LocalLLMError(Exception):
+    """Base of the tree. `hint` is one or two sentences on what to do next, or empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """What happened, without the hint."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.hint))
+
+
+def _rebuild(kind: type[LocalLLMError], message: str, hint: str) -> LocalLLMError:
+    return kind(message, hint=hint)
+
+
+class ModelNotFound(LocalLLMError):
+    """No such file, catalogue name or hub repo; says the nearest names."""
+
+
+class BadModelFile(LocalLLMError):
+    """Not a GGUF, truncated or inconsistent; says the byte and the field."""
+
+
+class UnsupportedModel(LocalLLMError):
+    """An architecture, tokenizer or rope type that is not known: never guessed."""
+
+
+class BadCheckpoint(LocalLLMError):
+    """A checkpoint with a missing shard, a wrong shape, or a tensor nobody consumed."""
+
+
+class BadOutput(LocalLLMError):
+    """The output exists already, cannot be written, or the disk is full; nothing is left behind."""
+
+
+class DoesNotFit(LocalLLMError):
+    """Says what needs how much, what there is, and the largest setting that fits."""
+
+
+class ContextFull(LocalLLMError):
+    """The conversation is longer than the context: says by how much, and the choices."""
+
+
+class BadTemplate(LocalLLMError):
+    """The model has no chat template, or the template does not render this conversation."""
+
+
+class DownloadFailed(LocalLLMError):
+    """A download ended early; what arrived is kept and the same call resumes."""
+
+
+class EngineDied(LocalLLMError):
+    """The engine failed or its process ended; the conversation is safe."""
+
+
+class MissingPackage(LocalLLMError):
+    """A command needs an extra that is not installed; says the `pip` line that adds it."""
+
+
+class Cancelled(LocalLLMError):
+    """The person or program that asked for it stopped it."""
+
+
+ERRORS: dict[str, type[LocalLLMError]] = {
+    kind.__name__: kind
+    for kind in (
+        LocalLLMError,
+        ModelNotFound,
+        BadModelFile,
+        UnsupportedModel,
+        BadCheckpoint,
+        BadOutput,
+        DoesNotFit,
+        ContextFull,
+        BadTemplate,
+        DownloadFailed,
+        EngineDied,
+        MissingPackage,
+        Cancelled,
+    )
+}
+"""Each error by name, so that one can cross a process border and come out as itself."""

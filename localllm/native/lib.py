@@ -1,0 +1,164 @@
+"""Loads libllama once: the bindings, the ggml libraries beside it, and where their log goes.
+
+llama.cpp logs to stderr unless told otherwise, which ruins a terminal app. Here every line goes to one sink, which is
+a log file by default, and the last warnings and errors are kept, because they hold the only reason why a load failed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import importlib
+import importlib.util
+import sys
+import threading
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from localllm.errors import MissingPackage
+
+LogSink = Callable[[int, str], None]
+"""Called with ggml's level (1 info, 2 warning, 3 error, 4 debug) and one line or part of a line."""
+
+WARNING, ERROR, CONTINUED = 2, 3, 5
+
+_sink: LogSink | None = None
+_capture = threading.local()
+_recent: deque[str] = deque(maxlen=50)
+_lock = threading.RLock()
+
+
+@functools.cache
+def llama() -> Any:
+    """The low-level bindings (`llama_cpp.llama_cpp`), with the backend started and the log routed.
+
+    Importing the package would also import its `Llama` class with all it needs, so only the module with the bindings
+    is loaded; a later `import llama_cpp` elsewhere still works.
+
+    Raises:
+        MissingPackage: llama-cpp-python is not installed, or its library does not load.
+    """
+    with _lock:
+        bindings = _import_bindings()
+        bindings.llama_log_set(_log_callback(bindings), ctypes.c_void_p(0))
+        bindings.llama_backend_init()
+        atexit.register(_detach_log, bindings)
+        return bindings
+
+
+def _import_bindings() -> Any:
+    if "llama_cpp" in sys.modules:
+        return importlib.import_module("llama_cpp.llama_cpp")
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or spec.submodule_search_locations is None:
+        raise MissingPackage(
+            "llama-cpp-python is not installed.",
+            hint="Run `pip install llama-cpp-python`, or `tools/install` in a checkout.",
+        )
+    bare = types.ModuleType("llama_cpp")
+    bare.__path__ = list(spec.submodule_search_locations)
+    sys.modules["llama_cpp"] = bare
+    try:
+        return importlib.import_module("llama_cpp.llama_cpp")
+    except (OSError, RuntimeError) as error:
+        raise MissingPackage(
+            f"The library of llama-cpp-python does not load: {error}",
+            hint="It was built for another machine or is incomplete; build it again with `tools/install --rebuild`.",
+        ) from error
+    finally:
+        del sys.modules["llama_cpp"]
+
+
+@functools.cache
+def ggml(name: str) -> ctypes.CDLL:
+    """One of the ggml libraries that libllama loaded: `ggml`, `ggml-base`, `ggml-rpc`.
+
+    Raises:
+        FileNotFoundError: this build has no such library.
+    """
+    folder = Path(llama()._base_path)
+    for pattern in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll"):
+        if (folder / pattern).exists():
+            return ctypes.CDLL(str(folder / pattern))
+    raise FileNotFoundError(f"lib{name} is not in {folder}")
+
+
+def bind(library: ctypes.CDLL, name: str, restype: Any, *argtypes: Any) -> Any:
+    """One C function of `library` with its types set; a missing symbol raises `AttributeError`."""
+    function = library[name]
+    function.restype = restype
+    function.argtypes = list(argtypes)
+    return function
+
+
+@functools.cache
+def _log_callback(bindings: Any) -> Any:
+    @bindings.llama_log_callback  # type: ignore[untyped-decorator]
+    def callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
+        line = text.decode("utf-8", "replace")
+        if level in (WARNING, ERROR):
+            _recent.append(line.rstrip("\n"))
+        lines: list[str] | None = getattr(_capture, "lines", None)
+        if lines is not None:
+            lines.append(line)
+        if _sink is not None:
+            _sink(level, line)
+
+    return callback
+
+
+def _detach_log(bindings: Any) -> None:
+    # A native log line after Python is gone would call into freed memory.
+    silent = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p)
+    bindings._lib.llama_log_set(silent, ctypes.c_void_p(0))
+
+
+def set_log(sink: LogSink | None) -> None:
+    """Send every line of llama.cpp's log to `sink`; None drops them."""
+    global _sink
+    _sink = sink
+
+
+def log_to_file(path: Path) -> None:
+    """Append llama.cpp's log to `path`, kept below 1 MiB. A folder that cannot be written is no reason to fail."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keep = path.exists() and path.stat().st_size < 1 << 20
+        stream = path.open("a" if keep else "w", encoding="utf-8", errors="replace", buffering=1)
+    except OSError:
+        set_log(None)
+        return
+    atexit.register(stream.close)
+    set_log(lambda _level, line: None if stream.closed else (stream.write(line), None)[1])
+
+
+def log_to_stderr() -> None:
+    """Send llama.cpp's log to stderr: `--verbose`."""
+    set_log(lambda _level, line: (sys.stderr.write(line), None)[1])
+
+
+@contextmanager
+def captured_log() -> Iterator[list[str]]:
+    """Collect the log that native calls made by this thread write inside the block."""
+    lines: list[str] = []
+    before = getattr(_capture, "lines", None)
+    _capture.lines = lines
+    try:
+        yield lines
+    finally:
+        _capture.lines = before
+
+
+def recent_problems() -> list[str]:
+    """The last warnings and errors of llama.cpp, oldest first."""
+    return list(_recent)
+
+
+def forget_problems() -> None:
+    """Empty `recent_problems()` before a call whose failure they shall explain."""
+    _recent.clear()

@@ -1,0 +1,47 @@
+"""Where models, chats, logs and settings live. Makes no folder until somebody writes to it.
+
+`LOCALLLM_HOME` moves everything under one folder; `LOCALLLM_MODELS` moves the models alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def home() -> Path:
+    """The folder that holds everything that belongs to the person: models, chats, snapshots."""
+    override = os.environ.get("LOCALLLM_HOME")
+    return Path(override).expanduser() if override else platformdirs.user_data_path("localllm")
+
+
+def models_dirs() -> list[Path]:
+    """Folders searched for GGUF files, first match first: `LOCALLLM_MODELS`, home, the checkout's `models/`."""
+    dirs = [home() / "models"]
+    override = os.environ.get("LOCALLLM_MODELS")
+    if override:
+        dirs.insert(0, Path(override).expanduser())
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        dirs.append(checkout / "models")
+    return dirs
+
+
+def chats_file() -> Path:
+    """The SQLite database of all chats."""
+    return home() / "chats.sqlite3"
+
+
+def log_file() -> Path:
+    """Where llama.cpp's own log goes when it is not asked for on the screen."""
+    override = os.environ.get("LOCALLLM_HOME")
+    folder = Path(override).expanduser() / "log" if override else platformdirs.user_log_path("localllm")
+    return folder / "llama.log"
+
+
+def user_config_path() -> Path:
+    """The folder for settings."""
+    override = os.environ.get("LOCALLLM_HOME")
+    return Path(override).expanduser() if override else platformdirs.user_config_path("localllm")

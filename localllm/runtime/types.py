@@ -1,0 +1,174 @@
+"""The words of the runtime as data: what goes in, what comes out, and the interface of anything that answers.
+
+Knows nothing of llama.cpp. Everything here survives a trip through JSON, so the same values describe an engine in this
+process and one in a child process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""Types that llama.cpp accepts for the KV cache."""
+
+StopReason = Literal["end", "length", "context", "cancelled"]
+"""`end`: the model ended its turn; `length`: `max_tokens`; `context`: the window is full; `cancelled`."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation. `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is picked. `None` means: as the model file recommends, else llama.cpp's default."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is loaded: the engine flags of the command line.
+
+    `n_ctx` 0 and `threads` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None means
+    llama.cpp decides. `kv_type` is one of `KV_TYPES`.
+    """
+
+    n_ctx: int = 0
+    threads: int = 0
+    gpu_layers: int | None = None
+    kv_type: str = "f16"
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    flash_attention: bool | None = None
+    mmap: bool = True
+    mlock: bool = False
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What one reply cost. Rates are tokens per second; a rate that was not measured is 0.
+
+    `prompt_tokens` counts the whole prompt, `cached_tokens` those of them that were already in the KV cache, so
+    `prompt_tokens - cached_tokens` were evaluated.
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    ttft_s: float
+    prefill_tps: float
+    decode_tps: float
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """What one device holds for us, and its state. All in bytes. `layers` counts the repeating layers it runs."""
+
+    name: str
+    kind: str
+    weights: int
+    kv: int
+    compute: int
+    free: int
+    total: int
+    layers: int = 0
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a loaded model is. Counts in tokens, sizes in bytes."""
+
+    name: str
+    path: Path
+    architecture: str
+    quantization: str
+    parameters: int
+    file_bytes: int
+    n_ctx: int
+    n_ctx_train: int
+    n_layer: int
+    gpu_layers: int
+    threads: int
+    has_chat_template: bool
+
+
+@dataclass(frozen=True)
+class MemorySample:
+    """Memory at one moment, in bytes. A part that this system cannot tell is None.
+
+    `weights_mapped` is the span of the model file mapped into the process, `weights_resident` how much of it is in
+    RAM now; `process` is the whole resident size of the process that runs the engine.
+    """
+
+    weights_mapped: int
+    weights_resident: int | None
+    kv_used: int
+    kv_allocated: int
+    compute: int
+    process: int
+    system_available: int
+    system_total: int
+    devices: tuple[DeviceMemory, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the prompt is evaluated, in tokens. `cached` of `total` needed no work."""
+
+    done: int
+    total: int
+    cached: int
+
+
+class Reply(Protocol):
+    """A reply while it is made: iterate for pieces of text, then read `stats`.
+
+    `cancel()` may be called from any thread, at any stage; iteration then ends after the piece in flight. `text` is all
+    so far. `stats` is None until iteration ended.
+    """
+
+    text: str
+    stats: Stats | None
+    progress: Progress | None
+
+    def __iter__(self) -> Iterator[str]: ...
+    def __next__(self) -> str: ...
+    def cancel(self) -> None:
+        """Stop as soon as possible; safe from any thread."""
+
+
+class Responder(Protocol):
+    """Anything that answers a conversation: a model in this process, or one in a child process."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is loaded."""
+
+    def reply(self, messages: Sequence[Message], *, sampling: Sampling = ..., max_tokens: int = ...) -> Reply:
+        """Answer `messages`. A last message by `assistant` is continued. `max_tokens` 0: until the context is full.
+
+        Raises on the first iteration: `ContextFull`, `BadTemplate`, `EngineDied`.
+        """
+
+    def memory(self) -> MemorySample:
+        """Memory now. Safe to call from another thread while a reply is made."""
+
+    def context_used(self) -> int:
+        """Tokens in the KV cache now."""
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice; cancels a reply that is being made."""

@@ -1,0 +1,1 @@
+"""One screen per file, named after what the person sees."""
