@@ -115,7 +115,7 @@ def _log_callback(bindings: Any) -> Any:
 def _detach_log(bindings: Any) -> None:
     # A native log line after Python is gone would call into freed memory.
     silent = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p)
-    bindings._lib.llama_log_set(silent, ctypes.c_void_p(0))
+    bindings._lib["llama_log_set"](silent, ctypes.c_void_p(0))
 
 
 def set_log(sink: LogSink | None) -> None:

@@ -1,0 +1,168 @@
+"""The devices ggml sees, and how much memory each has left.
+
+The CPU's numbers do not come from ggml, which reports all memory as free and knows no cgroup: they come from the
+operating system, lowered to the limit of the cgroup this process runs in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from localllm.native import lib
+
+# enum ggml_backend_dev_type of ggml-backend.h
+KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device. `free` and `total` in bytes; `handle` is ggml's pointer."""
+
+    name: str
+    description: str
+    kind: str
+    free: int
+    total: int
+    handle: int
+
+    @property
+    def offloads(self) -> bool:
+        """Whether llama.cpp puts layers on it."""
+        return self.kind in ("gpu", "igpu")
+
+
+@functools.cache
+def _functions() -> dict[str, Any]:
+    lib.llama()
+    registry, base = lib.ggml("ggml"), lib.ggml("ggml-base")
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    return {
+        "count": lib.bind(registry, "ggml_backend_dev_count", size),
+        "get": lib.bind(registry, "ggml_backend_dev_get", pointer, size),
+        "name": lib.bind(base, "ggml_backend_dev_name", ctypes.c_char_p, pointer),
+        "description": lib.bind(base, "ggml_backend_dev_description", ctypes.c_char_p, pointer),
+        "type": lib.bind(base, "ggml_backend_dev_type", ctypes.c_int, pointer),
+        "memory": lib.bind(base, "ggml_backend_dev_memory", None, pointer, ctypes.POINTER(size), ctypes.POINTER(size)),
+    }
+
+
+def devices() -> list[Device]:
+    """Every device, the CPU last, with its memory now."""
+    call = _functions()
+    found = [describe(call["get"](index)) for index in range(call["count"]())]
+    return sorted(found, key=lambda device: device.kind == "cpu")
+
+
+def describe(handle: int) -> Device:
+    """The device behind one of ggml's pointers."""
+    call = _functions()
+    kind = KINDS[call["type"](handle)]
+    if kind == "cpu":
+        free, total = system_memory()
+    else:
+        free_bytes, total_bytes = ctypes.c_size_t(), ctypes.c_size_t()
+        call["memory"](handle, ctypes.byref(free_bytes), ctypes.byref(total_bytes))
+        free, total = free_bytes.value, total_bytes.value
+    return Device(
+        name=call["name"](handle).decode(),
+        description=call["description"](handle).decode(),
+        kind=kind,
+        free=free,
+        total=total,
+        handle=handle,
+    )
+
+
+def system_memory() -> tuple[int, int]:
+    """Available and total RAM in bytes, as far as this process may use it."""
+    memory = psutil.virtual_memory()
+    available, total = memory.available, memory.total
+    for limit, used in _cgroup_limits():
+        if limit < total:
+            total = limit
+            available = min(available, max(0, limit - used))
+    return available, total
+
+
+def _cgroup_limits() -> list[tuple[int, int]]:
+    """(limit, used) in bytes of every cgroup above this process; empty outside Linux. Page cache is not `used`."""
+    limits = []
+    for folder in _cgroup_folders():
+        for limit_name, used_name, cache_key in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            limit = _read_number(folder / limit_name)
+            used = _read_number(folder / used_name)
+            if limit is not None and used is not None:
+                limits.append((limit, max(0, used - _stat(folder / "memory.stat", cache_key))))
+    return limits
+
+
+@functools.cache
+def _cgroup_folders() -> tuple[Path, ...]:
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return ()
+    folders: list[Path] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory") and "memory" not in controllers.split(","):
+            continue
+        root = Path("/sys/fs/cgroup") / ("memory" if controllers else "")
+        leaf = root / path.lstrip("/")
+        folders += [folder for folder in (leaf, *leaf.parents) if folder == root or root in folder.parents]
+    return tuple(folders)
+
+
+def _read_number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _stat(path: Path, key: str) -> int:
+    try:
+        pairs = (line.split() for line in path.read_text().splitlines())
+        return next((int(value) for name, value in pairs if name == key), 0)
+    except OSError:
+        return 0
+
+
+def usable_threads() -> int:
+    """Physical cores, no more than this process may run on and its cgroup's CPU quota pays for; at least 1."""
+    count = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        count = min(count, len(os.sched_getaffinity(0)))
+    for folder in _cpu_cgroup_folders():
+        quota = _cpu_quota(folder)
+        if quota is not None:
+            count = min(count, max(1, int(quota)))
+    return max(1, count)
+
+
+def _cpu_cgroup_folders() -> tuple[Path, ...]:
+    root = Path("/sys/fs/cgroup")
+    return (*_cgroup_folders(), root / "cpu", root / "cpu,cpuacct")
+
+
+def _cpu_quota(folder: Path) -> float | None:
+    """CPUs that the group's quota pays for: `cpu.max` of cgroup v2, `cpu.cfs_*` of v1."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    quota_us = _read_number(folder / "cpu.cfs_quota_us")
+    period_us = _read_number(folder / "cpu.cfs_period_us")
+    return quota_us / period_us if quota_us and period_us else None

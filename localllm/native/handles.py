@@ -1,0 +1,202 @@
+"""Models and contexts of llama.cpp as Python objects with a lifetime: opened, used by one thread, closed.
+
+Knows which parameter of llama.cpp means what; knows nothing of plans, chats or sampling.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from localllm.errors import BadModelFile, Cancelled, DoesNotFit, EngineDied, UnsupportedModel
+from localllm.native import lib
+
+LOAD_READ, LOAD_MMAP, LOAD_MLOCK, LOAD_MMAP_MLOCK = 0, 1, 2, 3
+"""`enum llama_load_mode` of llama.h."""
+
+KV_TYPE_IDS = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q5_0": 6,
+    "q5_1": 7,
+    "q8_0": 8,
+    "iq4_nl": 20,
+    "bf16": 30,
+}
+"""`enum ggml_type` of ggml.h, those a KV cache may have."""
+
+
+@dataclass
+class ModelHandle:
+    """A loaded `llama_model` and its vocabulary. `pointer` is None after `close()`."""
+
+    path: Path
+    pointer: Any
+    vocab: Any
+
+    def close(self) -> None:
+        """Free the weights. Contexts made from the model must be closed before."""
+        if self.pointer is not None:
+            lib.llama().llama_model_free(self.pointer)
+            self.pointer = None
+
+    def __enter__(self) -> ModelHandle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the file's metadata as text, or None."""
+        api, size = lib.llama(), 1 << 10
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = api.llama_model_meta_val_str(self.pointer, key.encode(), buffer, size)
+            if length < 0:
+                return None
+            if length < size:
+                return buffer.value.decode("utf-8", "replace")
+            size = length + 1
+
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The chat template in the file, or None. `name` picks a variant such as `tool_use`."""
+        text = lib.llama().llama_model_chat_template(self.pointer, name.encode() if name else None)
+        return text.decode("utf-8", "replace") if text else None
+
+
+def open_model(
+    path: Path,
+    *,
+    gpu_layers: int = 0,
+    load_mode: int = LOAD_MMAP,
+    vocab_only: bool = False,
+    simulate: bool = False,
+    progress: Callable[[float], bool] | None = None,
+) -> ModelHandle:
+    """Load a GGUF. With `simulate` no weights are read or allocated: only the sizes are real.
+
+    `progress` is called with 0…1 and returns False to stop loading.
+
+    Raises:
+        BadModelFile: llama.cpp cannot read the file; the message holds its reason.
+        UnsupportedModel: an architecture or tokenizer that this llama.cpp does not know.
+        Cancelled: `progress` returned False.
+    """
+    api = lib.llama()
+    params = api.llama_model_default_params()
+    params.n_gpu_layers = gpu_layers
+    params.load_mode = LOAD_READ if simulate else load_mode
+    params.vocab_only = vocab_only
+    params.no_alloc = simulate
+    stopped = False
+
+    def report(fraction: float, _data: Any) -> bool:
+        nonlocal stopped
+        stopped = progress is not None and not progress(fraction)
+        return not stopped
+
+    callback = api.llama_progress_callback(report)
+    params.progress_callback = callback
+    lib.forget_problems()
+    pointer = api.llama_model_load_from_file(os.fsencode(path), params)
+    if pointer:
+        return ModelHandle(path, pointer, api.llama_model_get_vocab(pointer))
+    if stopped:
+        raise Cancelled(f"Loading {path.name} was stopped.")
+    raise _load_error(path, lib.recent_problems())
+
+
+def _load_error(path: Path, problems: list[str]) -> Exception:
+    reason = _reason(problems)
+    if "unknown model architecture" in reason or "unknown pre-tokenizer" in reason or "unknown tokenizer" in reason:
+        return UnsupportedModel(
+            f"{path}: {reason}", hint="A newer llama-cpp-python may know it: pip install -U llama-cpp-python"
+        )
+    if "unable to allocate" in reason or "failed to allocate" in reason:
+        return DoesNotFit(f"{path}: {reason}", hint="`localllm plan` shows what it needs and what there is.")
+    return BadModelFile(f"{path}: {reason}", hint="The file may be damaged or incomplete: fetch or convert it again.")
+
+
+def _reason(problems: list[str]) -> str:
+    """The innermost of llama.cpp's complaints without the name of the function that complains."""
+    texts = [line.split(": ", 1)[-1].strip() for line in problems if line.strip()]
+    telling = [text for text in texts if not text.startswith(("failed to load model", "common_"))]
+    return (telling or texts or ["llama.cpp gives no reason"])[0]
+
+
+@dataclass
+class ContextHandle:
+    """A `llama_context`. `pointer` is None after `close()`; `stop_flag` aborts a running decode when set to b"x"."""
+
+    pointer: Any
+    memory: Any
+    n_ctx: int
+    stop_flag: ctypes.Array[ctypes.c_char]
+
+    def close(self) -> None:
+        """Free the KV cache and the compute buffers."""
+        if self.pointer is not None:
+            lib.llama().llama_free(self.pointer)
+            self.pointer = None
+
+
+def open_context(
+    model: ModelHandle,
+    *,
+    n_ctx: int,
+    n_batch: int,
+    n_ubatch: int,
+    threads: int,
+    kv_type: str = "f16",
+    flash_attention: bool | None = None,
+) -> ContextHandle:
+    """Make a context for one sequence that outputs the logits of one token at a time.
+
+    Raises:
+        DoesNotFit: llama.cpp could not allocate it.
+        EngineDied: llama.cpp refused the settings; the message holds its reason.
+    """
+    api = lib.llama()
+    params = api.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, n_batch, n_ubatch
+    params.n_seq_max, params.n_outputs_max = 1, 1
+    params.n_threads = params.n_threads_batch = threads
+    params.type_k = params.type_v = KV_TYPE_IDS[kv_type]
+    params.flash_attn_type = -1 if flash_attention is None else int(flash_attention)
+    params.swa_full = False
+    params.kv_unified = True
+    params.no_perf = True
+    stop_flag = ctypes.create_string_buffer(2)
+    lib.forget_problems()
+    pointer = api.llama_init_from_model(model.pointer, params)
+    if not pointer:
+        reason = _reason(lib.recent_problems())
+        if "alloc" in reason:
+            raise DoesNotFit(f"{model.path.name}: {reason}", hint="Try a smaller --ctx, or --kv-type q8_0.")
+        raise EngineDied(f"llama.cpp made no context for {model.path.name}: {reason}")
+    _set_abort(api, pointer, stop_flag)
+    return ContextHandle(pointer, api.llama_get_memory(pointer), api.llama_n_ctx(pointer), stop_flag)
+
+
+def _set_abort(api: Any, context: Any, flag: ctypes.Array[ctypes.c_char]) -> None:
+    """Let a decode on the CPU end as soon as `flag` holds a character.
+
+    ggml asks its abort callback hundreds of times a token, which costs some percent in Python. `strlen` has the same
+    calling convention, takes the flag's address and returns 0 while it is empty: a callback that runs no Python.
+    """
+    strlen = ctypes.CDLL(None if os.name == "posix" else "msvcrt").strlen
+    address = ctypes.cast(ctypes.addressof(flag), ctypes.c_void_p)
+    api._lib["llama_set_abort_callback"](
+        ctypes.c_void_p(context) if isinstance(context, int) else context,
+        ctypes.cast(strlen, ctypes.c_void_p),
+        address,
+    )

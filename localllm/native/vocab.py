@@ -1,0 +1,88 @@
+"""Text to token ids and back, as llama.cpp does it for one model."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from localllm.native import handles, lib
+
+# enum llama_vocab_type of llama.h
+SPM = 1
+
+
+class Vocab:
+    """The vocabulary of a loaded model. Reading it is safe from several threads."""
+
+    def __init__(self, model: handles.ModelHandle) -> None:
+        api = self._api = lib.llama()
+        self._vocab: Any = model.vocab
+        self.size: int = api.llama_vocab_n_tokens(model.vocab)
+        self.kind: int = api.llama_vocab_type(model.vocab)
+        self.bos: int = api.llama_vocab_bos(model.vocab)
+        self.eos: int = api.llama_vocab_eos(model.vocab)
+        self.adds_bos: bool = api.llama_vocab_get_add_bos(model.vocab)
+        self._pieces: dict[int, bytes] = {}
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of `text`. `add_special` adds what the model wants around it; `parse_special` reads `<|…|>`."""
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 2
+        while True:
+            ids = (ctypes.c_int32 * room)()
+            count = self._api.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, parse_special)
+            if count >= 0:
+                return ids[:count]
+            room = -count
+
+    def tokenize_tail(self, text: str) -> list[int]:
+        """Token ids of text that follows other text, special tokens read.
+
+        SentencePiece puts a space before the first piece. A newline, which merges with nothing, takes that space here
+        and is cut off again.
+        """
+        if self.kind != SPM or not text:
+            return self.tokenize(text, add_special=False, parse_special=True)
+        anchor = self.tokenize("\n", add_special=False, parse_special=True)
+        ids = self.tokenize("\n" + text, add_special=False, parse_special=True)
+        if ids[: len(anchor)] == anchor:
+            return ids[len(anchor) :]
+        return self.tokenize(text, add_special=False, parse_special=True)
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token stands for; empty for a control token. May end inside a character."""
+        known = self._pieces.get(token)
+        if known is None:
+            known = self._pieces[token] = self._read_piece(token, special=False)
+        return known
+
+    def text(self, token: int) -> str:
+        """The text of a token as it stands in the vocabulary: `<s>`, `<|im_end|>`. Empty for no token (-1)."""
+        return self._read_piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def ends_generation(self, token: int) -> bool:
+        """Whether the model ends its turn with this token."""
+        return bool(self._api.llama_vocab_is_eog(self._vocab, token))
+
+    def _read_piece(self, token: int, *, special: bool) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = self._api.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+            if length >= 0:
+                return buffer.raw[:length]
+            size = -length
+
+
+@contextmanager
+def open_vocab(path: Path) -> Iterator[Vocab]:
+    """The vocabulary of a GGUF without its weights.
+
+    Raises:
+        BadModelFile, UnsupportedModel: as `handles.open_model`.
+    """
+    with handles.open_model(path, vocab_only=True) as model:
+        yield Vocab(model)
