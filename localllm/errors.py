@@ -11,6 +11,7 @@
     ├── BadTemplate          the model has no chat template, or it does not render
     ├── DownloadFailed       what arrived is kept; the same call resumes
     ├── EngineDied           the engine ended or failed; the conversation is safe
+    ├── BadStore             the chats on disk are locked, damaged, or from a newer version
     ├── MissingPackage       an extra that this command needs is not installed
     └── Cancelled            stopped by the person who asked
 
@@ -84,6 +85,10 @@ class EngineDied(LocalLLMError):
     """The engine failed or its process ended; the conversation is safe."""
 
 
+class BadStore(LocalLLMError):
+    """The file of chats is locked, damaged, cannot be written, or was made by a newer version; it is left as it is."""
+
+
 class MissingPackage(LocalLLMError):
     """A command needs an extra that is not installed; says the `pip` line that adds it."""
 
@@ -106,6 +111,7 @@ ERRORS: dict[str, type[LocalLLMError]] = {
         BadTemplate,
         DownloadFailed,
         EngineDied,
+        BadStore,
         MissingPackage,
         Cancelled,
     )

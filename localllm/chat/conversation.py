@@ -1,0 +1,175 @@
+"""A conversation as a tree of messages: every reply that was ever made stays, and one path through it is shown.
+
+Pure data and operations on it. Knows nothing of disks, models or screens.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from localllm.runtime.types import Message, Stats
+
+State = Literal["writing", "done", "partial"]
+"""`writing`: pieces are still arriving; `done`: the model ended its turn; `partial`: it ended early."""
+
+TITLE_LENGTH = 60
+
+
+def new_id() -> str:
+    """An id that is unique without asking anybody, so that two apps can write to one database."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Node:
+    """One message in the tree. `parent` is None for a first message; `created` is in seconds since 1970.
+
+    `stats` is what the reply cost, None for a user's message and for a reply that a crash cut off.
+    """
+
+    id: str
+    parent: str | None
+    role: Literal["user", "assistant"]
+    text: str
+    created: float
+    state: State = "done"
+    model: str = ""
+    stats: Stats | None = None
+
+
+@dataclass
+class Conversation:
+    """A tree of nodes and `leaf`, the last node of the path that is shown. Nodes are only ever added or extended."""
+
+    id: str = field(default_factory=new_id)
+    system: str = ""
+    created: float = field(default_factory=time.time)
+    leaf: str | None = None
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def add_user(self, text: str) -> Node:
+        """Append a message of the person to the path that is shown."""
+        return self._append(Node(new_id(), self.leaf, "user", text, time.time()))
+
+    def add_reply(self, parent: str, *, model: str = "") -> Node:
+        """Begin an empty reply under `parent`, beside the replies that are there already, and show it."""
+        return self._append(Node(new_id(), parent, "assistant", "", time.time(), "writing", model))
+
+    def _append(self, node: Node) -> Node:
+        if node.parent is not None and node.parent not in self.nodes:
+            raise KeyError(node.parent)
+        self.nodes[node.id] = node
+        self.leaf = node.id
+        return node
+
+    def extend(self, node_id: str, text: str) -> Node:
+        """The node with `text` after what it holds, still being written."""
+        node = self.nodes[node_id]
+        return self._put(replace(node, text=node.text + text, state="writing"))
+
+    def finish(self, node_id: str, stats: Stats | None) -> Node:
+        """The node as it ended: done where `stats` say that the model ended its turn, else partial."""
+        ended = stats is not None and stats.stop_reason == "end"
+        return self._put(replace(self.nodes[node_id], state="done" if ended else "partial", stats=stats))
+
+    def withdraw(self, node_id: str) -> None:
+        """Take back a reply that never got a word, and show what it was to answer."""
+        node = self.nodes[node_id]
+        if node.text or self.children(node_id):
+            raise ValueError(f"message {node_id} holds text or is followed by others")
+        del self.nodes[node_id]
+        if self.leaf == node_id:
+            self.leaf = node.parent
+
+    def _put(self, node: Node) -> Node:
+        self.nodes[node.id] = node
+        return node
+
+    def path(self) -> list[Node]:
+        """The messages that are shown, first to last."""
+        found: list[Node] = []
+        at = self.leaf
+        while at is not None:
+            node = self.nodes[at]
+            found.append(node)
+            at = node.parent
+        return found[::-1]
+
+    def children(self, node_id: str | None) -> list[Node]:
+        """What was ever said after `node_id`, oldest first; None asks for the first messages."""
+        return [node for node in self.nodes.values() if node.parent == node_id]
+
+    def siblings(self, node_id: str) -> list[Node]:
+        """The node and its alternatives, oldest first."""
+        return self.children(self.nodes[node_id].parent)
+
+    def select(self, node_id: str) -> None:
+        """Show the path through `node_id`, on to the newest message below it."""
+        at = self.nodes[node_id].id
+        while below := self.children(at):
+            at = below[-1].id
+        self.leaf = at
+
+    def question(self) -> Node | None:
+        """The last message of the person on the path: what a regenerated reply answers."""
+        return next((node for node in reversed(self.path()) if node.role == "user"), None)
+
+    def unfinished(self) -> Node | None:
+        """The reply at the end of the path, if it ended early and can go on."""
+        last = self.nodes[self.leaf] if self.leaf else None
+        return last if last and last.role == "assistant" and last.state == "partial" and last.text else None
+
+    def messages(self, until: str | None = None) -> list[Message]:
+        """What a model is given: the system prompt and the path, up to and with the node `until`.
+
+        Messages of the person that were never answered are joined with the next one, because most chat templates
+        insist on turns that alternate.
+        """
+        given = [Message("system", self.system)] if self.system else []
+        for node in self.path():
+            last = given[-1] if given else None
+            if last and last.role == node.role == "user":
+                given[-1] = Message("user", f"{last.content}\n\n{node.text}")
+            else:
+                given.append(Message(node.role, node.text))
+            if node.id == until:
+                break
+        return given
+
+    @property
+    def title(self) -> str:
+        """The beginning of the first message, on one line; empty before there is one."""
+        first = next(iter(self.path()), None)
+        return title_of(first.text) if first else ""
+
+
+def title_of(text: str) -> str:
+    """The beginning of `text` on one line, cut at a word where that is near."""
+    line = " ".join(text.split())
+    if len(line) <= TITLE_LENGTH:
+        return line
+    cut = line[: TITLE_LENGTH - 1]
+    word = cut.rfind(" ")
+    return (cut[:word] if word > TITLE_LENGTH // 2 else cut).rstrip(" ,;:.") + "…"
+
+
+def conversation_of(
+    nodes: Iterable[Node], *, chat_id: str, system: str, created: float, leaf: str | None
+) -> Conversation:
+    """A conversation from nodes that were kept, parents before children.
+
+    Raises:
+        ValueError: a node whose parent is missing, or a `leaf` that is not among the nodes.
+    """
+    tree: dict[str, Node] = {}
+    for node in nodes:
+        if node.parent is not None and node.parent not in tree:
+            raise ValueError(f"message {node.id} follows {node.parent}, which is not there")
+        tree[node.id] = node
+    if leaf is not None and leaf not in tree:
+        raise ValueError(f"the last message {leaf} is not there")
+    return Conversation(chat_id, system, created, leaf, tree)
