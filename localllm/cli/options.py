@@ -65,7 +65,11 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engine")
     group.add_argument("--ctx", type=whole, default=0, metavar="N", help="context in tokens (default: chosen)")
     group.add_argument(
-        "--threads", type=whole, default=0, metavar="N", help="CPU threads (default: physical cores we may use)"
+        "--threads",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="CPU threads (default: physical cores we may use)",
     )
     group.add_argument(
         "--gpu-layers",
@@ -80,7 +84,10 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         "--ubatch", type=positive, default=512, metavar="N", help="tokens computed at once (default: 512)"
     )
     group.add_argument(
-        "--flash-attention", choices=("auto", "on", "off"), default="auto", help="(default: auto, llama.cpp decides)"
+        "--flash-attention",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="(default: auto, llama.cpp decides)",
     )
     group.add_argument("--mlock", action="store_true", help="keep the weights from being swapped out")
     group.add_argument("--no-mmap", action="store_true", help="read the weights instead of mapping the file")

@@ -137,18 +137,29 @@ class Progress:
 class Reply(Protocol):
     """A reply while it is made: iterate for pieces of text, then read `stats`.
 
-    `cancel()` may be called from any thread, at any stage; iteration then ends after the piece in flight. `text` is all
-    so far. `stats` is None until iteration ended.
+    `cancel()` may be called from any thread, at any stage; iteration then ends after the piece in flight. `close()`
+    ends it from the thread that iterates, and keeps what was said.
     """
 
-    text: str
-    stats: Stats | None
-    progress: Progress | None
+    @property
+    def text(self) -> str:
+        """All that was said so far."""
+
+    @property
+    def stats(self) -> Stats | None:
+        """What it cost; None until the iteration ended."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the prompt is evaluated; None before that begins."""
 
     def __iter__(self) -> Iterator[str]: ...
     def __next__(self) -> str: ...
     def cancel(self) -> None:
         """Stop as soon as possible; safe from any thread."""
+
+    def close(self) -> None:
+        """End the iteration now and keep what was said."""
 
 
 class Responder(Protocol):
@@ -158,7 +169,7 @@ class Responder(Protocol):
     def info(self) -> ModelInfo:
         """What is loaded."""
 
-    def reply(self, messages: Sequence[Message], *, sampling: Sampling = ..., max_tokens: int = ...) -> Reply:
+    def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
         """Answer `messages`. A last message by `assistant` is continued. `max_tokens` 0: until the context is full.
 
         Raises on the first iteration: `ContextFull`, `BadTemplate`, `EngineDied`.

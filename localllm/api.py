@@ -1,0 +1,56 @@
+"""The three-line API: a name becomes a file, a plan or a loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from localllm import library
+from localllm.runtime.model import Model
+from localllm.runtime.plan import Plan, make_plan
+from localllm.runtime.types import Options
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    n_ctx: int = 0,
+    threads: int = 0,
+    gpu_layers: int | None = None,
+    kv_type: str = "f16",
+    flash_attention: bool | None = None,
+    mmap: bool = True,
+    mlock: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Model:
+    """Load a model into this process.
+
+    `model` is a path, a catalogue name, or the name of a model on this machine; None is the embedded default. The rest
+    is as in `Options`: 0 and None mean that localllm chooses. `progress` is called with 0…1 while the file loads.
+
+    Raises:
+        ModelNotFound: nothing here has that name; says the nearest.
+        BadModelFile, UnsupportedModel: the file cannot be run.
+        DoesNotFit: there is not enough memory; says the largest setting that fits.
+    """
+    options = Options(
+        n_ctx=n_ctx,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        kv_type=kv_type,
+        flash_attention=flash_attention,
+        mmap=mmap,
+        mlock=mlock,
+    )
+    return Model.load(_file(model), options, progress=progress)
+
+
+def plan(
+    model: str | Path | None = None, *, n_ctx: int = 0, gpu_layers: int | None = None, kv_type: str = "f16"
+) -> Plan:
+    """What `model` would use on each device, in bytes, without loading it. Raises as `load`."""
+    return make_plan(_file(model), Options(n_ctx=n_ctx, gpu_layers=gpu_layers, kv_type=kv_type))
+
+
+def _file(model: str | Path | None) -> Path:
+    return model if isinstance(model, Path) else library.resolve(model)

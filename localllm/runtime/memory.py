@@ -1,0 +1,85 @@
+"""Memory as it is now: how much of the mapped weights is in RAM, how full the KV cache is, what the system has left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from localllm.native import devices
+from localllm.native.ledger import BufferUse
+from localllm.runtime.types import DeviceMemory, MemorySample
+
+
+def sample(
+    path: Path, uses: Sequence[BufferUse], layers: dict[str, int], *, used_tokens: int, n_ctx: int
+) -> MemorySample:
+    """One sample for the model file at `path`, loaded in this process, whose buffers are `uses`.
+
+    `layers` counts layers by device name. `used_tokens` of the `n_ctx` cells of the KV cache are in use; the used bytes
+    are that share of what is allocated.
+    """
+    kv = sum(use.kv for use in uses)
+    mapped, resident = mapped_weights(path)
+    available, total = devices.system_memory()
+    return MemorySample(
+        weights_mapped=mapped,
+        weights_resident=resident,
+        kv_used=kv * used_tokens // n_ctx if n_ctx else 0,
+        kv_allocated=kv,
+        compute=sum(use.compute for use in uses),
+        process=psutil.Process().memory_info().rss,
+        system_available=available,
+        system_total=total,
+        devices=tuple(_with_uses(device, uses, layers) for device in devices.devices()),
+    )
+
+
+def _with_uses(device: devices.Device, uses: Sequence[BufferUse], layers: dict[str, int]) -> DeviceMemory:
+    mine = [use for use in uses if use.device == device.name]
+    return DeviceMemory(
+        name=device.name,
+        kind=device.kind,
+        weights=sum(use.weights for use in mine),
+        kv=sum(use.kv for use in mine),
+        compute=sum(use.compute for use in mine),
+        free=device.free,
+        total=device.total,
+        layers=layers.get(device.name, 0),
+    )
+
+
+def mapped_weights(path: Path, smaps: Path = Path("/proc/self/smaps")) -> tuple[int, int | None]:
+    """(mapped, resident) bytes of the model file in this process; resident is None where the system cannot tell.
+
+    Source: `/proc/PID/smaps`, proc(5). The mapping is read-only and shared with every process that maps the same file.
+    """
+    try:
+        with smaps.open("rb") as stream:
+            return _read_smaps(stream.read(), str(path.resolve()).encode())
+    except OSError:
+        return 0, None
+
+
+def _read_smaps(text: bytes, path: bytes) -> tuple[int, int]:
+    mapped = resident = 0
+    inside = False
+    for line in text.splitlines():
+        if line[:1].islower() or line[:1].isdigit():
+            # A mapping: address, permissions, offset, device, inode, path.
+            inside = line.endswith(path)
+            if inside:
+                start, end = line.split(b" ", 1)[0].split(b"-")
+                mapped += int(end, 16) - int(start, 16)
+        elif inside and line.startswith(b"Rss:"):
+            resident += int(line.split()[1]) * 1024
+    return mapped, resident
+
+
+def without_ledger(parts: Sequence[DeviceMemory]) -> list[BufferUse]:
+    """Planned parts as buffers, for a platform that tells no ledger."""
+    return [
+        BufferUse(part.name, part.name, part.kind, part.weights, part.kv, part.compute) for part in map(replace, parts)
+    ]

@@ -1,0 +1,226 @@
+"""What a model will use on each device, in bytes, before anything is loaded; and the settings that were left open.
+
+The numbers come from a simulated load: llama.cpp builds the model and its context without allocating, and its own
+ledger is read. Where the ledger cannot be read, formulas take over and `exact` is False.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from localllm.errors import BadModelFile, DoesNotFit
+from localllm.gguf_file import Header, read_header
+from localllm.native import devices, handles, ledger, lib
+from localllm.runtime import estimate
+from localllm.runtime.types import DeviceMemory, Options
+
+DEFAULT_CTX = 8192
+SMALLEST_CTX = 2048
+"""A context that the person left open is chosen between these, and never above what the model was trained with."""
+
+GPU_MARGIN = 512 << 20
+"""Bytes left free on a GPU when the number of layers is chosen: the desktop and the driver need some too."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes where. `notes` are sentences for the person about what was chosen or is unusual.
+
+    `devices` holds the sizes per device and its free memory now. `exact` is False where a formula had to estimate.
+    """
+
+    path: Path
+    n_ctx: int
+    gpu_layers: int
+    kv_type: str
+    devices: tuple[DeviceMemory, ...]
+    exact: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether every device has room for its part now."""
+        return all(needs(device) <= device.free for device in self.devices)
+
+    @property
+    def total(self) -> int:
+        """Bytes on all devices together."""
+        return sum(needs(device) for device in self.devices)
+
+
+def needs(device: DeviceMemory) -> int:
+    """Bytes that the plan puts on the device."""
+    return device.weights + device.kv + device.compute
+
+
+def make_plan(path: Path, options: Options | None = None) -> Plan:
+    """Plan loading the GGUF at `path`. Loads nothing; takes some tenths of a second.
+
+    A context or layer count that `options` leave open is chosen: the context is `DEFAULT_CTX` or what the model was
+    trained with, halved down to `SMALLEST_CTX` while it does not fit; the layers as many as fit on the GPUs.
+
+    Raises:
+        ModelNotFound, BadModelFile, UnsupportedModel: the file cannot be run.
+        DoesNotFit: layers were asked for and no device takes them.
+    """
+    options = options or Options()
+    header = read_header(path)
+    _check_runs(header)
+    trained = header.context_length or DEFAULT_CTX
+    notes = []
+    if options.n_ctx > trained:
+        notes.append(
+            f"The context of {options.n_ctx:,} tokens is beyond the {trained:,} that the model was trained with: "
+            "expect worse answers past it."
+        )
+    wanted = options.n_ctx or min(trained, DEFAULT_CTX)
+    plan = _with_layers(header, replace(options, n_ctx=wanted))
+    while not plan.fits and not options.n_ctx and plan.n_ctx // 2 >= SMALLEST_CTX:
+        plan = _with_layers(header, replace(options, n_ctx=plan.n_ctx // 2))
+    if plan.n_ctx < min(wanted, trained):
+        notes.append(f"The context is {plan.n_ctx:,} tokens, not {wanted:,}, because more does not fit in memory now.")
+    return replace(plan, notes=(*plan.notes, *notes))
+
+
+def check_fits(plan: Plan, options: Options) -> None:
+    """Refuse a plan that does not fit.
+
+    Raises:
+        DoesNotFit: names the device, what it needs and has, and the largest context that would fit.
+    """
+    for device in plan.devices:
+        need = needs(device)
+        if need <= device.free:
+            continue
+        raise DoesNotFit(
+            f"{plan.path.name} needs {mib(need)} on {device.name} (weights {mib(device.weights)}, KV cache "
+            f"{mib(device.kv)} for {plan.n_ctx:,} tokens, compute {mib(device.compute)}); {mib(device.free)} are free.",
+            hint=_what_fits(plan, device, options),
+        )
+
+
+def mib(size: int) -> str:
+    """Bytes for people, in MiB or GiB."""
+    return f"{size / (1 << 30):,.2f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):,.1f} MiB"
+
+
+def _what_fits(plan: Plan, device: DeviceMemory, options: Options) -> str:
+    smallest = _simulated(read_header(plan.path), replace(options, n_ctx=256, gpu_layers=plan.gpu_layers))
+    least = next(part for part in smallest.devices if part.name == device.name)
+    if needs(least) > device.free:
+        if device.kind != "cpu":
+            return "Put fewer layers on it with --gpu-layers, or leave that to `--gpu-layers auto`."
+        return "Its weights alone are too large: choose a smaller quantization or model, or close other programs."
+    per_token = (needs(device) - needs(least)) / max(1, plan.n_ctx - smallest.n_ctx)
+    largest = smallest.n_ctx + int((device.free - needs(least)) / per_token) // 256 * 256
+    return f"The largest context that fits: --ctx {largest}. With --kv-type q8_0 the KV cache takes about half."
+
+
+def _check_runs(header: Header) -> None:
+    if header.architecture == "" or not header.tensors:
+        raise BadModelFile(
+            f"{header.path} holds no model: it has {len(header.tensors)} tensors and "
+            f"{'no architecture' if not header.architecture else 'architecture ' + header.architecture}.",
+            hint="It may be a vocabulary, an adapter or an importance matrix.",
+        )
+
+
+def _with_layers(header: Header, options: Options) -> Plan:
+    """The plan with `gpu_layers` chosen if it was left open."""
+    gpus = [device for device in devices.devices() if device.offloads]
+    if not gpus:
+        if options.gpu_layers:
+            raise DoesNotFit(
+                f"{options.gpu_layers} layers were asked for on a GPU, but this build of llama.cpp sees none.",
+                hint="Leave out --gpu-layers to run on the CPU. In a checkout `tools/install` says what a GPU needs.",
+            )
+        return _simulated(header, replace(options, gpu_layers=0))
+    if options.gpu_layers is not None:
+        return _simulated(header, options)
+    return _most_layers(header, options)
+
+
+def _most_layers(header: Header, options: Options) -> Plan:
+    """The plan with the most layers that leave `GPU_MARGIN` free on every GPU: by bisection, the fit is monotone."""
+    low, high, best = 0, header.n_layer + 1, None
+    while low < high or best is None:
+        middle = high if best is None else (low + high + 1) // 2
+        plan = _simulated(header, replace(options, gpu_layers=middle))
+        roomy = all(needs(device) + GPU_MARGIN <= device.free for device in plan.devices if device.kind != "cpu")
+        if roomy or middle == 0:
+            low, best = middle, plan
+        else:
+            high = middle - 1
+            best = best or _simulated(header, replace(options, gpu_layers=0))
+    return best
+
+
+# libllama prints which layer goes where while it loads; two threads at once would mix their lines.
+_simulation = threading.Lock()
+
+
+@functools.lru_cache(maxsize=64)
+def _simulate(
+    path: Path, _stamp: tuple[int, int], options: Options
+) -> tuple[tuple[ledger.BufferUse, ...], dict[str, int], int]:
+    """(buffers, layers per device, context) of a load that allocates nothing. Cached by the file's size and time."""
+    with (
+        _simulation,
+        lib.captured_log() as lines,
+        handles.open_model(path, gpu_layers=options.gpu_layers or 0, simulate=True) as model,
+    ):
+        context = handles.open_context(
+            model,
+            n_ctx=options.n_ctx,
+            n_batch=options.n_batch,
+            n_ubatch=options.n_ubatch,
+            threads=1,
+            kv_type=options.kv_type,
+            flash_attention=options.flash_attention,
+        )
+        try:
+            return tuple(ledger.read(context.pointer)), layers_by_device(lines), context.n_ctx
+        finally:
+            context.close()
+
+
+def layers_by_device(lines: list[str]) -> dict[str, int]:
+    """How many layers each device runs, the output layer included, from the log of a load."""
+    found = [line.split("assigned to device ")[1] for line in lines if "assigned to device " in line]
+    return dict(Counter(rest.split(",")[0].strip() for rest in found))
+
+
+def _simulated(header: Header, options: Options) -> Plan:
+    present = devices.devices()
+    cpu = next(device for device in present if device.kind == "cpu")
+    if ledger.supported():
+        status = header.path.stat()
+        key = replace(options, mmap=True, mlock=False, threads=0)
+        uses, layers, n_ctx = _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
+    else:
+        uses, layers, n_ctx = estimate.buffers(header, options, cpu.name, [d.name for d in present if d.offloads])
+    parts = tuple(
+        DeviceMemory(
+            name=device.name,
+            kind=device.kind,
+            weights=sum(use.weights for use in uses if use.device == device.name),
+            kv=sum(use.kv for use in uses if use.device == device.name),
+            compute=sum(use.compute for use in uses if use.device == device.name),
+            free=device.free,
+            total=device.total,
+            layers=layers.get(device.name, 0),
+        )
+        for device in present
+    )
+    return Plan(
+        path=header.path,
+        n_ctx=n_ctx,
+        gpu_layers=options.gpu_layers or 0,
+        kv_type=options.kv_type,
+        devices=parts,
+        exact=ledger.supported(),
+    )

@@ -1,0 +1,135 @@
+"""Chat templates: messages to the text a model was trained on, and that text to tokens without doing work twice.
+
+A template comes from a model file, so it runs in Jinja's immutable sandbox. Tokens that were evaluated or generated are
+never made again from text: what a conversation adds is rendered in full, compared with the texts seen before, and only
+the new tail is tokenized.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import CallBlock, Node
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from localllm.errors import BadTemplate
+from localllm.native.vocab import Vocab
+from localllm.runtime.types import Message
+
+
+class _Generation(Extension):
+    """`{% generation %}…{% endgeneration %}` marks the assistant's part for training; here it renders as its body."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own interface)
+
+    def parse(self, parser: Parser) -> Node | list[Node]:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    @staticmethod
+    def _body(caller: Any) -> str:
+        return str(caller())
+
+
+class ChatTemplate:
+    """One model's template. `bos` and `eos` are the texts of those tokens, which templates print."""
+
+    def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
+        self._special = {"bos_token": bos, "eos_token": eos}
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateError as error:
+            raise BadTemplate(
+                f"The model's chat template does not parse: {error}.", hint="Use --raw, or another file of this model."
+            ) from error
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text up to where the model answers. A last message by `assistant` is left open, to be continued.
+
+        Raises:
+            BadTemplate: the template refuses or fails on these messages; the message holds its reason.
+        """
+        open_text = ""
+        if messages and messages[-1].role == "assistant":
+            messages, open_text = messages[:-1], messages[-1].content
+        try:
+            text = self._template.render(
+                messages=[{"role": message.role, "content": message.content} for message in messages],
+                add_generation_prompt=True,
+                tools=None,
+                documents=None,
+                **self._special,
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            system = any(message.role == "system" for message in messages)
+            hint = "Some models take no system prompt: try without --system." if system else "Try --raw."
+            raise BadTemplate(
+                f"The model's chat template does not render this conversation: {error}", hint=hint
+            ) from error
+        return text + open_text
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    """Plain JSON. Jinja's own filter escapes `<` and `'` for HTML, which a model has never seen."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+class TokenMemory:
+    """Texts whose tokens are known, so that a longer text costs only its tail, and generated tokens stay as they were.
+
+    Keeps the last `capacity` texts; a conversation adds two a turn.
+    """
+
+    def __init__(self, vocab: Vocab, capacity: int = 256) -> None:
+        self._vocab = vocab
+        self._capacity = capacity
+        self._known: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._bos_text = vocab.text(vocab.bos) if vocab.adds_bos else ""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a whole prompt, its first special token included once."""
+        start = max((known for known in self._known if text.startswith(known)), key=len, default=None)
+        if start is not None:
+            self._known.move_to_end(start)
+            tokens = [*self._known[start], *self._vocab.tokenize_tail(text[len(start) :])]
+        else:
+            # llama.cpp adds the first special token itself: a template that prints it too would double it.
+            once = text.removeprefix(self._bos_text) if self._bos_text else text
+            tokens = self._vocab.tokenize(once, add_special=True, parse_special=True)
+        self._remember(text, tokens)
+        return tokens
+
+    def generated(self, prompt: str, tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
+        """Remember that the model, after `prompt`, wrote `answer` as `answer_tokens`.
+
+        Many templates strip the blanks around an answer when it becomes history; the tokens that stand in the KV cache
+        are what the model said, so they stand for the stripped text as well.
+        """
+        everything = (*tokens, *answer_tokens)
+        self._remember(prompt + answer, everything)
+        if answer.strip() != answer:
+            self._remember(prompt + answer.strip(), everything)
+
+    def _remember(self, text: str, tokens: Sequence[int]) -> None:
+        self._known[text] = tuple(tokens)
+        self._known.move_to_end(text)
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)
