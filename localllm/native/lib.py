@@ -23,9 +23,9 @@ from typing import Any
 from localllm.errors import MissingPackage
 
 LogSink = Callable[[int, str], None]
-"""Called with ggml's level (1 info, 2 warning, 3 error, 4 debug) and one line or part of a line."""
+"""Called with ggml's level (1 debug, 2 info, 3 warning, 4 error) and one line or part of a line."""
 
-WARNING, ERROR, CONTINUED = 2, 3, 5
+WARNING, ERROR, CONTINUED = 3, 4, 5
 
 _sink: LogSink | None = None
 _capture = threading.local()
