@@ -1,0 +1,102 @@
+"""ggml's own quantizers and number formats on the caller's buffers, and `llama_model_quantize`.
+
+Knows types and rows; knows nothing of checkpoints or files' layout. Every call releases the GIL, so several threads
+quantize at once; rows are independent, so any split of a tensor into rows gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from localllm.errors import BadModelFile
+from localllm.gguf_file import FILE_TYPES, TENSOR_TYPES
+from localllm.native import lib
+
+TYPE_IDS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
+"""`enum ggml_type` by our name of the type."""
+
+FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}
+"""`enum llama_ftype` by our name of the quantization."""
+
+Buffer = npt.NDArray[Any]
+
+
+@functools.cache
+def _function(name: str, restype: Any, *argtypes: Any) -> Callable[..., Any]:
+    function: Callable[..., Any] = lib.bind(lib.ggml("ggml-base"), name, restype, *argtypes)
+    return function
+
+
+def type_table() -> dict[int, tuple[str, int, int]]:
+    """Name, elements per block and bytes per block of each type in `TENSOR_TYPES`, as this ggml has them."""
+    name = _function("ggml_type_name", ctypes.c_char_p, ctypes.c_int)
+    block = _function("ggml_blck_size", ctypes.c_int64, ctypes.c_int)
+    size = _function("ggml_type_size", ctypes.c_size_t, ctypes.c_int)
+    return {number: (name(number).decode().upper(), block(number), size(number)) for number in TENSOR_TYPES}
+
+
+def row_bytes(type_name: str, columns: int) -> int:
+    """Bytes of one row of `columns` elements, which must fill whole blocks."""
+    return int(_function("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)(TYPE_IDS[type_name], columns))
+
+
+def quantize(type_name: str, source: Buffer, target: Buffer, rows: int, columns: int) -> int:
+    """Quantize `rows` rows of float32 in `source` into `target`, both contiguous; returns the bytes written.
+
+    `F32`, `F16` and `BF16` are types like the others: numbers are rounded to the nearest, ties to even.
+    """
+    call = _function(
+        "ggml_quantize_chunk",
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    )
+    return int(call(TYPE_IDS[type_name], source.ctypes.data, target.ctypes.data, 0, rows, columns, None))
+
+
+def is_valid(type_name: str, data: Buffer, n_bytes: int) -> bool:
+    """Whether the first `n_bytes` of `data` hold only finite numbers (block scales, for a quantized type)."""
+    call = _function("ggml_validate_row_data", ctypes.c_bool, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
+    return bool(call(TYPE_IDS[type_name], data.ctypes.data, n_bytes))
+
+
+def to_float32(type_name: str, source: Buffer, target: Buffer, count: int) -> None:
+    """Widen `count` numbers of `F16` or `BF16` in `source` to float32 in `target`."""
+    name = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}[type_name]
+    call = _function(name, None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    call(source.ctypes.data, target.ctypes.data, count)
+
+
+def quantize_file(source: Path, target: Path, file_type: str, *, threads: int = 0, dry_run: bool = False) -> str:
+    """Run `llama_model_quantize`, the engine of `llama-quantize`, and return what it logged.
+
+    With `dry_run` nothing is written: the log then names the type that every tensor would get.
+
+    Raises:
+        BadModelFile: llama.cpp refuses; the message holds its reason.
+    """
+    api = lib.llama()
+    params = api.llama_model_quantize_default_params()
+    params.ftype = FILE_TYPE_IDS[file_type]
+    params.nthread = threads
+    params.dry_run = dry_run
+    lib.forget_problems()
+    with lib.captured_log() as lines:
+        status = api.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))
+    if status != 0:
+        problems = [line.split(": ", 1)[-1].strip() for line in lib.recent_problems() if line.strip()]
+        reason = problems[-1] if problems else "llama.cpp gives no reason"
+        raise BadModelFile(f"{source} cannot be quantized to {file_type}: {reason}")
+    return "".join(lines)
