@@ -7,7 +7,7 @@ any thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import takewhile
 
 from localllm.errors import ContextFull, EngineDied
@@ -30,6 +30,7 @@ class Engine:
         self._batch = api.llama_batch_init(chunk, 0, 1)
         self.cached: list[int] = []
         self.progress: Progress | None = None
+        self.on_progress: Callable[[Progress], None] | None = None
         self.stats: Stats | None = None
 
     def close(self) -> None:
@@ -136,14 +137,19 @@ class Engine:
     def _evaluate(self, prompt: Sequence[int], done: int) -> bool:
         """Decode `prompt` from position `done` on, in chunks. False if stopped."""
         reused = done
-        self.progress = Progress(done, len(prompt), reused)
+        self._report(Progress(done, len(prompt), reused))
         while done < len(prompt):
             part = prompt[done : done + self._chunk]
             if self._stopped or not self._decode(part):
                 return False
             done += len(part)
-            self.progress = Progress(done, len(prompt), reused)
+            self._report(Progress(done, len(prompt), reused))
         return True
+
+    def _report(self, progress: Progress) -> None:
+        self.progress = progress
+        if self.on_progress is not None:
+            self.on_progress(progress)
 
     def _decode(self, tokens: Sequence[int]) -> bool:
         """Put `tokens` behind what is cached, with logits for the last. False if stopped.

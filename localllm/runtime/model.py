@@ -10,7 +10,7 @@ from types import TracebackType
 
 from localllm.errors import BadTemplate, EngineDied
 from localllm.gguf_file import read_header
-from localllm.native import devices, handles, ledger, lib
+from localllm.native import handles, ledger, lib
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
@@ -32,20 +32,20 @@ class Model:
         self._lock = threading.Lock()
         self._running: tuple[int, LocalReply] | None = None  # the thread that iterates it, and the reply
         self.plan = make_plan(path, options)
-        check_fits(self.plan, options)
+        check_fits(self.plan)
+        options = self.plan.options
         with lib.captured_log() as lines:
             self._handle = handles.open_model(
                 path, gpu_layers=self.plan.gpu_layers, load_mode=_load_mode(options), progress=progress
             )
         self._layers = layers_by_device(lines)
-        threads = options.threads or devices.usable_threads()
         try:
             context = handles.open_context(
                 self._handle,
-                n_ctx=self.plan.n_ctx,
+                n_ctx=options.n_ctx,
                 n_batch=options.n_batch,
                 n_ubatch=options.n_ubatch,
-                threads=threads,
+                threads=options.threads,
                 kv_type=options.kv_type,
                 flash_attention=options.flash_attention,
             )
@@ -58,7 +58,7 @@ class Model:
         self._tokens = TokenMemory(self._vocab)
         self._template = self._read_template()
         self.default_sampling = recommended(self._handle)
-        self.info = self._describe(threads, context.n_ctx)
+        self.info = self._describe(context.n_ctx)
 
     @classmethod
     def load(
@@ -191,7 +191,7 @@ class Model:
             return None
         return ChatTemplate(source, bos=self._vocab.text(self._vocab.bos), eos=self._vocab.text(self._vocab.eos))
 
-    def _describe(self, threads: int, n_ctx: int) -> ModelInfo:
+    def _describe(self, n_ctx: int) -> ModelInfo:
         header = read_header(self.plan.path)
         return ModelInfo(
             name=header.name,
@@ -204,17 +204,21 @@ class Model:
             n_ctx_train=header.context_length,
             n_layer=header.n_layer,
             gpu_layers=self.plan.gpu_layers,
-            threads=threads,
+            threads=self.plan.options.threads,
             has_chat_template=self._template is not None,
         )
 
 
 class LocalReply:
-    """A reply made in this process; see `Reply`. `sampling` is what was used, the seed included."""
+    """A reply made in this process; see `Reply`. `sampling` is what was used, the seed included.
+
+    `on_progress`, if set before the first piece, is called by the iterating thread while the prompt is evaluated.
+    """
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
         self.text = ""
+        self.on_progress: Callable[[Progress], None] | None = None
         self._pieces: Generator[str, None, None] | None = None
         self._engine: Engine | None = None
         self._stats: Stats | None = None
@@ -252,6 +256,7 @@ class LocalReply:
 
     def _attach(self, engine: Engine) -> None:
         engine.progress = engine.stats = None
+        engine.on_progress = self.on_progress
         self._engine = engine
         if self._cancelled:
             engine.stop()

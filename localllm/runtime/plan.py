@@ -28,18 +28,26 @@ GPU_MARGIN = 512 << 20
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes where. `notes` are sentences for the person about what was chosen or is unusual.
+    """What goes where. `options` have nothing left open; `notes` are sentences on what was chosen or is unusual.
 
     `devices` holds the sizes per device and its free memory now. `exact` is False where a formula had to estimate.
     """
 
     path: Path
-    n_ctx: int
-    gpu_layers: int
-    kv_type: str
+    options: Options
     devices: tuple[DeviceMemory, ...]
     exact: bool
     notes: tuple[str, ...] = ()
+
+    @property
+    def n_ctx(self) -> int:
+        """The context in tokens."""
+        return self.options.n_ctx
+
+    @property
+    def gpu_layers(self) -> int:
+        """How many layers go to GPUs; the output layer counts as one."""
+        return self.options.gpu_layers or 0
 
     @property
     def fits(self) -> bool:
@@ -78,6 +86,7 @@ def make_plan(path: Path, options: Options | None = None) -> Plan:
             "expect worse answers past it."
         )
     wanted = options.n_ctx or min(trained, DEFAULT_CTX)
+    options = replace(options, threads=options.threads or devices.usable_threads())
     plan = _with_layers(header, replace(options, n_ctx=wanted))
     while not plan.fits and not options.n_ctx and plan.n_ctx // 2 >= SMALLEST_CTX:
         plan = _with_layers(header, replace(options, n_ctx=plan.n_ctx // 2))
@@ -86,7 +95,7 @@ def make_plan(path: Path, options: Options | None = None) -> Plan:
     return replace(plan, notes=(*plan.notes, *notes))
 
 
-def check_fits(plan: Plan, options: Options) -> None:
+def check_fits(plan: Plan) -> None:
     """Refuse a plan that does not fit.
 
     Raises:
@@ -99,7 +108,7 @@ def check_fits(plan: Plan, options: Options) -> None:
         raise DoesNotFit(
             f"{plan.path.name} needs {mib(need)} on {device.name} (weights {mib(device.weights)}, KV cache "
             f"{mib(device.kv)} for {plan.n_ctx:,} tokens, compute {mib(device.compute)}); {mib(device.free)} are free.",
-            hint=_what_fits(plan, device, options),
+            hint=_what_fits(plan, device),
         )
 
 
@@ -108,16 +117,23 @@ def mib(size: int) -> str:
     return f"{size / (1 << 30):,.2f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):,.1f} MiB"
 
 
-def _what_fits(plan: Plan, device: DeviceMemory, options: Options) -> str:
-    smallest = _simulated(read_header(plan.path), replace(options, n_ctx=256, gpu_layers=plan.gpu_layers))
-    least = next(part for part in smallest.devices if part.name == device.name)
-    if needs(least) > device.free:
-        if device.kind != "cpu":
-            return "Put fewer layers on it with --gpu-layers, or leave that to `--gpu-layers auto`."
-        return "Its weights alone are too large: choose a smaller quantization or model, or close other programs."
-    per_token = (needs(device) - needs(least)) / max(1, plan.n_ctx - smallest.n_ctx)
-    largest = smallest.n_ctx + int((device.free - needs(least)) / per_token) // 256 * 256
-    return f"The largest context that fits: --ctx {largest}. With --kv-type q8_0 the KV cache takes about half."
+def _what_fits(plan: Plan, device: DeviceMemory) -> str:
+    """What to change so that the part of `device` fits: the largest context, if a smaller one is enough."""
+    header = read_header(plan.path)
+
+    def need(n_ctx: int) -> int:
+        smaller = _simulated(header, replace(plan.options, n_ctx=n_ctx))
+        return next(needs(part) for part in smaller.devices if part.name == device.name)
+
+    low, high = 0, plan.n_ctx // 256
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if need(middle * 256) <= device.free else (low, middle - 1)
+    if low:
+        return f"The largest context that fits: --ctx {low * 256}. With --kv-type q8_0 the KV cache takes about half."
+    if device.kind != "cpu":
+        return "Put fewer layers on it with --gpu-layers, or leave that to `--gpu-layers auto`."
+    return "Even the smallest context is too much: choose a smaller quantization or model, or close other programs."
 
 
 def _check_runs(header: Header) -> None:
@@ -218,9 +234,7 @@ def _simulated(header: Header, options: Options) -> Plan:
     )
     return Plan(
         path=header.path,
-        n_ctx=n_ctx,
-        gpu_layers=options.gpu_layers or 0,
-        kv_type=options.kv_type,
+        options=replace(options, n_ctx=n_ctx, gpu_layers=options.gpu_layers or 0),
         devices=parts,
         exact=ledger.supported(),
     )

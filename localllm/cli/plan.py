@@ -1,0 +1,100 @@
+"""`localllm plan [MODEL]`: what a model would use on each device, in bytes, before it is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from localllm.cli import options
+
+if TYPE_CHECKING:
+    from localllm.runtime.plan import Plan
+
+EPILOG = """examples:
+  localllm plan                              the default model
+  localllm plan model.gguf --ctx 32768       with a larger context
+  localllm plan model.gguf --kv-type q8_0    with a KV cache of half the size
+  localllm plan model.gguf --json            for programs; sizes in bytes
+
+The numbers come from a simulated load and equal the real one to the byte. Weights that are mapped from the file live
+in the page cache: the system may drop and read them again, but a model runs well only while they all stay in RAM.
+"""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `plan` command."""
+    parser = commands.add_parser(
+        "plan",
+        help="what a model would use, in bytes, before loading",
+        description="Show what a model would use on each device, and whether it fits in what is available now.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="path, catalogue name or model on this machine")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, sizes in bytes")
+    options.add_engine_flags(parser)
+    options.add_log_flags(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the plan. Exit code 0 whether it fits or not: it was planned."""
+    from localllm import library
+    from localllm.runtime.plan import make_plan
+
+    path = library.resolve(args.model)
+    options.route_log(args)
+    plan = make_plan(path, options.engine_options(args))
+    if args.json:
+        print(_as_json(plan))
+    else:
+        _print_table(plan)
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def _as_json(plan: Plan) -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps(
+        {
+            "model": str(plan.path),
+            "ctx": plan.n_ctx,
+            "gpu_layers": plan.gpu_layers,
+            "kv_type": plan.options.kv_type,
+            "devices": [asdict(device) for device in plan.devices],
+            "total": plan.total,
+            "fits": plan.fits,
+            "exact": plan.exact,
+            "notes": list(plan.notes),
+        }
+    )
+
+
+def _print_table(plan: Plan) -> None:
+    from localllm.runtime.plan import mib, needs
+
+    settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers on a GPU"
+    print(f"{plan.path.name}: {settings}")
+    print()
+    print(f"{'device':<12}{'layers':>7}{'weights':>13}{'KV cache':>13}{'compute':>13}{'total':>13}{'available':>13}")
+    for device in plan.devices:
+        sizes = (device.weights, device.kv, device.compute, needs(device), device.free)
+        columns = "".join(f"{mib(size):>13}" for size in sizes)
+        print(f"{device.name:<12}{device.layers:>7}{columns}")
+    print()
+    if plan.fits:
+        print("It fits.")
+    else:
+        from localllm.errors import DoesNotFit
+        from localllm.runtime.plan import check_fits
+
+        try:
+            check_fits(plan)
+        except DoesNotFit as error:
+            print(f"It does not fit: {error.message}\n{error.hint}")
+    if not plan.exact:
+        print("These are estimates: on this platform llama.cpp's own ledger cannot be read.")

@@ -1,0 +1,130 @@
+"""`localllm run [MODEL] [PROMPT]`: one answer, streamed to stdout; for people and for pipes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from localllm.cli import options
+
+if TYPE_CHECKING:
+    from localllm.runtime.model import LocalReply, Model
+
+EPILOG = """examples:
+  localllm run "Name the capital of France."             the default model
+  localllm run model.gguf "Name the capital of France."  a file
+  git diff | localllm run smollm2:135m --system "Write a commit message."
+  localllm run --raw "Once upon a time" --max-tokens 50  no chat template
+  localllm run --json --temperature 0 "Hi"               one JSON object for programs
+
+With one argument it is the prompt, unless it is a path, or the prompt comes on stdin: then it is the model.
+With both a prompt and a pipe, the prompt comes first and what was piped follows.
+"""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `run` command."""
+    parser = commands.add_parser(
+        "run",
+        help="one answer on stdout",
+        description="Answer one prompt and stream the answer to stdout.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="path, catalogue name or model on this machine")
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to say; read from stdin when piped")
+    parser.add_argument("--system", metavar="TEXT", help="system prompt")
+    parser.add_argument(
+        "--max-tokens", type=options.whole, default=0, metavar="N", help="at most N tokens (default: until it ends)"
+    )
+    parser.add_argument("--raw", action="store_true", help="continue the prompt as it stands, without a chat template")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the text and its cost")
+    options.add_sampling_flags(parser)
+    options.add_engine_flags(parser)
+    options.add_log_flags(parser)
+    parser.set_defaults(handle=handle, usage_error=parser.error)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Answer."""
+    model_name, prompt = _model_and_prompt(args)
+    if not prompt:
+        args.usage_error("there is no prompt: give it as an argument or on stdin")
+    if args.raw and args.system:
+        args.usage_error("--system needs a chat template, and --raw is without one")
+    from localllm import library
+    from localllm.runtime.model import Model
+
+    path = library.resolve(model_name)
+    options.route_log(args)
+    with Model.load(path, options.engine_options(args)) as model:
+        for note in model.plan.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return _answer(model, prompt, args)
+
+
+def _answer(model: Model, prompt: str, args: argparse.Namespace) -> int:
+    from localllm.runtime.types import Message
+
+    sampling = options.sampling(args)
+    if args.raw:
+        reply = model.complete(prompt, sampling=sampling, max_tokens=args.max_tokens)
+    else:
+        system = [Message("system", args.system)] if args.system else []
+        reply = model.reply([*system, Message("user", prompt)], sampling=sampling, max_tokens=args.max_tokens)
+    interrupted = False
+    try:
+        for piece in reply:
+            if not args.json:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        interrupted = True
+        reply.close()
+    if args.json:
+        print(_as_json(model, reply))
+    elif not reply.text.endswith("\n"):
+        print()
+    if reply.stats is not None and reply.stats.stop_reason == "context":
+        print("note: the context is full, so the answer ends here; --ctx makes it larger.", file=sys.stderr)
+    return 130 if interrupted else 0
+
+
+def _as_json(model: Model, reply: LocalReply) -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps(
+        {
+            "text": reply.text,
+            "stats": asdict(reply.stats) if reply.stats is not None else None,
+            "model": model.info.name,
+            "path": str(model.info.path),
+            "n_ctx": model.info.n_ctx,
+            "sampling": asdict(reply.sampling),
+        },
+        ensure_ascii=False,
+    )
+
+
+def _model_and_prompt(args: argparse.Namespace) -> tuple[str | None, str]:
+    """Tell the two positional arguments apart, and read the prompt from a pipe."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+    first, second = args.model, args.prompt
+    if second is not None:
+        prompt = f"{second}\n\n{piped}" if piped.strip() else second
+        return first, prompt
+    if first is not None and (_looks_like_model(first) or (piped.strip() and not _has_blank(first))):
+        return first, piped
+    if first is not None:
+        return None, f"{first}\n\n{piped}" if piped.strip() else first
+    return None, piped
+
+
+def _looks_like_model(text: str) -> bool:
+    return text.endswith(".gguf") or (not _has_blank(text) and ("/" in text or ":" in text.strip(":")))
+
+
+def _has_blank(text: str) -> bool:
+    return any(character.isspace() for character in text)

@@ -1,0 +1,151 @@
+"""The child process that runs one model for `ModelProcess`: `python -m localllm.runtime.child`.
+
+Commands come on stdin, events leave on stdout, both as lines of JSON. The main thread reads commands, so that a cancel
+is seen at once; one thread runs the model. When stdin ends, the parent is gone and the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from localllm import paths
+from localllm.errors import Cancelled
+from localllm.native import lib
+from localllm.runtime.model import LocalReply, Model
+from localllm.runtime.protocol import (
+    AskMemory,
+    Cancel,
+    Command,
+    Event,
+    Finished,
+    Generate,
+    Load,
+    Loaded,
+    Loading,
+    Memory,
+    Piece,
+    Prefill,
+    decode_command,
+    encode,
+    failure,
+)
+
+
+class Child:
+    """The state of the process: the model, the reply that is being made, and the queue of commands for the model."""
+
+    def __init__(self, send: Callable[[Event], None]) -> None:
+        self._send = send
+        self._work: queue.Queue[Load | Generate | None] = queue.Queue()
+        self._model: Model | None = None
+        self._reply: tuple[int, LocalReply] | None = None
+        self._cancelled: set[int] = set()
+
+    def run(self, read_line: Callable[[], bytes]) -> None:
+        """Serve until the input ends."""
+        worker = threading.Thread(target=self._serve, name="model", daemon=True)
+        worker.start()
+        for line in iter(read_line, b""):
+            self._accept(decode_command(line))
+        self._cancelled.add(0)
+        if self._reply is not None:
+            self._reply[1].cancel()
+        self._work.put(None)
+        worker.join(timeout=5)
+
+    def _accept(self, command: Command) -> None:
+        if isinstance(command, Load | Generate):
+            self._work.put(command)
+        elif isinstance(command, Cancel):
+            self._cancelled.add(command.request)
+            reply = self._reply
+            if reply is not None and reply[0] == command.request:
+                reply[1].cancel()
+        elif isinstance(command, AskMemory) and self._model is not None:
+            self._send(Memory(self._model.memory(), self._model.context_used()))
+
+    def _serve(self) -> None:
+        while (command := self._work.get()) is not None:
+            request = command.request if isinstance(command, Generate) else 0
+            try:
+                if isinstance(command, Load):
+                    self._load(command)
+                else:
+                    self._generate(command)
+            except Exception as error:  # whatever it was, the parent must hear of it
+                self._send(failure(request, error))
+        if self._model is not None:
+            self._model.close()
+
+    def _load(self, command: Load) -> None:
+        last = -1.0
+
+        def report(fraction: float) -> bool:
+            nonlocal last
+            if fraction - last >= 0.01 or fraction == 1:
+                last = fraction
+                self._send(Loading(fraction))
+            return 0 not in self._cancelled
+
+        self._model = Model(Path(command.path), command.options, report)
+        if 0 in self._cancelled:
+            raise Cancelled("Loading was stopped.")
+        self._send(Loaded(self._model.info, self._model.plan.notes))
+
+    def _generate(self, command: Generate) -> None:
+        model = self._model
+        if model is None:
+            raise RuntimeError("no model is loaded")
+        options = {"sampling": command.sampling, "max_tokens": command.max_tokens}
+        if command.prompt is None:
+            reply = model.reply(command.messages, **options)  # type: ignore[arg-type]
+        else:
+            reply = model.complete(command.prompt, **options)  # type: ignore[arg-type]
+        self._reply = (command.request, reply)
+        if command.request in self._cancelled:
+            reply.cancel()
+        reply.on_progress = lambda progress: self._send(Prefill(command.request, progress))
+        try:
+            for text in reply:
+                self._send(Piece(command.request, text))
+        finally:
+            self._reply = None
+            self._cancelled.discard(command.request)
+        if reply.stats is not None:
+            self._send(Finished(command.request, reply.stats, reply.sampling, model.context_used()))
+
+
+def main() -> None:
+    """Serve the parent over the original stdin and stdout, which nothing else in the process may then touch."""
+    # An abort in ggml would start a debugger to print a backtrace: slow, and nobody reads it.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    commands = os.fdopen(os.dup(0), "rb")
+    events = os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    lib.log_to_file(paths.log_file())
+    lock = threading.Lock()
+
+    def send(event: Event) -> None:
+        try:
+            with lock:
+                events.write(encode(event))
+                events.flush()
+        except BrokenPipeError:
+            os._exit(0)  # the parent is gone, and what would be said has no reader
+
+    try:
+        Child(send).run(commands.readline)
+    except KeyboardInterrupt:
+        # Ctrl-C in a terminal reaches the whole process group; the parent decides what it means.
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,345 @@
+"""A model in a child process, with the interface of one in this process.
+
+A native abort or the kernel's out-of-memory killer then takes the engine and not the program with the conversation;
+closing it truly frees the memory; and the decode loop shares no interpreter lock with an interface.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from localllm.errors import EngineDied
+from localllm.runtime.protocol import (
+    AskMemory,
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Load,
+    Loaded,
+    Loading,
+    Memory,
+    Piece,
+    Prefill,
+    as_error,
+    decode_event,
+    encode,
+)
+from localllm.runtime.session import Chat
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
+
+_ANSWER_SECONDS = _CLOSE_SECONDS = 5
+
+
+class ModelProcess:
+    """A loaded model in a child process. Use it as a context manager, or `close()` it."""
+
+    info: ModelInfo
+    notes: tuple[str, ...]
+
+    def __init__(self) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close())
+        # A session of its own: Ctrl-C in the terminal is for the program in front, which cancels or closes us.
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "localllm.runtime.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+        self._send_lock = threading.Lock()
+        self._state_lock = threading.Lock()
+        self._events: dict[int, queue.Queue[Event | None]] = {0: queue.Queue()}
+        self._memory: queue.Queue[Memory | None] = queue.Queue()
+        self._memory_lock = threading.Lock()
+        self._context_used = 0
+        self._requests = 0
+        self._closing = False
+        self._reader = threading.Thread(target=self._read, name="engine events", daemon=True)
+        self._reader.start()
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        options: Options | None = None,
+        *,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> ModelProcess:
+        """Start a process and load the GGUF at `path` in it. Blocks until it is loaded.
+
+        `progress` is called with 0…1; when `cancelled` returns True the load is given up.
+
+        Raises:
+            ModelNotFound, BadModelFile, UnsupportedModel, DoesNotFit: as `Model.load`.
+            Cancelled: `cancelled` returned True.
+            EngineDied: the process ended while loading.
+        """
+        model = cls()
+        try:
+            model._load(path, options or Options(), progress, cancelled)
+        except BaseException:
+            model.close()
+            raise
+        return model
+
+    def __enter__(self) -> ModelProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine."""
+        return self._child.pid
+
+    def chat(self, system: str | None = None, **settings: object) -> Chat:
+        """A conversation with this model; see `Chat`."""
+        return Chat(self, system=system, **settings)  # type: ignore[arg-type]
+
+    def reply(
+        self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
+    ) -> RemoteReply:
+        """Answer a conversation; see `Responder.reply`."""
+        return self._request(tuple(messages), None, sampling, max_tokens)
+
+    def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> RemoteReply:
+        """Continue `prompt` as it stands, without a chat template."""
+        if not prompt:
+            raise ValueError("the prompt is empty")
+        return self._request((), prompt, sampling, max_tokens)
+
+    def memory(self) -> MemorySample:
+        """Memory of the engine's process now.
+
+        Raises:
+            EngineDied: the process ended, or gave no answer for some seconds.
+        """
+        with self._memory_lock:
+            self._send(AskMemory())
+            with contextlib.suppress(queue.Empty):
+                answer = self._memory.get(timeout=_ANSWER_SECONDS)
+                if answer is not None:
+                    self._context_used = answer.context_used
+                    return answer.sample
+        raise self._death()
+
+    def context_used(self) -> int:
+        """Tokens in the KV cache when the engine last told."""
+        return self._context_used
+
+    def close(self) -> None:
+        """Stop a running reply and end the process, by force if it does not listen."""
+        with self._state_lock:
+            self._closing = True
+        with contextlib.suppress(OSError):
+            if self._child.stdin is not None:
+                self._child.stdin.close()
+        try:
+            self._child.wait(timeout=_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        if threading.current_thread() is not self._reader:
+            self._reader.join(timeout=_CLOSE_SECONDS)
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+        self._errors.close()
+
+    def _load(
+        self,
+        path: Path,
+        options: Options,
+        progress: Callable[[float], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        events = self._events[0]
+        self._send(Load(str(Path(path).absolute()), options))
+        asked = False
+        while True:
+            try:
+                event = events.get(timeout=0.1)
+            except queue.Empty:
+                if not asked and cancelled is not None and cancelled():
+                    asked = True
+                    self._send(Cancel(0))
+                continue
+            if isinstance(event, Loading) and progress is not None:
+                progress(event.fraction)
+            elif isinstance(event, Loaded):
+                self.info, self.notes = event.info, event.notes
+                return
+            elif isinstance(event, Failed):
+                raise as_error(event)
+            elif event is None:
+                raise self._death()
+
+    def _request(
+        self, messages: tuple[Message, ...], prompt: str | None, sampling: Sampling | None, max_tokens: int
+    ) -> RemoteReply:
+        with self._state_lock:
+            self._requests += 1
+            request = self._requests
+            events = self._events[request] = queue.Queue()
+        reply = RemoteReply(self, request, events)
+        reply._command = Generate(request, messages, prompt, sampling or Sampling(), max_tokens)
+        return reply
+
+    def _send(self, command: Command) -> None:
+        try:
+            with self._send_lock:
+                if self._child.stdin is None or self._child.stdin.closed:
+                    raise self._death()
+                self._child.stdin.write(encode(command))
+                self._child.stdin.flush()
+        except OSError:
+            raise self._death() from None
+
+    def _read(self) -> None:
+        """Sort events to whom they are for, until the child's stdout ends."""
+        stdout = self._child.stdout
+        for line in stdout or ():
+            event = decode_event(line)
+            if isinstance(event, Memory):
+                self._memory.put(event)
+                continue
+            if isinstance(event, Finished):
+                self._context_used = event.context_used
+            with self._state_lock:
+                waiting = self._events.get(getattr(event, "request", 0))
+            if waiting is not None:
+                waiting.put(event)
+        self._child.wait()
+        self._memory.put(None)
+        with self._state_lock:
+            self._closing = True
+            for waiting in self._events.values():
+                waiting.put(None)
+
+    def _done(self, request: int) -> None:
+        with self._state_lock:
+            self._events.pop(request, None)
+
+    def _death(self) -> EngineDied:
+        code = self._child.poll()
+        if code is None and self._closing:
+            return EngineDied("The engine was closed.", hint="Load the model again.")
+        return EngineDied(
+            f"The engine's process ended: {_why(code)}{self._last_words()}.",
+            hint="The conversation is safe. Load the model again to go on.",
+        )
+
+    def _last_words(self) -> str:
+        if self._errors.closed or not hasattr(os, "pread"):
+            return ""
+        # Not seek and read: the child writes through the same file offset.
+        descriptor = self._errors.fileno()
+        end = os.fstat(descriptor).st_size
+        lines = os.pread(descriptor, 2000, max(0, end - 2000)).decode("utf-8", "replace").strip().splitlines()
+        return f" ({lines[-1].strip()})" if lines else ""
+
+
+def _why(code: int | None) -> str:
+    if code is None:
+        return "it does not answer"
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
+    if name == "SIGKILL":
+        return "killed (SIGKILL), often by the system because memory ran out"
+    if name == "SIGABRT":
+        return "llama.cpp gave up (SIGABRT)"
+    return f"killed by {name}"
+
+
+class RemoteReply:
+    """A reply made in the child process; see `Reply`. The request is sent when the iteration begins."""
+
+    def __init__(self, owner: ModelProcess, request: int, events: queue.Queue[Event | None]) -> None:
+        self._owner, self._number, self._queue = owner, request, events
+        self._command: Generate | None = None
+        self._stats: Stats | None = None
+        self._progress: Progress | None = None
+        self._cancelled = self._ended = False
+        self.sampling = Sampling()
+        self.text = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._ended:
+            raise StopIteration
+        if self._command is not None:
+            self._begin(self._command)
+        while True:
+            event = self._queue.get()
+            if isinstance(event, Piece):
+                self.text += event.text
+                return event.text
+            if isinstance(event, Prefill):
+                self._progress = event.progress
+                continue
+            self._ended = True
+            self._owner._done(self._number)
+            if isinstance(event, Finished):
+                self._stats, self.sampling = event.stats, event.sampling
+                raise StopIteration
+            raise as_error(event) if isinstance(event, Failed) else self._owner._death()
+
+    def _begin(self, command: Generate) -> None:
+        self._command = None
+        try:
+            self._owner._send(command)
+            if self._cancelled:
+                self._owner._send(Cancel(self._number))
+        except EngineDied:
+            self._ended = True
+            self._owner._done(self._number)
+            raise
+
+    @property
+    def stats(self) -> Stats | None:
+        """What it cost; None until the iteration ended."""
+        return self._stats
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the prompt is evaluated; None before that begins."""
+        return self._progress
+
+    def cancel(self) -> None:
+        """Stop as soon as possible; safe from any thread."""
+        self._cancelled = True
+        if self._command is None and not self._ended:
+            with contextlib.suppress(EngineDied):
+                self._owner._send(Cancel(self._number))
+
+    def close(self) -> None:
+        """Cancel, and take what is still on its way."""
+        if self._ended:
+            return
+        if self._command is not None:
+            self._ended = True
+            self._owner._done(self._number)
+            return
+        self.cancel()
+        for _ in self:
+            pass

@@ -1,0 +1,172 @@
+"""The messages between a program and the child process that runs its engine: one JSON object a line.
+
+Typed dataclasses on both sides; an error crosses as its name, text and hint and comes out as itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from localllm.errors import ERRORS, EngineDied, LocalLLMError
+from localllm.runtime.types import (
+    DeviceMemory,
+    MemorySample,
+    Message,
+    ModelInfo,
+    Options,
+    Progress,
+    Sampling,
+    Stats,
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load a model; answered by `Loading` events, then `Loaded` or `Failed`."""
+
+    path: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Answer `messages`, or continue `prompt` as it stands; answered by events and then `Finished` or `Failed`."""
+
+    request: int
+    messages: tuple[Message, ...]
+    prompt: str | None
+    sampling: Sampling
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the reply to `request`, or the load if `request` is 0."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class AskMemory:
+    """Ask for a `Memory`."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How far the load is, 0…1."""
+
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model is ready."""
+
+    info: ModelInfo
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """How far the prompt of `request` is evaluated."""
+
+    request: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text of the reply to `request`."""
+
+    request: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The reply to `request` ended. `sampling` is what was used; `context_used` in tokens."""
+
+    request: int
+    stats: Stats
+    sampling: Sampling
+    context_used: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of the child process, and the tokens in its KV cache."""
+
+    sample: MemorySample
+    context_used: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An error while loading (`request` 0) or answering."""
+
+    request: int
+    error: str
+    message: str
+    hint: str
+
+
+Command = Load | Generate | Cancel | AskMemory
+Event = Loading | Loaded | Prefill | Piece | Finished | Memory | Failed
+
+_COMMANDS: dict[str, type[Command]] = {kind.__name__: kind for kind in (Load, Generate, Cancel, AskMemory)}
+_EVENTS: dict[str, type[Event]] = {
+    kind.__name__: kind for kind in (Loading, Loaded, Prefill, Piece, Finished, Memory, Failed)
+}
+
+
+def encode(message: Command | Event) -> bytes:
+    """One line of UTF-8 JSON, newline included."""
+    body = json.dumps({"kind": type(message).__name__, **asdict(message)}, ensure_ascii=False, default=str)
+    return body.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def decode_command(line: bytes) -> Command:
+    """The command of one line; `KeyError` or `ValueError` if it holds none."""
+    kind, fields = _decode(line)
+    return _COMMANDS[kind](**fields)
+
+
+def decode_event(line: bytes) -> Event:
+    """The event of one line; `KeyError` or `ValueError` if it holds none."""
+    kind, fields = _decode(line)
+    return _EVENTS[kind](**fields)
+
+
+def _decode(line: bytes) -> tuple[str, dict[str, Any]]:
+    fields = json.loads(line.decode("utf-8", "surrogatepass"))
+    kind = fields.pop("kind")
+    return kind, {name: _rebuilt(name, value) for name, value in fields.items()}
+
+
+def _rebuilt(name: str, value: Any) -> Any:
+    """Nested dataclasses by the name of the field that holds them."""
+    if name == "messages":
+        return tuple(Message(**item) for item in value)
+    if name == "notes":
+        return tuple(value)
+    if name == "info":
+        return ModelInfo(**{**value, "path": Path(value["path"])})
+    if name == "sample":
+        return MemorySample(**{**value, "devices": tuple(DeviceMemory(**item) for item in value["devices"])})
+    simple = {"options": Options, "sampling": Sampling, "stats": Stats, "progress": Progress}
+    return simple[name](**value) if name in simple else value
+
+
+def failure(request: int, error: BaseException) -> Failed:
+    """`error` as an event; what is not from the tree becomes `EngineDied`."""
+    if isinstance(error, LocalLLMError):
+        return Failed(request, type(error).__name__, error.message, error.hint)
+    return Failed(request, EngineDied.__name__, f"The engine failed: {type(error).__name__}: {error}", "")
+
+
+def as_error(event: Failed) -> LocalLLMError:
+    """The error that an event carries."""
+    return ERRORS.get(event.error, EngineDied)(event.message, hint=event.hint)
