@@ -38,7 +38,8 @@ def shortcoming(backend: str, *, prebuilt: bool) -> str:
     folder = library_folder()
     if folder is None:
         return "it is not installed"
-    version = next(site_packages().glob("llama_cpp_python-*.dist-info")).name.split("-")[1]
+    info = next(site_packages().glob("llama_cpp_python-*.dist-info"))
+    version = info.name.removesuffix(".dist-info").split("-")[1]
     wanted_version = requirement("llama-cpp-python").removeprefix("llama-cpp-python")
     if not _satisfies(version, wanted_version):
         return f"{version} is installed and {wanted_version} is needed"

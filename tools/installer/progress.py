@@ -68,9 +68,8 @@ def run_logged(command: list[str], log: Path, label: str, environment: dict[str,
     """
     meter = _Meter(label)
     lines: list[str] = []
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # An unbuffered child, so that a step is shown when it begins; a session of its own, so that it ends as a whole.
-    process = subprocess.Popen(
+    # Unbuffered, so that a step is shown when it begins; in a session of its own, so that it can be ended as a whole.
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -79,28 +78,27 @@ def run_logged(command: list[str], log: Path, label: str, environment: dict[str,
         errors="replace",
         env=environment | {"PYTHONUNBUFFERED": "1", "PIP_NO_INPUT": "1"},
         start_new_session=True,
-    )
+    ) as process:
 
-    def read() -> None:
-        assert process.stdout is not None
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(f"\n$ {' '.join(command)}\n")
-            for line in process.stdout:
-                stream.write(line)
-                lines.append(line.rstrip())
-                meter.feed(line)
+        def read() -> None:
+            assert process.stdout is not None
+            with log.open("a", encoding="utf-8") as stream:
+                stream.write(f"\n$ {' '.join(command)}\n")
+                for line in process.stdout:
+                    stream.write(line)
+                    lines.append(line.rstrip())
+                    meter.feed(line)
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        while reader.is_alive():
-            meter.show()
-            reader.join(0.5)
-        code = process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
-    finally:
-        meter.clear()
-    return code, lines
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        try:
+            while reader.is_alive():
+                meter.show()
+                reader.join(0.5)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            reader.join()
+            raise
+        finally:
+            meter.clear()
+    return process.returncode, lines
