@@ -115,10 +115,14 @@ class Engine:
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.cached, prompt, strict=False)))
         keep = min(shared, len(prompt) - 1)
         if keep < len(self.cached) and not self._cut(keep):
-            self._api.llama_memory_clear(self._context.memory, False)
-            self.cached.clear()
+            self.forget()
             return 0
         return keep
+
+    def forget(self) -> None:
+        """Empty the KV cache."""
+        self._api.llama_memory_clear(self._context.memory, False)
+        self.cached.clear()
 
     def _cut(self, keep: int) -> bool:
         """Remove all cached tokens from position `keep` on. False if this memory cannot: the caller starts over.
@@ -173,8 +177,7 @@ class Engine:
             return True
         # Parts of the batch may be in the cache now: back to what is known.
         if not self._cut(at):
-            self._api.llama_memory_clear(self._context.memory, False)
-            self.cached.clear()
+            self.forget()
         if code == _ABORTED:
             return False
         if code == _NO_SLOT:

@@ -118,6 +118,12 @@ class Model:
             self.info.path, self._uses, self._layers, used_tokens=self.context_used(), n_ctx=self.info.n_ctx
         )
 
+    def forget(self) -> None:
+        """Empty the KV cache and forget what was generated: the next prompt is tokenized and evaluated whole."""
+        with self._lock:
+            self._engine.forget()
+            self._tokens.forget()
+
     def context_used(self) -> int:
         """Tokens in the KV cache."""
         return len(self._engine.cached)

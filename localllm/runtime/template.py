@@ -1,8 +1,8 @@
 """Chat templates: messages to the text a model was trained on, and that text to tokens without doing work twice.
 
-A template comes from a model file, so it runs in Jinja's immutable sandbox. Tokens that were evaluated or generated are
-never made again from text: what a conversation adds is rendered in full, compared with the texts seen before, and only
-the new tail is tokenized.
+A template comes from a model file, so it runs in Jinja's immutable sandbox. Tokens that the model generated are never
+made again from text: each turn is rendered in full, compared with what was generated before, and only what follows is
+tokenized.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ def _raise(message: str) -> None:
 
 
 class TokenMemory:
-    """Texts whose tokens are known, so that a longer text costs only its tail, and generated tokens stay as they were.
+    """What the model generated, as text and as tokens, so that later prompts hold the very tokens it generated.
 
-    Keeps the last `capacity` texts; a conversation adds two a turn.
+    Text alone does not tell them: a tokenizer may cut the same text otherwise than the model did. Keeps the last
+    `capacity` texts.
     """
 
     def __init__(self, vocab: Vocab, capacity: int = 256) -> None:
@@ -105,17 +106,18 @@ class TokenMemory:
         self._bos_text = vocab.text(vocab.bos) if vocab.adds_bos else ""
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a whole prompt, its first special token included once."""
-        start = max((known for known in self._known if text.startswith(known)), key=len, default=None)
+        """Token ids of a whole prompt, its first special token included once.
+
+        Only what follows the longest known text is tokenized, and only if a word cannot run across the border.
+        """
+        fitting = (known for known in self._known if text.startswith(known) and not text[len(known) :][:1].isalnum())
+        start = max(fitting, key=len, default=None)
         if start is not None:
             self._known.move_to_end(start)
-            tokens = [*self._known[start], *self._vocab.tokenize_tail(text[len(start) :])]
-        else:
-            # llama.cpp adds the first special token itself: a template that prints it too would double it.
-            once = text.removeprefix(self._bos_text) if self._bos_text else text
-            tokens = self._vocab.tokenize(once, add_special=True, parse_special=True)
-        self._remember(text, tokens)
-        return tokens
+            return [*self._known[start], *self._vocab.tokenize_tail(text[len(start) :])]
+        # llama.cpp adds the first special token itself: a template that prints it too would double it.
+        once = text.removeprefix(self._bos_text) if self._bos_text else text
+        return self._vocab.tokenize(once, add_special=True, parse_special=True)
 
     def generated(self, prompt: str, tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
         """Remember that the model, after `prompt`, wrote `answer` as `answer_tokens`.
@@ -123,13 +125,14 @@ class TokenMemory:
         Many templates strip the blanks around an answer when it becomes history; the tokens that stand in the KV cache
         are what the model said, so they stand for the stripped text as well.
         """
-        everything = (*tokens, *answer_tokens)
-        self._remember(prompt + answer, everything)
-        if answer.strip() != answer:
-            self._remember(prompt + answer.strip(), everything)
-
-    def _remember(self, text: str, tokens: Sequence[int]) -> None:
-        self._known[text] = tuple(tokens)
-        self._known.move_to_end(text)
+        if not answer:
+            return
+        for said in {answer, answer.strip()}:
+            self._known[prompt + said] = (*tokens, *answer_tokens)
+            self._known.move_to_end(prompt + said)
         while len(self._known) > self._capacity:
             self._known.popitem(last=False)
+
+    def forget(self) -> None:
+        """Empty the memory."""
+        self._known.clear()

@@ -1,0 +1,54 @@
+"""Devices and their memory: the operating system's numbers, lowered to the cgroup's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from localllm.native import devices
+
+
+def test_the_cpu_is_the_last_device_and_knows_its_memory() -> None:
+    found = devices.devices()
+    assert found[-1].kind == "cpu"
+    assert 0 < found[-1].free <= found[-1].total <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": "1000000", "memory.current": "400000", "memory.stat": "inactive_file 100000\n"}, 300_000),
+        ({"memory.max": "max", "memory.current": "400000"}, None),
+        ({"memory.limit_in_bytes": "1000000", "memory.usage_in_bytes": "250000"}, 250_000),
+    ],
+)
+def test_a_cgroup_limit_is_the_truth(
+    files: dict[str, str], expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(devices, "_cgroup_folders", lambda: (tmp_path,))
+    available, total = devices.system_memory()
+    if expected is None:
+        assert total == psutil.virtual_memory().total
+    else:
+        assert total == 1_000_000
+        assert available == 1_000_000 - expected
+
+
+@pytest.mark.parametrize(("quota", "threads"), [("150000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
+def test_threads_follow_the_cpu_quota(
+    quota: str, threads: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_cgroup_folders", lambda: ())
+    unlimited = devices.usable_threads()
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(devices, "_cpu_cgroup_folders", lambda: (tmp_path,))
+    assert devices.usable_threads() == (threads or unlimited)
+
+
+def test_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
+    assert devices.usable_threads() == 1

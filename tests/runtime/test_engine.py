@@ -1,0 +1,193 @@
+"""Generation and prefix reuse on the real default model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from localllm.errors import ContextFull, EngineDied
+from localllm.runtime.model import Model
+from localllm.runtime.types import Message, Options, Sampling
+from tests.runtime.conftest import GREEDY
+
+LONG = "The history of the city begins with a small market by the river. " * 30
+
+
+def _say(model: Model, prompt: str, tokens: int = 12) -> tuple[str, int]:
+    """(text, reused tokens) of a greedy completion."""
+    reply = model.complete(prompt, sampling=GREEDY, max_tokens=tokens)
+    text = "".join(reply)
+    assert reply.stats is not None
+    return text, reply.stats.cached_tokens
+
+
+def test_it_knows_the_capital_of_france(model: Model) -> None:
+    reply = model.reply([Message("user", "Name the capital of France.")], sampling=GREEDY, max_tokens=24)
+    assert "Paris" in "".join(reply)
+    assert reply.stats is not None
+    assert reply.stats.stop_reason == "end"
+    assert reply.stats.cached_tokens == 0
+    assert reply.stats.decode_tps > 0
+
+
+@pytest.mark.parametrize("second", [" And so", "", " market by"], ids=["longer", "same", "other"])
+def test_a_reused_prefix_changes_nothing(model: Model, second: str) -> None:
+    prompt = LONG[:600]
+    _say(model, prompt + " But then it")
+    reused_text, reused = _say(model, prompt + second)
+    model.forget()
+    fresh_text, fresh = _say(model, prompt + second)
+    assert fresh == 0
+    assert reused > 100
+    assert reused_text == fresh_text
+
+
+def test_a_shorter_prompt_cuts_the_cache_back(model: Model) -> None:
+    _say(model, LONG[:800])
+    _, reused = _say(model, LONG[:400])
+    assert 50 < reused < len(model.tokenize(LONG[:400]))
+    assert model.context_used() == len(model.tokenize(LONG[:400])) + 11  # the twelfth token was not evaluated
+
+
+def test_the_same_seed_gives_the_same_text(model: Model) -> None:
+    def draw(seed: int) -> str:
+        return "".join(model.complete("Once upon a time", sampling=Sampling(temperature=1.0, seed=seed), max_tokens=20))
+
+    assert draw(7) == draw(7)
+    assert len({draw(seed) for seed in range(4)}) > 1
+
+
+def test_a_seed_that_was_drawn_is_told_and_repeats(model: Model) -> None:
+    first = model.complete("Once upon a time", sampling=Sampling(temperature=1.0), max_tokens=20)
+    text = "".join(first)
+    assert first.sampling.seed is not None
+    assert "".join(model.complete("Once upon a time", sampling=first.sampling, max_tokens=20)) == text
+
+
+def test_repeat_penalty_changes_what_is_said(model: Model) -> None:
+    plain = "".join(model.complete("the the the the", sampling=GREEDY, max_tokens=20))
+    penalized = model.complete("the the the the", sampling=Sampling(temperature=0, repeat_penalty=1.8), max_tokens=20)
+    assert "".join(penalized) != plain
+
+
+def test_max_tokens_and_the_context_end_a_reply(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=256)) as model:
+        short = model.complete(LONG[:300], sampling=GREEDY, max_tokens=3)
+        list(short)
+        assert short.stats is not None
+        assert (short.stats.stop_reason, short.stats.completion_tokens) == ("length", 3)
+        full = model.complete("la la la la la la", sampling=Sampling(temperature=0), max_tokens=0)
+        list(full)
+        assert full.stats is not None
+        assert full.stats.stop_reason in ("context", "end")
+        assert full.stats.prompt_tokens + full.stats.completion_tokens <= 257
+
+
+def test_a_prompt_longer_than_the_context_says_by_how_much(model: Model) -> None:
+    tokens = len(model.tokenize(LONG * 4))
+    with pytest.raises(ContextFull, match=f"{tokens:,} tokens and the context holds 1,024: {tokens - 1023:,} too many"):
+        list(model.complete(LONG * 4))
+    assert _say(model, "Hello")[0]  # and the engine still works
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.25], ids=["before", "in prefill"])
+def test_cancel_ends_prefill_at_once(model: Model, wait: float) -> None:
+    reply = model.complete(LONG * 2, sampling=GREEDY)
+    asked: list[float] = []
+
+    def cancel() -> None:
+        asked.append(time.perf_counter())
+        reply.cancel()
+
+    timer = threading.Timer(wait, cancel)
+    if wait:
+        timer.start()
+    else:
+        cancel()
+    assert "".join(reply) == ""
+    timer.cancel()
+    assert reply.stats is not None
+    assert reply.stats.stop_reason == "cancelled"
+    assert reply.stats.completion_tokens == 0
+    # What the cache says it holds, it holds: the same prompt gives the same text as a fresh engine.
+    text, _ = _say(model, LONG[:500])
+    model.forget()
+    assert text == _say(model, LONG[:500])[0]
+
+
+def test_cancel_in_decode_keeps_the_text(model: Model) -> None:
+    reply = model.complete("Once upon a time", sampling=GREEDY)
+    text = ""
+    for piece in reply:
+        text += piece
+        if len(text) > 40:
+            reply.cancel()
+    assert reply.text == text
+    assert reply.stats is not None
+    assert reply.stats.stop_reason == "cancelled"
+    _, reused = _say(model, "Once upon a time" + text)
+    assert reused >= reply.stats.prompt_tokens
+
+
+def test_progress_counts_the_prompt(model: Model) -> None:
+    reply = model.complete(LONG, sampling=GREEDY, max_tokens=1)
+    seen: list[tuple[int, int]] = []
+    reply.on_progress = lambda progress: seen.append((progress.done, progress.total))
+    list(reply)
+    tokens = len(model.tokenize(LONG))
+    assert seen[0] == (0, tokens)
+    assert seen[-1] == (tokens, tokens)
+    assert seen == sorted(seen)
+
+
+def test_a_second_reply_in_the_same_thread_is_refused_not_deadlocked(model: Model) -> None:
+    first = model.complete("Once", sampling=GREEDY)
+    next(first)
+    with pytest.raises(RuntimeError, match="not finished"):
+        next(model.complete("Twice"))
+    first.close()
+    assert first.stats is not None
+    assert _say(model, "Twice")[0]
+
+
+def test_two_threads_take_turns(model: Model) -> None:
+    texts: dict[int, str] = {}
+
+    def ask(number: int) -> None:
+        texts[number] = "".join(model.complete(f"Number {number} is", sampling=GREEDY, max_tokens=8))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, text in texts.items():
+        model.forget()
+        assert "".join(model.complete(f"Number {number} is", sampling=GREEDY, max_tokens=8)) == text
+    assert len(texts) == 3
+
+
+def test_a_closed_model_says_so(smollm2: Path) -> None:
+    model = Model.load(smollm2, Options(n_ctx=256))
+    unfinished = model.complete("Once", sampling=GREEDY)
+    next(unfinished)
+    model.close()
+    model.close()
+    assert unfinished.stats is not None
+    with pytest.raises(EngineDied, match="closed"):
+        list(model.complete("Once"))
+
+
+def test_characters_are_never_broken(model: Model) -> None:
+    reply = model.complete("Translate to Japanese: 東京は日本の首都です。こんにちは、", sampling=GREEDY, max_tokens=30)
+    pieces = list(reply)
+    assert "".join(pieces) == reply.text
+    assert all("\ufffd" not in piece for piece in pieces[:-1])
+
+
+def test_an_empty_prompt_is_a_mistake(model: Model) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        model.complete("")

@@ -1,0 +1,116 @@
+"""Conversations from Python: what is remembered, what is reused, and what survives a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+import localllm
+from localllm.errors import BadTemplate, ContextFull
+from localllm.runtime.model import Model
+from localllm.runtime.session import Chat
+from localllm.runtime.types import Message
+from tests.runtime.conftest import GREEDY
+
+
+def _chat(model: Model, **settings: object) -> Chat:
+    return model.chat(sampling=GREEDY, max_tokens=24, **settings)
+
+
+def test_a_second_turn_evaluates_only_what_is_new(model: Model) -> None:
+    chat = _chat(model)
+    assert "Paris" in chat.ask("Name the capital of France.")
+    first = chat.stats
+    assert "Berlin" in chat.ask("And of Germany?")
+    second = chat.stats
+    assert first is not None
+    assert second is not None
+    # All of the first turn is cached, the answer too; new are the end of that answer, the turn and the template.
+    assert second.cached_tokens >= first.prompt_tokens + first.completion_tokens
+    new_turn = len(model.tokenize("<|im_end|>\n<|im_start|>user\nAnd of Germany?<|im_end|>\n<|im_start|>assistant\n"))
+    assert second.prompt_tokens - second.cached_tokens <= new_turn
+
+
+def test_the_system_prompt_is_heard(model: Model) -> None:
+    with_system = _chat(model, system="You are a pirate.").ask("Who are you?")
+    assert with_system != _chat(model).ask("Who are you?")
+
+
+def test_regenerate_reuses_the_prompt_and_replaces_the_answer(model: Model) -> None:
+    chat = _chat(model)
+    first = chat.ask("Name the capital of France.")
+    again = "".join(chat.regenerate())
+    assert again == first
+    assert [message.role for message in chat.messages] == ["user", "assistant"]
+    assert chat.stats is not None
+    assert chat.stats.cached_tokens == chat.stats.prompt_tokens - 1
+
+
+def test_nothing_to_regenerate_is_a_mistake(model: Model) -> None:
+    with pytest.raises(ValueError, match="nothing to answer"):
+        list(_chat(model).regenerate())
+
+
+def test_leaving_early_keeps_the_partial_answer(model: Model) -> None:
+    chat = _chat(model)
+    for piece in chat.stream("Tell me about the sea."):
+        if "sea" in piece:
+            break
+    assert chat.messages[-1].role == "assistant"
+    assert chat.messages[-1].content
+    assert chat.stats is not None
+    assert chat.stats.stop_reason == "cancelled"
+
+
+def test_cancel_keeps_the_partial_answer(model: Model) -> None:
+    chat = model.chat(sampling=GREEDY)
+    for count, _ in enumerate(chat.stream("Tell me a very long story about the sea.")):
+        if count == 5:
+            chat.cancel()
+    assert chat.messages[-1].content
+    assert chat.stats is not None
+    assert chat.stats.stop_reason == "cancelled"
+    assert chat.stats.completion_tokens < 10
+
+
+def test_a_turn_that_does_not_fit_leaves_the_conversation_alone(model: Model) -> None:
+    chat = _chat(model)
+    chat.ask("Name the capital of France.")
+    before = list(chat.messages)
+    with pytest.raises(ContextFull):
+        chat.ask("word " * 3000)
+    assert chat.messages == before
+    assert "Berlin" in chat.ask("And of Germany?")
+
+
+def test_a_model_without_a_template_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "_template", None)
+    with pytest.raises(BadTemplate, match="no chat template") as caught:
+        _chat(model).ask("Hello")
+    assert "--raw" in caught.value.hint
+
+
+def test_two_chats_on_one_model_do_not_mix(model: Model) -> None:
+    one, two = _chat(model), _chat(model)
+    one.ask("Name the capital of France.")
+    two.ask("How many days are there in a week?")
+    alone = _chat(model)
+    model.forget()
+    alone.ask("Name the capital of France.")
+    assert one.ask("And of Germany?") == alone.ask("And of Germany?")
+
+
+def test_three_lines_of_python() -> None:
+    model = localllm.load(n_ctx=512)
+    with model:
+        chat = model.chat(system="You are a helpful assistant.", sampling=GREEDY)
+        assert "Paris" in "".join(chat.stream("What is the capital of France?"))
+        assert chat.stats is not None
+        assert chat.messages[0] == Message("system", "You are a helpful assistant.")
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(localllm.__all__) == set(dir(localllm))
+    for name in localllm.__all__:
+        assert getattr(localllm, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = localllm.lod
