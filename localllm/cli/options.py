@@ -45,6 +45,14 @@ def not_negative(text: str) -> float:
     return number
 
 
+def tokens(text: str) -> int:
+    """A number of tokens that llama.cpp can count."""
+    number = whole(text)
+    if number >= 1 << 31:
+        raise argparse.ArgumentTypeError(f"{number} is more than llama.cpp can count")
+    return number
+
+
 def layers(text: str) -> int | None:
     """A number of layers, or `auto` as None."""
     return None if text == "auto" else whole(text)
@@ -55,6 +63,7 @@ for _parse, _name in (
     (positive, "positive number"),
     (fraction, "fraction"),
     (not_negative, "number"),
+    (tokens, "number of tokens"),
     (layers, "number of layers"),
 ):
     _parse.__name__ = _name  # argparse names the type of a wrong value by it
@@ -63,7 +72,7 @@ for _parse, _name in (
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that loads a model."""
     group = parser.add_argument_group("engine")
-    group.add_argument("--ctx", type=whole, default=0, metavar="N", help="context in tokens (default: chosen)")
+    group.add_argument("--ctx", type=tokens, default=0, metavar="N", help="context in tokens (default: chosen)")
     group.add_argument(
         "--threads",
         type=whole,

@@ -97,4 +97,4 @@ def _print_table(plan: Plan) -> None:
         except DoesNotFit as error:
             print(f"It does not fit: {error.message}\n{error.hint}")
     if not plan.exact:
-        print("These are estimates: on this platform llama.cpp's own ledger cannot be read.")
+        print("These are estimates: llama.cpp's own ledger cannot be read on this platform, or for so large a context.")

@@ -130,7 +130,7 @@ def _what_fits(plan: Plan, device: DeviceMemory) -> str:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if need(middle * 256) <= device.free else (low, middle - 1)
     if low:
-        return f"The largest context that fits: --ctx {low * 256}. With --kv-type q8_0 the KV cache takes about half."
+        return f"The largest context that fits: --ctx {low * 256}. A KV cache in q8_0 (--kv-type) is half of f16."
     if device.kind != "cpu":
         return "Put fewer layers on it with --gpu-layers, or leave that to `--gpu-layers auto`."
     return "Even the smallest context is too much: choose a smaller quantization or model, or close other programs."
@@ -175,6 +175,9 @@ def _most_layers(header: Header, options: Options) -> Plan:
     return best
 
 
+# A simulated load allocates no cells of the KV cache but does keep books on each: gigabytes for a context that large.
+_LARGEST_SIMULATED = 1 << 22
+
 # libllama prints which layer goes where while it loads; two threads at once would mix their lines.
 _simulation = threading.Lock()
 
@@ -213,7 +216,8 @@ def layers_by_device(lines: list[str]) -> dict[str, int]:
 def _simulated(header: Header, options: Options) -> Plan:
     present = devices.devices()
     cpu = next(device for device in present if device.kind == "cpu")
-    if ledger.supported():
+    exact = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
+    if exact:
         status = header.path.stat()
         key = replace(options, mmap=True, mlock=False, threads=0)
         uses, layers, n_ctx = _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
@@ -236,5 +240,5 @@ def _simulated(header: Header, options: Options) -> Plan:
         path=header.path,
         options=replace(options, n_ctx=n_ctx, gpu_layers=options.gpu_layers or 0),
         devices=parts,
-        exact=ledger.supported(),
+        exact=exact,
     )

@@ -37,7 +37,7 @@ def test_a_last_message_of_the_assistant_is_left_open() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("{{ bos_token }}{{ messages[0]['content'] | tojson }}", '<s>"a<b \'é\'"'),
+        ("{{ bos_token }}{{ messages[0]['content'] | tojson }}", "<s>\"a<b 'é'\""),
         ("{% generation %}x{{ messages|length }}{% endgeneration %}", "x1"),
         ("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "01"),
         ("{% if tools is none %}no tools{% endif %}", "no tools"),

@@ -1,0 +1,146 @@
+"""Plans: equal to the load that follows, chosen to fit, refused in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
+from localllm.gguf_file import read_header
+from localllm.native import devices, ledger
+from localllm.runtime import estimate
+from localllm.runtime.model import Model
+from localllm.runtime.plan import DEFAULT_CTX, check_fits, layers_by_device, make_plan, mib, needs
+from localllm.runtime.types import Options
+
+
+def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """Make the CPU report `free` bytes."""
+    monkeypatch.setattr(devices, "system_memory", lambda: (free, 64 << 30))
+
+
+@pytest.mark.parametrize("options", [Options(n_ctx=512, mmap=False), Options(n_ctx=2000, kv_type="q8_0", mmap=False)])
+def test_the_plan_is_what_the_load_takes(smollm2: Path, options: Options) -> None:
+    plan = make_plan(smollm2, options)
+    with Model.load(smollm2, options) as model:
+        sample = model.memory()
+        (real,) = sample.devices
+        assert model.info.n_ctx == plan.n_ctx
+    (planned,) = plan.devices
+    assert plan.exact
+    assert (planned.weights, planned.kv, planned.compute) == (real.weights, real.kv, real.compute)
+    assert planned.layers == real.layers == 31
+
+
+def test_the_context_is_chosen_below_what_the_model_knows(smollm2: Path) -> None:
+    assert make_plan(smollm2).n_ctx == min(DEFAULT_CTX, read_header(smollm2).context_length)
+
+
+def test_an_open_context_shrinks_to_fit_and_says_so(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy = make_plan(smollm2)
+    _free(monkeypatch, needs(roomy.devices[0]) - 1)
+    plan = make_plan(smollm2)
+    assert plan.fits
+    assert plan.n_ctx == roomy.n_ctx // 2
+    assert f"{roomy.n_ctx:,}" in plan.notes[0]
+
+
+def test_a_context_that_was_asked_for_never_shrinks(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = make_plan(smollm2, Options(n_ctx=1024))
+    _free(monkeypatch, needs(small.devices[0]))
+    plan = make_plan(smollm2, Options(n_ctx=8192))
+    assert plan.n_ctx == 8192
+    assert not plan.fits
+    with pytest.raises(DoesNotFit, match="KV cache") as caught:
+        check_fits(plan)
+    assert "--ctx 1024" in caught.value.hint
+    with pytest.raises(DoesNotFit):
+        Model.load(smollm2, Options(n_ctx=8192))
+
+
+def test_weights_that_do_not_fit_are_named(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _free(monkeypatch, 1 << 20)
+    with pytest.raises(DoesNotFit) as caught:
+        check_fits(make_plan(smollm2))
+    assert "smaller quantization" in caught.value.hint
+
+
+def test_beyond_the_training_length_is_warned_of(smollm2: Path) -> None:
+    (note,) = make_plan(smollm2, Options(n_ctx=10_000)).notes
+    assert "10,000" in note
+    assert "8,192" in note
+
+
+def test_layers_for_a_gpu_that_is_not_there_are_refused(smollm2: Path) -> None:
+    if any(device.offloads for device in devices.devices()):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DoesNotFit, match="sees none"):
+        make_plan(smollm2, Options(gpu_layers=4))
+    assert make_plan(smollm2, Options(gpu_layers=0)).gpu_layers == 0
+
+
+def test_files_that_cannot_be_run(smollm2: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        make_plan(tmp_path / "none.gguf")
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(smollm2.read_bytes()[:50_000_000])
+    with pytest.raises(BadModelFile, match="cut short"):
+        make_plan(cut)
+    text = tmp_path / "text.gguf"
+    text.write_text("hello")
+    with pytest.raises(BadModelFile):
+        make_plan(text)
+
+
+def test_the_formulas_agree_with_the_ledger(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(n_ctx=4096)
+    exact = make_plan(smollm2, options).devices[0]
+    monkeypatch.setattr(ledger, "supported", lambda: False)
+    plan = make_plan(smollm2, options)
+    guess = plan.devices[0]
+    assert not plan.exact
+    assert guess.kv == exact.kv
+    assert guess.layers == exact.layers
+    assert abs(guess.weights - exact.weights) < 4096
+    assert exact.compute / 2 < guess.compute < exact.compute * 3
+
+
+def test_the_formulas_split_layers_like_llama_cpp(smollm2: Path) -> None:
+    header = read_header(smollm2)
+    options = Options(n_ctx=1024, gpu_layers=11)
+    uses, layers, _ = estimate.buffers(header, options, "CPU", ["GPU0"])
+    cpu, gpu = uses
+    assert layers == {"CPU": 20, "GPU0": 11}
+    assert gpu.kv * 2 == cpu.kv  # ten of thirty layers have their KV cache there; the eleventh is the output
+    tied = next(tensor.n_bytes for tensor in header.tensors if tensor.name == "token_embd.weight")
+    assert cpu.weights + gpu.weights == header.tensor_bytes + tied
+
+
+def test_layers_are_read_from_the_log() -> None:
+    lines = [
+        f"load_tensors: layer {i:3d} assigned to device {'CPU' if i < 2 else 'CUDA0'}, is_swa = 0\n" for i in range(5)
+    ]
+    assert layers_by_device([*lines, "load_tensors: offloading output layer\n"]) == {"CPU": 2, "CUDA0": 3}
+
+
+def test_every_kv_type_makes_a_context(smollm2: Path) -> None:
+    sizes = {
+        kind: make_plan(smollm2, Options(n_ctx=512, kv_type=kind)).devices[0].kv
+        for kind in ("f32", "f16", "q8_0", "q4_0")
+    }
+    assert sizes["f32"] == 2 * sizes["f16"]
+    assert sizes["q8_0"] == sizes["f16"] * 34 // 64
+    assert sizes["q4_0"] == sizes["f16"] * 18 // 64
+
+
+def test_bytes_are_for_people() -> None:
+    assert mib(1 << 20) == "1.0 MiB"
+    assert mib(3 << 29) == "1.50 GiB"
+
+
+def test_options_have_nothing_open(smollm2: Path) -> None:
+    plan = make_plan(smollm2, Options())
+    assert plan.options.threads >= 1
+    assert plan.options == replace(plan.options, n_ctx=plan.n_ctx, gpu_layers=plan.gpu_layers)

@@ -1,0 +1,150 @@
+"""The engine in a child process: the same answers, and a death that takes nothing along."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from localllm import paths
+from localllm.errors import Cancelled, ContextFull, DoesNotFit, EngineDied, ModelNotFound
+from localllm.runtime.model import Model
+from localllm.runtime.process import ModelProcess
+from localllm.runtime.types import Message, Options
+from tests.runtime.conftest import GREEDY
+
+
+@pytest.fixture
+def remote(smollm2: Path) -> Iterator[ModelProcess]:
+    with ModelProcess.load(smollm2, Options(n_ctx=1024)) as model:
+        yield model
+
+
+def test_it_says_the_same_as_in_process(remote: ModelProcess, model: Model) -> None:
+    theirs, ours = remote.chat(sampling=GREEDY, max_tokens=24), model.chat(sampling=GREEDY, max_tokens=24)
+    for question in ("Name the capital of France.", "And of Germany?"):
+        assert theirs.ask(question) == ours.ask(question)
+        assert theirs.stats is not None
+        assert ours.stats is not None
+        assert theirs.stats.cached_tokens == ours.stats.cached_tokens
+        assert theirs.stats.prompt_tokens == ours.stats.prompt_tokens
+    assert remote.info == model.info
+    assert remote.context_used() == model.context_used()
+    assert "".join(remote.complete("The capital of France is", sampling=GREEDY, max_tokens=5)).startswith(" Paris")
+
+
+def test_memory_is_the_childs(remote: ModelProcess) -> None:
+    sample = remote.memory()
+    assert sample.kv_allocated == sample.devices[-1].kv
+    assert sample.kv_used == 0
+    assert sample.weights_mapped > 90_000_000
+    assert abs(sample.process - psutil.Process(remote.pid).memory_info().rss) < 64 << 20
+    remote.chat(sampling=GREEDY, max_tokens=8).ask("Hello")
+    assert remote.memory().kv_used > 0
+
+
+def test_memory_is_told_while_a_reply_is_made(remote: ModelProcess) -> None:
+    reply = remote.reply([Message("user", "Tell me a long story about the sea.")], sampling=GREEDY)
+    next(reply)
+    assert remote.memory().compute > 0
+    reply.close()
+    assert reply.stats is not None
+    assert reply.stats.stop_reason in ("cancelled", "end")
+
+
+def test_errors_cross_as_themselves(remote: ModelProcess) -> None:
+    with pytest.raises(ContextFull, match="the context holds 1,024") as caught:
+        remote.chat().ask("word " * 3000)
+    assert "--ctx" in caught.value.hint
+    assert remote.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
+
+
+def test_progress_and_cancel_in_prefill(remote: ModelProcess) -> None:
+    reply = remote.reply([Message("user", "word and another " * 280)], sampling=GREEDY)
+    seen: list[bool] = []
+
+    def stop() -> None:
+        while reply.progress is None:
+            time.sleep(0.005)
+        seen.append(reply.progress.done < reply.progress.total)
+        reply.cancel()
+
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    assert "".join(reply) == ""
+    watcher.join()
+    assert seen == [True]
+    assert reply.stats is not None
+    assert reply.stats.stop_reason == "cancelled"
+
+
+def test_a_cancel_before_the_start_holds(remote: ModelProcess) -> None:
+    reply = remote.reply([Message("user", "Hello")])
+    reply.cancel()
+    assert list(reply) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_death_keeps_the_conversation(remote: ModelProcess, number: signal.Signals) -> None:
+    chat = remote.chat(sampling=GREEDY)
+    with pytest.raises(EngineDied, match=number.name) as caught:  # noqa: PT012 (the death must come in the middle)
+        for count, _ in enumerate(chat.stream("Tell me a very long story about the sea.")):
+            if count == 3:
+                os.kill(remote.pid, number)
+    assert "conversation is safe" in caught.value.hint
+    assert chat.messages[-1].role == "assistant"
+    assert chat.messages[-1].content
+    with pytest.raises(EngineDied):
+        chat.ask("Are you there?")
+    with pytest.raises(EngineDied):
+        remote.memory()
+
+
+def test_closing_ends_the_process_and_a_running_reply(remote: ModelProcess) -> None:
+    reply = remote.reply([Message("user", "Tell me a very long story.")], sampling=GREEDY)
+    next(reply)
+    remote.close()
+    remote.close()
+    assert not psutil.pid_exists(remote.pid)
+    with pytest.raises(EngineDied):
+        list(remote.reply([Message("user", "Hello")]))
+
+
+def test_load_errors_come_out_as_themselves(smollm2: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        ModelProcess.load(tmp_path / "none.gguf")
+    with pytest.raises(DoesNotFit):
+        ModelProcess.load(smollm2, Options(n_ctx=2_000_000_000))
+
+
+def test_a_load_shows_progress_and_can_be_given_up(smollm2: Path) -> None:
+    seen: list[float] = []
+    ModelProcess.load(smollm2, Options(n_ctx=256), progress=seen.append).close()
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    with pytest.raises(Cancelled):
+        ModelProcess.load(smollm2, Options(n_ctx=256), cancelled=lambda: True)
+
+
+def test_the_engine_ends_when_its_parent_is_killed(smollm2: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from localllm.runtime.process import ModelProcess;"
+        "model = ModelProcess.load(Path(sys.argv[1])); print(model.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(smollm2)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        engine = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    assert engine.wait(timeout=10) in (None, 0)
+
+
+def test_the_log_of_llama_cpp_goes_to_a_file(remote: ModelProcess) -> None:
+    assert "llama_model_loader" in paths.log_file().read_text()

@@ -1,0 +1,70 @@
+"""Messages between a program and its engine's process survive the trip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localllm import errors
+from localllm.runtime import protocol
+from localllm.runtime.types import DeviceMemory, MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
+
+STATS = Stats(10, 4, 3, 0.1, 60.0, 20.0, "end")
+INFO = ModelInfo("n", Path("/m.gguf"), "llama", "Q4_1", 1, 2, 3, 4, 5, 6, 7, True)
+SAMPLE = MemorySample(1, None, 2, 3, 4, 5, 6, 7, (DeviceMemory("CPU", "cpu", 1, 2, 3, 4, 5, 6),))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        protocol.Load("/m.gguf", Options(n_ctx=5, gpu_layers=None)),
+        protocol.Generate(3, (Message("user", 'a "b"\n\ud800 é 🙂'),), None, Sampling(seed=1), 7),
+        protocol.Cancel(3),
+        protocol.AskMemory(),
+    ],
+)
+def test_commands(command: protocol.Command) -> None:
+    line = protocol.encode(command)
+    assert line.count(b"\n") == 1
+    assert protocol.decode_command(line) == command
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        protocol.Loading(0.5),
+        protocol.Loaded(INFO, ("a", "b")),
+        protocol.Prefill(1, Progress(1, 2, 0)),
+        protocol.Piece(1, "\n"),
+        protocol.Finished(1, STATS, Sampling(temperature=0), 13),
+        protocol.Memory(SAMPLE, 13),
+    ],
+)
+def test_events(event: protocol.Event) -> None:
+    assert protocol.decode_event(protocol.encode(event)) == event
+
+
+@pytest.mark.parametrize("name", sorted(errors.ERRORS))
+def test_every_error_comes_out_as_itself(name: str) -> None:
+    sent = errors.ERRORS[name]("It broke.", hint="Mend it.")
+    event = protocol.decode_event(protocol.encode(protocol.failure(2, sent)))
+    assert isinstance(event, protocol.Failed)
+    received = protocol.as_error(event)
+    assert type(received) is type(sent)
+    assert str(received) == str(sent)
+
+
+def test_an_unexpected_error_is_the_engines_death() -> None:
+    received = protocol.as_error(protocol.failure(0, ZeroDivisionError("x")))
+    assert isinstance(received, errors.EngineDied)
+    assert "ZeroDivisionError: x" in received.message
+
+
+def test_every_error_of_the_tree_has_a_name_and_a_place_in_its_picture() -> None:
+    tree = errors.__doc__ or ""
+    kinds = {
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.LocalLLMError)
+    }
+    assert kinds == set(errors.ERRORS.values())
+    assert all(kind.__name__ in tree for kind in kinds)
