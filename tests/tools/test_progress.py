@@ -45,12 +45,11 @@ def test_ctrl_c_ends_the_command_with_what_it_started(tmp_path: Path) -> None:
         f"run_logged(command, Path({str(tmp_path / 'log')!r}), 'it', dict(os.environ))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tools")}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
-    while not (pid_file.exists() and pid_file.read_text().strip()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=20)
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as process:
+        while not (pid_file.exists() and pid_file.read_text().strip()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
     grandchild = int(pid_file.read_text())
     while running(grandchild) and time.monotonic() < deadline:
         time.sleep(0.02)

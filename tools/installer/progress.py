@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _STEP = re.compile(r"\[(\d+)/(\d+)\]")
@@ -96,9 +97,18 @@ def run_logged(command: list[str], log: Path, label: str, environment: dict[str,
                 meter.show()
                 reader.join(0.5)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            reader.join()
+            _end(process)
             raise
         finally:
             meter.clear()
     return process.returncode, lines
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the process and what it started: politely, so that pip removes its build folder and ninja its compilers."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(10)
+    # What ignored that, or has outlived the process.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
