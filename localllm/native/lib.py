@@ -7,16 +7,17 @@ a log file by default, and the last warnings and errors are kept, because they h
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import importlib
 import importlib.util
+import os
 import sys
 import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,24 @@ def _import_bindings() -> Any:
 
 @functools.cache
 def ggml(name: str) -> ctypes.CDLL:
-    """One of the ggml libraries that libllama loaded: `ggml`, `ggml-base`, `ggml-rpc`.
+    """The ggml library of that name that libllama itself uses: `ggml`, `ggml-base`, `ggml-rpc`.
+
+    A wheel holds no links, so `libggml.so` and `libggml.so.0` are two files; loading the other one would give a second
+    registry of devices that libllama never looks at.
 
     Raises:
         FileNotFoundError: this build has no such library.
     """
     folder = Path(llama()._base_path)
-    for pattern in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll"):
-        if (folder / pattern).exists():
-            return ctypes.CDLL(str(folder / pattern))
-    raise FileNotFoundError(f"lib{name} is not in {folder}")
+    files = sorted(path for path in folder.glob(f"*{name}.*") if path.name.removeprefix("lib").split(".")[0] == name)
+    no_load = getattr(os, "RTLD_NOLOAD", None)
+    if no_load is not None:
+        for path in files:
+            with contextlib.suppress(OSError):
+                return ctypes.CDLL(str(path), mode=os.RTLD_NOW | no_load)
+    if not files:
+        raise FileNotFoundError(f"lib{name} is not in {folder}")
+    return ctypes.CDLL(str(files[0]))
 
 
 def bind(library: ctypes.CDLL, name: str, restype: Any, *argtypes: Any) -> Any:
@@ -142,7 +151,7 @@ def log_to_stderr() -> None:
     set_log(lambda _level, line: (sys.stderr.write(line), None)[1])
 
 
-@contextmanager
+@contextlib.contextmanager
 def captured_log() -> Iterator[list[str]]:
     """Collect the log that native calls made by this thread write inside the block."""
     lines: list[str] = []

@@ -1,0 +1,74 @@
+"""The command line as a whole: help, completion, and flags that agree with the runtime."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from localllm import __version__
+from localllm.cli import options
+from localllm.cli.main import build_parser, main
+from localllm.native.handles import KV_TYPE_IDS
+from localllm.runtime.types import KV_TYPES, Options, Sampling
+
+
+def _commands() -> dict[str, argparse.ArgumentParser]:
+    (action,) = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+def test_every_command_has_help_that_teaches() -> None:
+    commands = _commands()
+    assert {"chat", "run", "convert", "plan"} <= set(commands)
+    for name, parser in commands.items():
+        text = parser.format_help()
+        assert f"localllm {name}" in (parser.epilog or ""), name
+        assert parser.description
+        assert len(text.splitlines()) > 5
+
+
+def test_every_flag_has_help() -> None:
+    for name, parser in _commands().items():
+        for action in parser._actions:
+            assert action.help or action.dest == "shell", f"{name} {action.dest}"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"localllm {__version__}\n"
+
+
+def test_flags_default_to_what_the_runtime_defaults_to() -> None:
+    args = build_parser().parse_args(["run", "Hi"])
+    assert options.engine_options(args) == Options()
+    assert options.sampling(args) == Sampling()
+    assert options.KV_TYPES == KV_TYPES
+    assert set(KV_TYPES) == set(KV_TYPE_IDS)
+
+
+def test_flags_arrive() -> None:
+    words = "run Hi --ctx 512 --threads 1 --gpu-layers 3 --kv-type q8_0 --batch 64 --ubatch 128 --flash-attention on"
+    args = build_parser().parse_args([*words.split(), "--mlock", "--no-mmap"])
+    wanted = Options(512, 1, 3, "q8_0", 64, 64, True, mmap=False, mlock=True)
+    assert options.engine_options(args) == wanted
+    assert options.engine_options(build_parser().parse_args(["run", "--gpu-layers", "auto"])).gpu_layers is None
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_scripts_are_valid(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "convert" in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_the_module_runs_like_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "localllm", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"localllm {__version__}\n"

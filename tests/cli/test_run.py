@@ -1,0 +1,206 @@
+"""`localllm run` on the real default model."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from localllm import paths
+from localllm.cli.main import main
+
+QUESTION = "Name the capital of France."
+GREEDY = ("--temperature", "0", "--ctx", "512")
+
+
+@pytest.fixture(autouse=True)
+def _no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input as in a terminal: nothing is piped."""
+    monkeypatch.setattr(sys, "stdin", None)
+
+
+def _pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def test_one_answer_on_stdout_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", QUESTION, *GREEDY]) == 0
+    out, err = capsys.readouterr()
+    assert "Paris" in out
+    assert out.endswith("\n")
+    assert err == ""
+    assert "llama_model_loader" in paths.log_file().read_text()
+
+
+def test_json_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", QUESTION, "--json", *GREEDY, "--seed", "3"]) == 0
+    out, _ = capsys.readouterr()
+    answer = json.loads(out)
+    assert "Paris" in answer["text"]
+    assert set(answer["stats"]) == {
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "ttft_s",
+        "prefill_tps",
+        "decode_tps",
+        "stop_reason",
+    }
+    assert answer["stats"]["stop_reason"] == "end"
+    assert answer["model"]
+    assert answer["sampling"]["seed"] == 3
+
+
+def test_the_prompt_may_be_piped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _pipe(monkeypatch, QUESTION)
+    assert main(["run", *GREEDY]) == 0
+    assert "Paris" in capsys.readouterr().out
+
+
+def test_one_argument_beside_a_pipe_is_the_model(
+    smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in (str(smollm2), "smollm2:135m"):
+        _pipe(monkeypatch, QUESTION)
+        assert main(["run", model, *GREEDY]) == 0
+        assert "Paris" in capsys.readouterr().out
+
+
+def test_a_prompt_and_a_pipe_are_joined(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _pipe(monkeypatch, "The rain in Spain")
+    assert main(["run", "Repeat this:", "--json", "--raw", "--max-tokens", "1", *GREEDY]) == 0
+    joined = json.loads(capsys.readouterr().out)["stats"]["prompt_tokens"]
+    assert main(["run", "Repeat this:", "--json", "--raw", "--max-tokens", "1", *GREEDY]) == 0
+    assert joined > json.loads(capsys.readouterr().out)["stats"]["prompt_tokens"]
+
+
+def test_raw_continues_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--raw", "The capital of France is", "--max-tokens", "2", *GREEDY]) == 0
+    assert capsys.readouterr().out == " Paris.\n"
+
+
+def test_a_system_prompt_changes_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    short = ("--max-tokens", "16", *GREEDY)
+    assert main(["run", "Who are you?", *short]) == 0
+    plain = capsys.readouterr().out
+    assert main(["run", "Who are you?", "--system", "You are a pirate.", *short]) == 0
+    assert capsys.readouterr().out != plain
+
+
+def test_an_answer_cut_by_the_context_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--raw", "la la la la la la la la", "--temperature", "0", "--ctx", "256"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out) > 100
+    assert "context is full" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere/model.gguf", "Hi"], "nowhere/model.gguf"),
+        (["run", "smolm2:135m", "Hi"], "smollm2:135m"),
+        (["run", "word " * 600, "--ctx", "512"], "too many"),
+        (["run", "Hi", "--gpu-layers", "7"], "7 layers"),
+    ],
+)
+def test_errors_are_plain_and_say_what_to_do(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", ""],
+        ["run", "Hi", "--raw", "--system", "x"],
+        ["run", "Hi", "--temperature", "-1"],
+        ["run", "Hi", "--top-p", "2"],
+        ["run", "Hi", "--ctx", "many"],
+        ["run", "Hi", "--kv-type", "q9"],
+        ["frobnicate"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_files_that_are_no_models(tmp_path: Path, smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "text.gguf"
+    text.write_text("hello")
+    assert main(["run", str(text), "Hi"]) == 1
+    assert "text.gguf" in capsys.readouterr().err
+    cut = tmp_path / "cut.gguf"
+    with smollm2.open("rb") as source:
+        cut.write_bytes(source.read(60_000_000))
+    assert main(["run", str(cut), "Hi"]) == 1
+    assert "cut short" in capsys.readouterr().err
+
+
+def _start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "localllm", "run", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_ctrl_c_keeps_what_was_said() -> None:
+    with _start("Tell me a very long story.", *GREEDY[:2], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        first = process.stdout.read(20)
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(first) == 20
+    assert rest.endswith(b"\n")
+    assert b"Traceback" not in errors
+
+
+def test_ctrl_c_while_loading_is_quiet() -> None:
+    with _start("Hi", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        time.sleep(0.15)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert process.returncode != 130 or b"Traceback" not in errors
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    with _start("Tell me a very long story.", *GREEDY[:2], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(timeout=20)
+    assert errors == b""
+
+
+def test_the_answer_streams_to_a_terminal() -> None:
+    leader, follower = pty.openpty()
+    with _start("Count from one to fifty in words.", *GREEDY, "--max-tokens", "60", stdout=follower) as process:
+        os.close(follower)
+        chunks = 0
+        while True:
+            try:
+                if not os.read(leader, 4096):
+                    break
+            except OSError:
+                break
+            chunks += 1
+        process.wait(timeout=20)
+    os.close(leader)
+    assert process.returncode == 0
+    assert chunks > 10

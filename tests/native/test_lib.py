@@ -1,0 +1,53 @@
+"""The libraries are the ones that libllama uses, and its log goes where it is sent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localllm.native import devices, lib
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/maps")
+@pytest.mark.parametrize("name", ["ggml", "ggml-base", "ggml-cpu"])
+def test_each_ggml_library_is_loaded_once(name: str) -> None:
+    devices.devices()
+    lib.ggml(name)
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    loaded = {line.split()[-1] for line in maps if Path(line.split()[-1]).name.startswith(f"lib{name}.")}
+    assert len(loaded) == 1
+
+
+def test_a_library_that_is_not_there_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="libggml-nothing"):
+        lib.ggml("ggml-nothing")
+
+
+def test_the_log_goes_to_the_sink_and_problems_are_kept(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from localllm.native import handles, lib
+lines = []
+lib.set_log(lambda level, line: lines.append(line))
+lib.llama()
+Path(sys.argv[1]).write_text("not a model")
+try:
+    handles.open_model(Path(sys.argv[1]))
+except Exception as error:
+    print(type(error).__name__, lib.recent_problems() != [], any("gguf" in line for line in lines))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "x.gguf")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "BadModelFile True True\n"
+    assert done.stderr == ""
+
+
+def test_the_whole_package_can_still_be_imported_beside_us() -> None:
+    program = "from localllm.native import lib; lib.llama(); import llama_cpp; print(llama_cpp.Llama.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "Llama\n"
