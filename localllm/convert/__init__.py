@@ -1,0 +1,211 @@
+"""A Hugging Face checkpoint becomes a GGUF: one pass, bounded memory, a proof that it is the same model.
+
+    from localllm.convert import convert
+    result = convert("SmolLM2-135M-Instruct", type="Q4_K_M")
+
+`convert` and `preview` are the way in; `prepare` is between them: all checks and decisions made, nothing written yet.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from localllm.convert import families, verify
+from localllm.convert.checkpoint import Checkpoint, open_checkpoint
+from localllm.convert.general import general_keys
+from localllm.convert.header import Layout, lay_out
+from localllm.convert.mixture import FLOAT_TYPES, choose_types, file_keys, parse_type
+from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
+from localllm.convert.verify import TokenizerProof
+from localllm.convert.vocabulary import read_vocabulary
+from localllm.convert.writer import Progress, check_target, write
+from localllm.errors import BadModelFile, BadOutput
+from localllm.gguf_file import read_header
+
+__all__ = ["Conversion", "Preview", "PreviewTensor", "convert", "prepare", "preview"]
+
+
+@dataclass(frozen=True)
+class PreviewTensor:
+    """One tensor of the file to be. `shape` is in GGUF's order, the row length first."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a conversion will write, to the byte. `notes` are differences worth knowing, in words."""
+
+    source: Path
+    architecture: str
+    type: str
+    parameters: int
+    bytes: int
+    tensors: tuple[PreviewTensor, ...]
+    tokenizer: TokenizerProof
+    notes: tuple[str, ...]
+
+    @property
+    def types(self) -> dict[str, int]:
+        """How many tensors each type has, the commonest first."""
+        return dict(Counter(tensor.type for tensor in self.tensors).most_common())
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A finished conversion. `tensors` were found in the file as planned."""
+
+    outfile: Path
+    preview: Preview
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """The size of the file."""
+        return self.preview.bytes
+
+
+class Prepared:
+    """A conversion with everything decided. A context manager: leaving it closes the checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint, preview: Preview, plan: list[PlannedTensor], layout: Layout) -> None:
+        self.preview = preview
+        self._checkpoint, self._plan, self._layout = checkpoint, plan, layout
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._checkpoint.files.close()
+
+    def write(
+        self, outfile: Path, *, force: bool = False, threads: int = 0, progress: Progress | None = None
+    ) -> Conversion:
+        """Write the file. As `convert`."""
+        began = time.monotonic()
+        _refuse_source(self.preview.source, outfile)
+        write(
+            self._checkpoint,
+            self._plan,
+            self._layout,
+            outfile,
+            through=None if self.preview.type in FLOAT_TYPES else half_type(self._checkpoint),
+            force=force,
+            threads=threads or cores(),
+            check=self._check,
+            progress=progress,
+        )
+        return Conversion(outfile, self.preview, time.monotonic() - began)
+
+    def _check(self, path: Path) -> None:
+        """The file says what was planned. What does not is a mistake of ours, not of the person."""
+        found = [(info.name, info.shape, info.type_name, info.n_bytes) for info in read_header(path).tensors]
+        planned = [(tensor.name, tensor.shape, tensor.type, tensor.bytes) for tensor in self.preview.tensors]
+        if found != planned:
+            raise BadModelFile(f"{path} does not hold what was written to it; the disk may be failing.")
+
+
+def cores() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
+    """Read the headers of a checkpoint, decide everything, prove the tokenizer. Writes nothing.
+
+    Raises:
+        ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
+    """
+    file_type, folder = parse_type(type), Path(source)
+    checkpoint = open_checkpoint(folder)
+    try:
+        family = families.find(checkpoint.config)
+        config = checkpoint.config.with_defaults(family.defaults.get(checkpoint.config.architecture, {}))
+        family.refuse(config)
+        plan = plan_tensors(checkpoint, family, config)
+        parameters = sum(tensor.rows * tensor.columns for tensor in plan)
+        model_keys = {
+            **general_keys(checkpoint, folder, family.arch, parameters),
+            **family.hyperparameters(config),
+        }
+        half = half_type(checkpoint)
+        types = choose_types(model_keys, plan, half, file_type)
+        vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
+        vocabulary, proof = verify.prove_vocabulary(vocabulary, checkpoint.text("tokenizer.json") or "")
+        keys = file_keys({**model_keys, **vocabulary.keys()}, file_type)
+        layout = lay_out(keys, [(tensor.name, tensor.shape[::-1], types[tensor.name]) for tensor in plan])
+    except BaseException:
+        checkpoint.files.close()
+        raise
+    preview = Preview(
+        source=folder,
+        architecture=checkpoint.config.architecture,
+        type=file_type,
+        parameters=parameters,
+        bytes=layout.file_bytes,
+        tensors=tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries),
+        tokenizer=proof,
+        notes=(*family.notes(config), *proof.notes),
+    )
+    return Prepared(checkpoint, preview, plan, layout)
+
+
+def preview(source: str | Path, type: str = "Q4_K_M") -> Preview:
+    """What `convert` would write, to the byte, without writing.
+
+    Raises:
+        ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
+    """
+    with prepare(source, type) as prepared:
+        return prepared.preview
+
+
+def convert(
+    source: str | Path,
+    outfile: str | Path | None = None,
+    *,
+    type: str = "Q4_K_M",
+    force: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
+    announce: Callable[[Preview, Path], None] | None = None,
+) -> Conversion:
+    """Convert the checkpoint in the folder `source` to a GGUF.
+
+    The bytes of every tensor equal those of llama.cpp's converter followed by `llama-quantize`. `outfile` is by default
+    `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole. `threads` 0 uses every core.
+    `progress` is called with the weights done and in all; `announce` with the exact size before the first byte is
+    written.
+
+    Raises:
+        ModelNotFound: there is no such folder.
+        BadCheckpoint: a shard is missing, a shape is wrong, a tensor is left over, the tokenizer is missing.
+        UnsupportedModel: an architecture, tokenizer, rope type or quantization type that is not known.
+        BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
+        MissingPackage: the extra `convert` is not installed.
+    """
+    folder, file_type = Path(source), parse_type(type)
+    target = Path(outfile) if outfile is not None else default_outfile(folder, file_type)
+    check_target(target, 0, force)
+    with prepare(folder, file_type) as prepared:
+        if announce is not None:
+            announce(prepared.preview, target)
+        return prepared.write(target, force=force, threads=threads, progress=progress)
+
+
+def default_outfile(source: Path, file_type: str) -> Path:
+    """`<name of the folder>-<type>.gguf` in the current folder."""
+    return Path(f"{source.resolve().name or 'model'}-{file_type}.gguf")
+
+
+def _refuse_source(source: Path, outfile: Path) -> None:
+    if outfile.exists() and any(outfile.samefile(path) for path in source.iterdir() if path.is_file()):
+        raise BadOutput(f"{outfile} is a file of the checkpoint itself.", hint="Write elsewhere with --outfile.")

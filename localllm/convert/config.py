@@ -1,0 +1,112 @@
+"""A checkpoint's `config.json`: both dialects, defaults filled in, every value checked when it is read.
+
+Knows the names that transformers writes; knows nothing of GGUF keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localllm.errors import BadCheckpoint, UnsupportedModel
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary positions: `kind` is transformers' `rope_type`, `parameters` what else the checkpoint says of it."""
+
+    kind: str
+    theta: float
+    parameters: Mapping[str, Any]
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A parameter. Without a default it must be there.
+
+        Raises:
+            BadCheckpoint: it is missing or not a number.
+        """
+        value = self.parameters.get(name, default)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise BadCheckpoint(
+                f"config.json: rope parameter {name} is {value!r}; rope type {self.kind} needs a number."
+            )
+        return float(value)
+
+
+class Config:
+    """The values of `config.json`; what it leaves out comes from `defaults`, those of the architecture."""
+
+    def __init__(self, values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
+        self.values: dict[str, Any] = {**(defaults or {}), **values}
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> Config:
+        """The same values above other defaults."""
+        return Config(self.values, defaults)
+
+    @property
+    def architecture(self) -> str:
+        """The first of `architectures`: `LlamaForCausalLM`; empty when the file names none."""
+        named = self.values.get("architectures")
+        return str(named[0]) if isinstance(named, list) and named else ""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A value as it is; null counts as left out."""
+        value = self.values.get(name)
+        return default if value is None else value
+
+    def count(self, name: str, default: int | None = None) -> int:
+        """A whole number from 1 on.
+
+        Raises:
+            BadCheckpoint: it is missing or something else.
+        """
+        value = self.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise BadCheckpoint(f"config.json: {name} is {value!r}, not a positive whole number.")
+        return value
+
+    def number(self, name: str) -> float:
+        """A finite number.
+
+        Raises:
+            BadCheckpoint: it is missing or something else.
+        """
+        value = self.get(name)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise BadCheckpoint(f"config.json: {name} is {value!r}, not a number.")
+        return float(value)
+
+    def flag(self, name: str) -> bool:
+        """True or false; left out is false."""
+        return bool(self.get(name, False))
+
+    def only(self, name: str, *allowed: Any) -> None:
+        """Refuse a checkpoint whose `name` is set to something that GGUF cannot express for its architecture.
+
+        Raises:
+            UnsupportedModel: the value is none of `allowed`.
+        """
+        value = self.get(name)
+        if value is not None and value not in allowed:
+            wanted = " or ".join(map(repr, allowed))
+            raise UnsupportedModel(f"config.json: {name} is {value!r}; {self.architecture} is converted with {wanted}.")
+
+    @property
+    def rope(self) -> Rope:
+        """Rotary positions, from `rope_parameters` (transformers 5) or from `rope_theta` and `rope_scaling`."""
+        found = self.get("rope_parameters") or self.get("rope_scaling") or {}
+        if not isinstance(found, dict):
+            raise BadCheckpoint(f"config.json: the rope parameters are {found!r}, not an object.")
+        kind = found.get("rope_type", found.get("type", "default"))
+        if any(isinstance(value, dict) for value in found.values()):
+            raise UnsupportedModel("config.json: rope parameters that differ between layers are not converted.")
+        theta = found.get("rope_theta", self.get("rope_theta"))
+        if not isinstance(theta, (int, float)) or theta <= 0:
+            raise BadCheckpoint(f"config.json: rope_theta is {theta!r}, not a positive number.")
+        parameters = dict(found)
+        for name in ("original_max_position_embeddings", "partial_rotary_factor"):
+            if self.get(name) is not None:
+                parameters.setdefault(name, self.get(name))
+        return Rope(str(kind), float(theta), parameters)

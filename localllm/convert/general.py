@@ -1,0 +1,38 @@
+"""The `general.*` keys: name, size, licence, recommended sampling, from the model card and the folder's name.
+
+The `gguf` package knows the conventions; this asks it and adds what its releases miss.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from localllm.convert.checkpoint import Checkpoint
+from localllm.convert.header import Keys, KeyValue, text
+from localllm.errors import MissingPackage
+
+
+def general_keys(checkpoint: Checkpoint, folder: Path, arch: str, parameters: int) -> Keys:
+    """The `general.*` keys of a model with `parameters` weights, as the reference converter names them.
+
+    Raises:
+        MissingPackage: the package `gguf` is not installed.
+    """
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingPackage("convert needs the package gguf.", hint="pip install 'localllm[convert]'") from error
+    metadata = gguf.Metadata.load(None, folder.resolve(), None, parameters)
+    if metadata.sampling_penalty_repeat is None:
+        # Releases of gguf up to 0.19 look for this only under a name that transformers does not write.
+        generation = checkpoint.json("generation_config.json") or {}
+        metadata.sampling_penalty_repeat = generation.get("repetition_penalty")
+    metadata.name = metadata.name or folder.resolve().name
+    metadata.size_label = metadata.size_label or gguf.size_label(parameters, parameters, 0, 0)
+    writer = gguf.GGUFWriter(path=None, arch=arch)
+    metadata.set_gguf_meta_model(writer)
+    found = {
+        key: KeyValue(int(value.type), value.value, None if value.sub_type is None else int(value.sub_type))
+        for key, value in writer.kv_data[0].items()
+    }
+    return {"general.architecture": text(arch), "general.type": text("model"), **found}

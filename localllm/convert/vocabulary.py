@@ -1,0 +1,371 @@
+"""A checkpoint's tokenizer files as the keys of a GGUF: tokens, types, merges, special tokens, chat template.
+
+Two kinds are understood: byte-level BPE (llama.cpp's `gpt2`) and BPE with byte fallback as SentencePiece makes it
+(llama.cpp's `llama`). Knows structure only; `verify` proves that the result gives the same token ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from localllm.convert import header, pretokenizers
+from localllm.convert.checkpoint import Checkpoint
+from localllm.convert.config import Config
+from localllm.convert.header import Keys
+from localllm.errors import BadCheckpoint, UnsupportedModel
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+"""`enum llama_token_type` of llama.h."""
+
+ROLES = {
+    "bos": "bos_token_id",
+    "eos": "eos_token_id",
+    "unk": "unknown_token_id",
+    "sep": "seperator_token_id",
+    "pad": "padding_token_id",
+    "cls": "cls_token_id",
+    "mask": "mask_token_id",
+}
+"""What transformers calls a special token, and the end of its GGUF key."""
+
+_METASPACE = "\u2581"
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+# What models emit as marks although their tokenizers do not call it special. llama.cpp must not read it in plain text.
+_LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<unused.*>|<pad>|<mask>|<2mass>|\[@BOS@\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer as llama.cpp has it.
+
+    `pre` is the candidate pre-tokenizer, `candidates` all that have its structure. `stop_ids` are the ids with which
+    generation ends, whichever key holds them. `adds` says which special tokens go around a text; `states_adds` is
+    whether tokenizer.json itself says so, so that it can be proven.
+    """
+
+    model: str
+    candidates: tuple[str, ...]
+    tokens: tuple[str, ...]
+    types: tuple[int, ...]
+    scores: tuple[float, ...]
+    merges: tuple[str, ...]
+    special_ids: Mapping[str, int]
+    stop_ids: tuple[int, ...]
+    adds: Mapping[str, bool]
+    states_adds: bool
+    add_space_prefix: bool | None
+    templates: Mapping[str, str]
+    extra_stops: Mapping[str, int]
+    normalizes_nfc: bool = False
+
+    @property
+    def pre(self) -> str:
+        """llama.cpp's name of the pre-tokenizer."""
+        return self.candidates[0]
+
+    def with_pre(self, name: str) -> Vocabulary:
+        """The same with another candidate first."""
+        return replace(self, candidates=(name, *(other for other in self.candidates if other != name)))
+
+    def with_stops(self, extra: Mapping[str, int]) -> Vocabulary:
+        """The same with more keys for ids that end generation."""
+        return replace(self, extra_stops=extra)
+
+    def keys(self) -> Keys:
+        """The `tokenizer.*` keys, in the order of the reference converter."""
+        keys: Keys = {}
+        if self.add_space_prefix is not None:
+            keys["tokenizer.ggml.add_space_prefix"] = header.flag(self.add_space_prefix)
+        keys["tokenizer.ggml.model"] = header.text(self.model)
+        keys["tokenizer.ggml.pre"] = header.text(self.pre)
+        keys["tokenizer.ggml.tokens"] = header.texts(self.tokens)
+        if self.scores:
+            keys["tokenizer.ggml.scores"] = header.f32s(self.scores)
+        keys["tokenizer.ggml.token_type"] = header.i32s(self.types)
+        if self.merges:
+            keys["tokenizer.ggml.merges"] = header.texts(self.merges)
+        for role, number in self.special_ids.items():
+            keys[f"tokenizer.ggml.{ROLES[role]}"] = header.u32(number)
+        for role, number in self.extra_stops.items():
+            keys[f"tokenizer.ggml.{role}_token_id"] = header.u32(number)
+        for role, adds in self.adds.items():
+            keys[f"tokenizer.ggml.add_{role}_token"] = header.flag(adds)
+        keys |= _template_keys(self.templates)
+        # llama.cpp's own default depends on the pre-tokenizer, so it is never relied on.
+        keys.setdefault("tokenizer.ggml.add_bos_token", header.flag(self.adds.get("bos", False)))
+        return keys
+
+
+def _template_keys(templates: Mapping[str, str]) -> Keys:
+    keys: Keys = {}
+    others = [name for name in templates if name != "default"]
+    for name in others:
+        keys[f"tokenizer.chat_template.{name}"] = header.text(templates[name])
+    if others:
+        keys["tokenizer.chat_templates"] = header.texts(others)
+    if "default" in templates:
+        keys["tokenizer.chat_template"] = header.text(templates["default"])
+    return keys
+
+
+def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
+    """The vocabulary of a checkpoint whose embedding has `rows` rows.
+
+    Raises:
+        BadCheckpoint: tokenizer.json is missing, contradicts itself or does not fit the embedding.
+        UnsupportedModel: a kind of tokenizer that is not known; nothing is guessed.
+    """
+    if "tokenizer.json" not in checkpoint.names:
+        hint = "Copy tokenizer.json from where the checkpoint comes from."
+        if "tokenizer.model" in checkpoint.names:
+            hint = (
+                "tokenizer.model alone is not read; AutoTokenizer.from_pretrained(…).save_pretrained(…) adds the other."
+            )
+        raise BadCheckpoint(f"{checkpoint.files.title} has no tokenizer.json.", hint=hint)
+    parsed = checkpoint.require_json("tokenizer.json")
+    settings = checkpoint.json("tokenizer_config.json") or {}
+    model = parsed.get("model") or {}
+    if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
+        raise UnsupportedModel(f"tokenizer.json: a tokenizer of type {model.get('type')!r} is not converted; BPE is.")
+    added = parsed.get("added_tokens") or []
+    tokens, types = _tokens(checkpoint.files.title, model["vocab"], added, rows)
+    ids = {token: number for number, token in enumerate(tokens)}
+    special_ids, stop_ids = _special_ids(checkpoint, settings, ids)
+    stated = _stated_adds(parsed.get("post_processor"), {role: tokens[n] for role, n in special_ids.items()})
+    adds = {role: settings.get(f"add_{role}_token") for role in ("bos", "eos")}
+    common: dict[str, Any] = {
+        "special_ids": special_ids,
+        "stop_ids": stop_ids,
+        "adds": {
+            **stated,
+            **{role: adds[role] for role in adds if isinstance(adds[role], bool) and role not in stated},
+        },
+        "states_adds": "bos" in stated,
+        "templates": _templates(checkpoint, settings),
+        "extra_stops": {},
+    }
+    if model.get("byte_fallback"):
+        return _sentencepiece(parsed, tokens, types, common)
+    return _byte_level(parsed, settings, tokens, types, common)
+
+
+def _tokens(
+    title: str, vocab: Mapping[str, int], added: Sequence[Mapping[str, Any]], rows: int
+) -> tuple[list[str], list[int]]:
+    """Text and type of every row of the embedding, [PADn] where the tokenizer has no token."""
+    by_id: dict[int, str] = {}
+    for text, number in vocab.items():
+        if by_id.setdefault(number, text) != text:
+            raise BadCheckpoint(f"{title}: tokenizer.json gives the id {number} to {by_id[number]!r} and to {text!r}.")
+    kinds: dict[int, int] = {}
+    for token in added:
+        number, text = int(token["id"]), str(token["content"])
+        by_id[number] = text
+        kinds[number] = CONTROL if token.get("special") or _LOOKS_SPECIAL.fullmatch(text) else USER_DEFINED
+    highest = max(by_id, default=-1)
+    if not by_id or highest >= rows or min(by_id) < 0:
+        raise BadCheckpoint(
+            f"{title}: tokenizer.json has the token id {highest}, but the embedding has {rows} rows.",
+            hint="Tokens were added without resizing the embedding, or the tokenizer belongs to another checkpoint.",
+        )
+    tokens = [by_id.get(number, f"[PAD{number}]") for number in range(rows)]
+    types = [kinds.get(number, NORMAL if number in by_id else UNUSED) for number in range(rows)]
+    first: dict[str, int] = {}
+    for number, text in enumerate(tokens):
+        # llama.cpp ends the process over two tokens with one text.
+        if first.setdefault(text, number) != number:
+            raise BadCheckpoint(f"{title}: tokenizer.json gives {text!r} the ids {first[text]} and {number}.")
+    return tokens, types
+
+
+def _byte_level(
+    parsed: Mapping[str, Any], settings: Mapping[str, Any], tokens: list[str], types: list[int], common: dict[str, Any]
+) -> Vocabulary:
+    model = parsed["model"]
+    nfc = _is_nfc(parsed.get("normalizer"))
+    if not nfc and parsed.get("normalizer"):
+        raise UnsupportedModel(
+            f"tokenizer.json: the normalizer {parsed['normalizer']} is not known for byte-level BPE."
+        )
+    merges = tuple(_merge(merge) for merge in model.get("merges") or ())
+    if not merges:
+        raise UnsupportedModel("tokenizer.json: a BPE without merges is not converted.")
+    prefix = settings.get("add_prefix_space")
+    return Vocabulary(
+        model="gpt2",
+        candidates=tuple(
+            pretokenizers.candidates(
+                pretokenizers.splits(parsed.get("pre_tokenizer")), bool(model.get("ignore_merges"))
+            )
+        ),
+        tokens=tuple(tokens),
+        types=tuple(types),
+        scores=(),
+        merges=merges,
+        add_space_prefix=prefix if isinstance(prefix, bool) else None,
+        normalizes_nfc=nfc,
+        **common,
+    )
+
+
+def _is_nfc(normalizer: Mapping[str, Any] | None) -> bool:
+    if normalizer and normalizer.get("type") == "Sequence":
+        parts = normalizer.get("normalizers") or []
+        return len(parts) == 1 and _is_nfc(parts[0])
+    return bool(normalizer) and normalizer is not None and normalizer.get("type") == "NFC"
+
+
+def _merge(merge: str | Sequence[str]) -> str:
+    """A merge as GGUF has it: two pieces and a space; a space inside a piece is written as byte-level BPE writes it."""
+    return merge if isinstance(merge, str) else " ".join(part.replace(" ", "Ġ") for part in merge)
+
+
+def _sentencepiece(
+    parsed: Mapping[str, Any], tokens: list[str], types: list[int], common: dict[str, Any]
+) -> Vocabulary:
+    model = parsed["model"]
+    types = [
+        BYTE if kind == NORMAL and _BYTE_TOKEN.fullmatch(text) else kind
+        for text, kind in zip(tokens, types, strict=True)
+    ]
+    tokens = [
+        text.replace(_METASPACE, " ") if kind == USER_DEFINED else text
+        for text, kind in zip(tokens, types, strict=True)
+    ]
+    return Vocabulary(
+        model="llama",
+        candidates=("default",),
+        tokens=tuple(tokens),
+        types=tuple(types),
+        scores=tuple(_scores(tokens, types, model.get("merges") or ())),
+        merges=(),
+        add_space_prefix=_adds_space(parsed),
+        **common,
+    )
+
+
+def _scores(tokens: Sequence[str], types: Sequence[int], merges: Sequence[str | Sequence[str]]) -> list[float]:
+    """Scores that make llama.cpp merge in the order of the merges: it takes the best score first.
+
+    tokenizer.json holds no scores. A token's is minus the rank of the first merge that makes it; what no merge makes
+    comes last.
+    """
+    ranks: dict[str, int] = {}
+    for merge in merges:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        ranks.setdefault(left + right, len(ranks))
+    rest = len(ranks)
+    scores = []
+    for text, kind in zip(tokens, types, strict=True):
+        if kind == NORMAL and text not in ranks:
+            scores.append(-float(rest))
+            rest += 1
+        else:
+            scores.append(-float(ranks[text]) if kind == NORMAL else 0.0)
+    return scores
+
+
+def _adds_space(parsed: Mapping[str, Any]) -> bool:
+    """Whether a text gets a space in front.
+
+    Raises:
+        UnsupportedModel: spaces are treated in a way that llama.cpp's SentencePiece tokenizer is not.
+    """
+    normalizer, pre = parsed.get("normalizer"), parsed.get("pre_tokenizer")
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": _METASPACE}
+    steps = normalizer.get("normalizers", [normalizer]) if normalizer else []
+    if pre is None and steps == [{"type": "Prepend", "prepend": _METASPACE}, space]:
+        return True
+    if pre is None and steps == [space]:
+        return False
+    if not steps and pre and pre.get("type") == "Metaspace" and pre.get("replacement") == _METASPACE:
+        scheme = pre.get("prepend_scheme", "always" if pre.get("add_prefix_space", True) else "never")
+        return bool(scheme != "never")
+    raise UnsupportedModel(
+        f"tokenizer.json: the normalizer {normalizer} with the pre-tokenizer {pre} "
+        "is not known for BPE with byte fallback."
+    )
+
+
+def _special_ids(
+    checkpoint: Checkpoint, settings: Mapping[str, Any], ids: Mapping[str, int]
+) -> tuple[dict[str, int], tuple[int, ...]]:
+    """The id of each special role, and all ids that end generation.
+
+    Raises:
+        BadCheckpoint: nothing says how generation ends, or an id is beyond the vocabulary.
+    """
+    config = checkpoint.config
+    generation = Config(checkpoint.json("generation_config.json") or {})
+    found: dict[str, int] = {}
+    for role in ROLES:
+        entry = settings.get(f"{role}_token")
+        text = entry.get("content") if isinstance(entry, dict) else entry
+        if isinstance(text, str) and text in ids:
+            found[role] = ids[text]
+    for role in ROLES:
+        listed = _ids(config, role)
+        if listed and role not in found:
+            found[role] = listed[0]
+    if "eos" not in found:
+        raise BadCheckpoint(
+            f"{checkpoint.files.title}: nothing says which token ends generation.",
+            hint="Set eos_token in tokenizer_config.json or eos_token_id in config.json.",
+        )
+    stops = dict.fromkeys([found["eos"], *_ids(config, "eos"), *_ids(generation, "eos")])
+    for role, number in [*found.items(), *(("eos", number) for number in stops)]:
+        if not 0 <= number < len(ids):
+            raise BadCheckpoint(f"{checkpoint.files.title}: the {role} token has the id {number} of {len(ids)}.")
+    return found, tuple(stops)
+
+
+def _ids(config: Config, role: str) -> list[int]:
+    value = config.get(f"{role}_token_id")
+    values = value if isinstance(value, list) else [value]
+    return [number for number in values if isinstance(number, int) and not isinstance(number, bool)]
+
+
+def _stated_adds(processor: Mapping[str, Any] | None, texts: Mapping[str, str]) -> dict[str, bool]:
+    """Which special tokens tokenizer.json puts around a text, as far as it says. `texts` are those of the roles."""
+    adds: dict[str, bool] = {}
+    steps = (processor.get("processors") or [processor]) if processor else []
+    for step in steps:
+        if step.get("type") == "ByteLevel":
+            adds.setdefault("bos", False)
+            adds.setdefault("eos", False)
+        elif step.get("type") == "TemplateProcessing":
+            adds |= _template_adds(step, texts)
+    return adds
+
+
+def _template_adds(step: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, bool]:
+    """What a TemplateProcessing step adds. Wrong readings of unusual templates are found by `verify`."""
+    adds: dict[str, bool] = {}
+    single = [part.get("SpecialToken", {}).get("id") for part in step.get("single") or ()]
+    pair = [part.get("SpecialToken", {}).get("id") for part in step.get("pair") or ()]
+    if len(single) > 1 and single[0] is not None:
+        adds["bos"] = single[0] == texts.get("bos")
+    if len(single) > 1 and single[-1] is not None:
+        adds["eos"] = single[-1] == texts.get("eos")
+    middle = pair[1 if pair[:1] == single[:1] and single[:1] != [None] else 0 :][1:-1]
+    if middle and middle[0] is not None:
+        adds["sep"] = middle[0] in (texts.get("sep"), texts["eos"]) and single[-1] is None
+    return adds
+
+
+def _templates(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The chat templates by name; the usual one is `default`. A file of its own wins, as in transformers."""
+    found: Any = checkpoint.text("chat_template.jinja")
+    if found is None:
+        found = settings.get("chat_template")
+    if found is None:
+        found = (checkpoint.json("chat_template.json") or {}).get("chat_template")
+    if isinstance(found, str):
+        return {"default": found}
+    if isinstance(found, list):
+        named = {str(entry.get("name")): entry.get("template") for entry in found if isinstance(entry, dict)}
+        return {re.sub(r"[^A-Za-z0-9]", "_", name): text for name, text in named.items() if isinstance(text, str)}
+    return {}

@@ -1,0 +1,264 @@
+"""Writes the GGUF in one pass: slabs of rows are read, transformed, quantized and written by several threads at once.
+
+A slab goes from the checkpoint to its place in the file without waiting for any other, so memory is a few buffers per
+thread whatever the model weighs. The file appears under its name only when it is whole. Knows nothing of families,
+tokenizers or why a tensor has its type.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from localllm.convert.checkpoint import Checkpoint
+from localllm.convert.header import Entry, Layout
+from localllm.convert.plan import PlannedTensor
+from localllm.errors import BadCheckpoint, BadOutput
+from localllm.native import quants
+
+SLAB = 1 << 20
+"""Numbers that a thread handles at once, unless one row, or one head, has more."""
+
+FLUSH_EVERY = 64 << 20
+"""Bytes of the file after which the disk is asked to start writing, so that the end does not wait for everything."""
+
+Progress = Callable[[int, int], None]
+"""Called from the caller's thread with the numbers handled so far and in all."""
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Rows of one tensor."""
+
+    tensor: PlannedTensor
+    entry: Entry
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """Numbers in it."""
+        return (self.stop - self.start) * self.tensor.columns
+
+
+def slabs(tensors: Sequence[PlannedTensor], layout: Layout, size: int = SLAB) -> Iterator[Slab]:
+    """Every tensor cut into slabs of about `size` numbers, in the order of the file."""
+    for tensor, entry in zip(tensors, layout.entries, strict=True):
+        granule = tensor.transform.granule
+        step = max(size // tensor.columns // granule, 1) * granule
+        for start in range(0, tensor.rows, step):
+            yield Slab(tensor, entry, start, min(start + step, tensor.rows))
+
+
+def write(
+    checkpoint: Checkpoint,
+    tensors: Sequence[PlannedTensor],
+    layout: Layout,
+    target: Path,
+    *,
+    through: str | None,
+    force: bool,
+    threads: int,
+    check: Callable[[Path], None],
+    progress: Progress | None = None,
+) -> None:
+    """Write the file that `layout` describes to `target`.
+
+    `through` is the 16-bit type to which weights are rounded before they are quantized; None for a file in F32, F16 or
+    BF16, which is rounded once. `check` gets the finished file before it takes its name.
+
+    Raises:
+        BadOutput: it exists and `force` is not set, the disk is full or fails; nothing is left behind.
+        BadCheckpoint: a weight is not finite or a file of the checkpoint became unreadable.
+        KeyboardInterrupt: as usual; nothing is left behind.
+    """
+    total = sum(tensor.rows * tensor.columns for tensor in tensors)
+    with _new_file(target, layout.file_bytes, force) as (part, descriptor):
+        _write_at(descriptor, memoryview(layout.header), 0, target)
+        worker = _Worker(checkpoint, descriptor, target, through)
+        done = 0
+        for slab in _in_threads(worker, slabs(tensors, layout), threads):
+            done += slab.count
+            if progress is not None:
+                progress(done, total)
+        check(part)
+
+
+def check_target(target: Path, size: int, force: bool) -> None:
+    """Say now what would make writing `size` bytes to `target` fail.
+
+    Raises:
+        BadOutput: it exists, is a folder, is in a folder that does not exist, or the disk has not enough room.
+    """
+    if target.is_dir():
+        raise BadOutput(f"{target} is a folder.", hint="Give the name of the file to write: --outfile model.gguf")
+    if target.exists() and not force:
+        raise BadOutput(f"{target} exists already.", hint="--force replaces it; --outfile writes elsewhere.")
+    if not target.parent.is_dir():
+        raise BadOutput(f"There is no folder {target.parent}.", hint="Make it first.")
+    free = shutil.disk_usage(target.parent).free
+    if free < size:
+        raise BadOutput(
+            f"{target} needs {size:,} bytes, {target.parent} has {free:,} left: {size - free:,} too few.",
+            hint="Make room, choose a smaller --type, or write elsewhere with --outfile.",
+        )
+
+
+@contextmanager
+def _new_file(target: Path, size: int, force: bool) -> Iterator[tuple[Path, int]]:
+    """A file beside `target` that gets its name when the block succeeds and is gone when it does not."""
+    check_target(target, size, force)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:
+        raise _failed(target, error) from error
+    try:
+        try:
+            os.ftruncate(descriptor, size)
+            yield part, descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        check_target(target, 0, force)
+        os.replace(part, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _failed(target, error) from error
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _failed(target: Path, error: OSError) -> BadOutput:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return BadOutput(
+            f"{target} cannot be written: {os.strerror(error.errno).lower()}. Nothing is left behind.",
+            hint="Make room, choose a smaller --type, or write elsewhere with --outfile.",
+        )
+    return BadOutput(f"{target} cannot be written: {error.strerror or error}. Nothing is left behind.")
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int, target: Path) -> None:
+    done = 0
+    while done < len(data):
+        try:
+            done += os.pwrite(descriptor, data[done:], offset + done)
+        except OSError as error:
+            raise _failed(target, error) from error
+
+
+def _in_threads(worker: _Worker, work: Iterator[Slab], threads: int) -> Iterator[Slab]:
+    """Handle every slab, at most a few ahead of the one that is yielded. The first error ends it all."""
+    pending: deque[Future[Slab]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="convert") as pool:
+        try:
+            for slab in work:
+                pending.append(pool.submit(worker.handle, slab))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+class _Buffers(threading.local):
+    """Each thread's own memory, which grows to the largest slab it sees and is used again."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def get(self, name: str, size: int) -> npt.NDArray[np.uint8]:
+        held = self._held.get(name)
+        if held is None or held.size < size:
+            held = self._held[name] = np.empty(size, dtype=np.uint8)
+        return held[:size]
+
+
+class _Worker:
+    """What a thread does with a slab. Holds no state of its own between slabs but buffers."""
+
+    def __init__(self, checkpoint: Checkpoint, descriptor: int, target: Path, through: str | None) -> None:
+        self.checkpoint, self.descriptor, self.target, self.through = checkpoint, descriptor, target, through
+        self.buffers = _Buffers()
+
+    def handle(self, slab: Slab) -> Slab:
+        """Read, transform, quantize and write one slab."""
+        data = self.quantized(slab, self.read(slab))
+        offset = slab.entry.offset + slab.start * quants.row_bytes(slab.entry.type_name, slab.tensor.columns)
+        _write_at(self.descriptor, data.data.cast("B"), offset, self.target)
+        return slab
+
+    def read(self, slab: Slab) -> npt.NDArray[Any]:
+        """The rows of a slab in the checkpoint's own type, checked to be finite."""
+        tensor = slab.tensor
+
+        def read(source: int, start: int, stop: int) -> npt.NDArray[Any]:
+            name = tensor.sources[source]
+            size = (stop - start) * self.checkpoint.tensors[name].row_bytes
+            return self.checkpoint.rows(name, start, stop, self.buffers.get(f"read{source}", size).data)
+
+        try:
+            rows = tensor.transform.rows(read, slab.start, slab.stop)
+        except OSError as error:
+            raise BadCheckpoint(f"{self.checkpoint.files.title} cannot be read: {error.strerror}.") from error
+        if not quants.is_valid(tensor.dtype, rows, rows.nbytes):
+            raise BadCheckpoint(
+                f"{self.checkpoint.files.title}: {', '.join(tensor.sources)} holds a number that is not finite "
+                f"(rows {slab.start} to {slab.stop - 1}).",
+                hint="The checkpoint is damaged, or its training went wrong.",
+            )
+        return rows
+
+    def quantized(self, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The rows in the type of the file."""
+        tensor, wanted, count = slab.tensor, slab.entry.type_name, slab.count
+        rounds = self.through is not None and not tensor.keeps_f32 and tensor.dtype != self.through
+        if tensor.dtype == wanted and not rounds:
+            return rows
+        numbers = rows if tensor.dtype == "F32" else self.widened(tensor.dtype, rows, count)
+        if rounds and self.through is not None:
+            half = self.buffers.get("half", 2 * count)
+            quants.quantize(self.through, numbers, half, 1, count)
+            if wanted == self.through:
+                return half
+            numbers = self.widened(self.through, half, count)
+        lines = slab.stop - slab.start
+        data = self.buffers.get("out", lines * quants.row_bytes(wanted, tensor.columns))
+        quants.quantize(wanted, numbers, data, lines, tensor.columns)
+        if not quants.is_valid(wanted, data, data.nbytes):
+            raise BadCheckpoint(
+                f"{self.checkpoint.files.title}: {', '.join(tensor.sources)} holds numbers too large for {wanted}.",
+                hint="BF16 and F32 hold any number of the checkpoint: --type BF16",
+            )
+        return data
+
+    def widened(self, type_name: str, source: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+        """16-bit numbers as float32."""
+        numbers = self.buffers.get("f32", 4 * count)
+        quants.to_float32(type_name, source, numbers, count)
+        return numbers
