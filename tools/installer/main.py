@@ -93,7 +93,8 @@ def install(args: argparse.Namespace) -> None:
         timed("llama-cpp-python", lambda: engine.install_prebuilt(variant(args)))
     elif work:
         jobs = args.jobs or engine.jobs_for(choice)
-        print(f"Compiling llama-cpp-python, {jobs} files at once: {work}. Log: {LOG}", flush=True)
+        print(f"Building llama-cpp-python: {work}. {jobs} compilers at once; log: {LOG}", flush=True)
+        print("  Compiling takes 5 to 15 minutes; Ctrl-C and another run later do no harm.", flush=True)
         timed("llama-cpp-python", lambda: engine.build(choice, jobs=jobs, fresh=is_fresh(args)))
     extra = "test" if args.test or (before and before.test) else "all"
     timed("localllm", lambda: pip("localllm", "-e", f"{ROOT}[{extra}]"))
