@@ -71,10 +71,10 @@ class Conversation:
         node = self.nodes[node_id]
         return self._put(replace(node, text=node.text + text, state="writing"))
 
-    def finish(self, node_id: str, stats: Stats | None) -> Node:
-        """The node as it ended: done where `stats` say that the model ended its turn, else partial."""
-        ended = stats is not None and stats.stop_reason == "end"
-        return self._put(replace(self.nodes[node_id], state="done" if ended else "partial", stats=stats))
+    def finish(self, node_id: str, stats: Stats | None, *, model: str = "") -> Node:
+        """The node as `model` ended it: done where `stats` say that the model ended its turn, else partial."""
+        node = self.nodes[node_id]
+        return self._put(replace(node, state=final_state(stats), stats=stats, model=model or node.model))
 
     def withdraw(self, node_id: str) -> None:
         """Take back a reply that never got a word, and show what it was to answer."""
@@ -145,6 +145,11 @@ class Conversation:
         """The beginning of the first message, on one line; empty before there is one."""
         first = next(iter(self.path()), None)
         return title_of(first.text) if first else ""
+
+
+def final_state(stats: Stats | None) -> State:
+    """How a reply that cost `stats` ended; None for one that was cut off."""
+    return "done" if stats is not None and stats.stop_reason == "end" else "partial"
 
 
 def title_of(text: str) -> str:

@@ -1,1 +1,1 @@
-"""The terminal app. The only package that imports Textual."""
+"""The terminal app."""

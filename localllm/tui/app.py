@@ -1,0 +1,71 @@
+"""The terminal app: keys and wiring.
+
+Knows nothing of what is on the screens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from localllm.chat.store import Store
+from localllm.runtime.types import Sampling
+from localllm.tui.loader import OpenModel
+from localllm.tui.screens.chat import ChatScreen
+
+
+class ChatApp(App[None]):
+    """Chats with the model that `open_model` loads, kept in `store`.
+
+    The model loads in the background: the app can be used, and written in, from its first picture on.
+    """
+
+    TITLE = "localllm"
+    CSS_PATH = "localllm.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "interrupt", "Stop", show=False, priority=True),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+    ]
+
+    def __init__(
+        self, open_model: OpenModel, store: Store, *, sampling: Sampling | None = None, system: str = ""
+    ) -> None:
+        super().__init__()
+        self.chat = ChatScreen(open_model, store, sampling or Sampling(), system=system)
+
+    def get_default_screen(self) -> Screen[None]:
+        """Textual's: the screen that is there from the start."""
+        return self.chat
+
+    def action_interrupt(self) -> None:
+        """Ctrl+C: copy what is selected and stop the reply; never quit."""
+        selected = self.screen.get_selected_text() or self.chat.selected_in_prompt()
+        if selected:
+            self.copy_to_clipboard(selected)
+            self.screen.clear_selection()
+        if not self.chat.stop_reply() and not selected:
+            self.notify("Ctrl+Q quits.")
+
+    def action_help(self) -> None:
+        """Show all keys."""
+        from localllm.tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen())
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Textual's: what the command palette offers."""
+        yield from super().get_system_commands(screen)
+        if screen is self.chat:
+            yield SystemCommand("New chat", "Begin a new conversation", self.chat.action_new_chat)
+            yield SystemCommand("Chats", "Show or hide the list of chats", self.chat.action_toggle_chats)
+            yield SystemCommand("Memory", "Show or hide the memory panel", self.chat.action_toggle_memory)
+            yield SystemCommand("Load the model again", "Free it and load it anew", self.chat.action_reload)
+
+    def close(self) -> None:
+        """Free the model and finish writing; call it after `run` returned."""
+        self.chat.close()

@@ -1,0 +1,136 @@
+"""The conversation that is open and what a person does with it: send, stop, answer again, go on.
+
+Holds the rules of who may do what and when. Knows nothing of widgets; all of it runs on the app's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from localllm.chat.conversation import Conversation, Node
+from localllm.chat.store import Store
+from localllm.runtime.types import Responder, Sampling
+from localllm.tui import background
+from localllm.tui.turn import Stage, Task, Turn
+
+
+class Dialogue:
+    """One conversation at a time, and at most one reply in the making.
+
+    `began` and `ended` are called from the thread of the reply.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sampling: Sampling,
+        wait_for_model: Callable[[threading.Event], Responder | None],
+        *,
+        began: Callable[[Turn], object],
+        ended: Callable[[Turn], object],
+        crashed: Callable[[BaseException], object],
+        system: str = "",
+    ) -> None:
+        self.conversation = Conversation(system=system)
+        self.turn: Turn | None = None
+        self._store = store
+        self._sampling = sampling
+        self._wait_for_model = wait_for_model
+        self._began = began
+        self._ended = ended
+        self._crashed = crashed
+        self._system = system
+        self._saved: set[str] = set()
+        self._shown_before: str | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def stage(self) -> Stage | Literal["idle"]:
+        """Where the reply is."""
+        return "idle" if self.turn is None else self.turn.stage
+
+    def open(self, conversation: Conversation | None) -> None:
+        """Turn to another conversation, or to a new one. Only while no reply is made."""
+        assert self.turn is None
+        self.conversation = conversation or Conversation(system=self._system)
+        self._saved = set(self.conversation.nodes)
+
+    def send(self, text: str) -> None:
+        """Add the person's message and have it answered. Only while no reply is made."""
+        question = self.conversation.add_user(text)
+        self._begin(self.conversation.add_reply(question.id), shown_before=question.id)
+
+    def can_answer_again(self) -> bool:
+        """Whether there is a message to answer, and no reply is made."""
+        return self.turn is None and self.conversation.question() is not None
+
+    def answer_again(self) -> None:
+        """Make another reply to the person's last message, beside those that are there."""
+        question = self.conversation.question()
+        assert question is not None
+        before = self.conversation.leaf
+        self._begin(self.conversation.add_reply(question.id), shown_before=before)
+
+    def can_go_on(self) -> bool:
+        """Whether the last reply ended early, and no reply is made."""
+        return self.turn is None and self.conversation.unfinished() is not None
+
+    def go_on(self) -> None:
+        """Go on with the last reply, which ended early."""
+        reply = self.conversation.unfinished()
+        assert reply is not None
+        self._begin(self.conversation.extend(reply.id, ""), shown_before=reply.id)
+
+    def _begin(self, reply: Node, *, shown_before: str | None) -> None:
+        assert self.turn is None
+        path = self.conversation.path()
+        task = Task(
+            self.conversation,
+            tuple(node for node in path[:-1] if node.id not in self._saved),
+            reply,
+            reply.id in self._saved,
+            tuple(self.conversation.messages(until=reply.id if reply.text else reply.parent)),
+            self._sampling,
+        )
+        self._shown_before = shown_before
+        self.turn = turn = Turn(task, self._store)
+        self._thread = background.start(
+            lambda: turn.run(self._wait_for_model, lambda: self._began(turn), lambda: self._ended(turn)),
+            "reply",
+            self._crashed,
+        )
+
+    def stop(self) -> bool:
+        """Stop the reply at whatever stage it is. Whether there was one."""
+        if self.turn is None:
+            return False
+        self.turn.stop()
+        return True
+
+    def take(self) -> str:
+        """The text that arrived since the last call; it is in the conversation now."""
+        text = self.turn.take() if self.turn is not None else ""
+        if self.turn is not None and text:
+            self.conversation.extend(self.turn.task.reply.id, text)
+        return text
+
+    def finish(self) -> Node | None:
+        """The turn ended: take its last words. Returns the reply, or None if it never got a word."""
+        turn = self.turn
+        assert turn is not None
+        self.take()
+        self.turn = None
+        self._saved |= turn.saved
+        reply_id = turn.task.reply.id
+        if self.conversation.nodes[reply_id].text:
+            return self.conversation.finish(reply_id, turn.stats, model=turn.model_name)
+        self.conversation.withdraw(reply_id)
+        self.conversation.leaf = self._shown_before
+        return None
+
+    def close(self, timeout: float) -> None:
+        """Stop the reply and wait until its last words are on disk, at most `timeout` seconds."""
+        if self.stop() and self._thread is not None:
+            self._thread.join(timeout)

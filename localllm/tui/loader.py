@@ -1,0 +1,106 @@
+"""Gets the model behind the app into memory, in a thread of its own, and holds it.
+
+Knows nothing of widgets or conversations, and of the model only that it answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from localllm.errors import Cancelled, LocalLLMError
+from localllm.runtime.types import Responder
+from localllm.tui import background
+
+OpenModel = Callable[[Callable[[float], None]], Responder]
+"""Loads a model; calls what it is given with the fraction that is loaded. Blocks, and raises errors of the tree."""
+
+STEP = 0.01
+"""Progress is told at most a hundred times a load."""
+
+
+class Loader:
+    """One model: `loading`, then `ready` or `failed`. `changed` is called from any thread after each change."""
+
+    def __init__(
+        self, open_model: OpenModel, changed: Callable[[], object], crashed: Callable[[BaseException], object]
+    ) -> None:
+        self.state: Literal["loading", "ready", "failed"] = "loading"
+        self.fraction = 0.0
+        self.error: LocalLLMError | None = None
+        self.model: Responder | None = None
+        self._open_model = open_model
+        self._changed = changed
+        self._crashed = crashed
+        self._lock = threading.Condition()
+        self._load = 0
+
+    def start(self) -> None:
+        """Load, or load again; what was there is closed first."""
+        with self._lock:
+            self._load += 1
+            load, old, self.model = self._load, self.model, None
+            self.state, self.fraction, self.error = "loading", 0.0, None
+        self._changed()
+        background.start(lambda: self._run(load, old), "load the model", self._crashed)
+
+    def wait(self, given_up: threading.Event) -> Responder | None:
+        """The model, once it is loaded; None if the caller set `given_up` first. Blocks.
+
+        Raises:
+            LocalLLMError: it cannot be loaded, for this reason.
+        """
+        with self._lock:
+            while self.state == "loading" and not given_up.is_set():
+                self._lock.wait(0.05)
+            if self.state == "failed" and self.error is not None:
+                raise self.error
+            return self.model
+
+    def fail(self, error: LocalLLMError) -> None:
+        """The model that was loaded is of no more use."""
+        with self._lock:
+            if self.state != "ready":
+                return
+            self.state, self.error = "failed", error
+            dead, self.model = self.model, None
+        if dead is not None:
+            background.start(dead.close, "close the model", self._crashed)
+        self._changed()
+
+    def close(self) -> None:
+        """Free the model; a load that is under way is cancelled at its next step."""
+        with self._lock:
+            self._load += 1
+            model, self.model = self.model, None
+        if model is not None:
+            model.close()
+
+    def _run(self, load: int, old: Responder | None) -> None:
+        if old is not None:
+            old.close()
+        try:
+            model = self._open_model(lambda fraction: self._advance(load, fraction))
+        except LocalLLMError as error:
+            self._settle(load, None, error)
+        else:
+            if not self._settle(load, model, None):
+                model.close()
+
+    def _advance(self, load: int, fraction: float) -> None:
+        if load != self._load:
+            raise Cancelled("The load was given up.")
+        if fraction - self.fraction >= STEP or fraction >= 1:
+            self.fraction = fraction
+            self._changed()
+
+    def _settle(self, load: int, model: Responder | None, error: LocalLLMError | None) -> bool:
+        with self._lock:
+            if load != self._load:
+                return False
+            self.model, self.error = model, error
+            self.state = "failed" if model is None else "ready"
+            self._lock.notify_all()
+        self._changed()
+        return True

@@ -1,0 +1,132 @@
+"""The messages of the app, in one place: what happened, never what to do about it.
+
+Those from other threads carry values that no longer change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from localllm.chat.conversation import Conversation
+from localllm.chat.store import ChatEntry
+from localllm.errors import LocalLLMError
+from localllm.runtime.types import MemorySample
+from localllm.tui.turn import Turn
+
+
+class PromptSent(Message):
+    """The person sent a message."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class ModelChanged(Message):
+    """The model is loading, is loaded, or failed to load: ask the loader which."""
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the latest state counts."""
+        return isinstance(message, ModelChanged)
+
+
+class ReplyBegan(Message):
+    """The first piece of a reply is there."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+
+
+class ReplyEnded(Message):
+    """A reply ended, whatever the reason: the turn knows it."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+
+
+class Sampled(Message):
+    """How the model's memory stands, and how many tokens its KV cache holds. `memory` is None while nobody looks."""
+
+    def __init__(self, memory: MemorySample | None, context_used: int) -> None:
+        super().__init__()
+        self.memory = memory
+        self.context_used = context_used
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the latest sample counts."""
+        return isinstance(message, Sampled)
+
+
+class ModelLost(Message):
+    """The model was found dead while nobody waited for it."""
+
+    def __init__(self, error: LocalLLMError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class ChatsListed(Message):
+    """The chats on disk, the latest first."""
+
+    def __init__(self, chats: list[ChatEntry]) -> None:
+        super().__init__()
+        self.chats = chats
+
+
+class ChatOpened(Message):
+    """A conversation came from the disk."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        super().__init__()
+        self.conversation = conversation
+
+
+class ChatChosen(Message):
+    """The person picked a chat in the list."""
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__()
+        self.chat_id = chat_id
+
+
+class ChatsLeft(Message):
+    """The person turned away from the list."""
+
+
+class ChatDropped(Message):
+    """The person asked to delete a chat in the list."""
+
+    def __init__(self, chat_id: str, title: str) -> None:
+        super().__init__()
+        self.chat_id = chat_id
+        self.title = title
+
+
+class PromptsFound(Message):
+    """What the person wrote in earlier chats, oldest first."""
+
+    def __init__(self, prompts: list[str]) -> None:
+        super().__init__()
+        self.prompts = prompts
+
+
+class Failed(Message):
+    """Something in the background failed in a way that the person can do something about."""
+
+    def __init__(self, error: LocalLLMError) -> None:
+        super().__init__()
+        self.error = error
+
+
+@dataclass
+class Crashed(Message):
+    """A mistake of ours in a background thread: raised again where it is seen."""
+
+    error: BaseException
+
+    def __post_init__(self) -> None:
+        super().__init__()

@@ -1,0 +1,469 @@
+"""The one screen that matters: chats on the left, the conversation in the middle, memory on the right.
+
+Turns what the person does into calls of the dialogue, and what happens into what is seen. Knows no model and no SQL.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from localllm.chat.conversation import Conversation
+from localllm.chat.store import Store
+from localllm.errors import EngineDied, LocalLLMError
+from localllm.runtime.types import Sampling, Stats
+from localllm.tui import wording
+from localllm.tui.archive import Archive
+from localllm.tui.dialogue import Dialogue
+from localllm.tui.entries import ReplyEntry, UserEntry
+from localllm.tui.loader import Loader, OpenModel
+from localllm.tui.messages import (
+    ChatChosen,
+    ChatDropped,
+    ChatOpened,
+    ChatsLeft,
+    ChatsListed,
+    Crashed,
+    Failed,
+    ModelChanged,
+    ModelLost,
+    PromptSent,
+    PromptsFound,
+    ReplyBegan,
+    ReplyEnded,
+    Sampled,
+)
+from localllm.tui.sampler import Sampler
+from localllm.tui.widgets.chat_list import ChatList
+from localllm.tui.widgets.memory_panel import MemoryPanel
+from localllm.tui.widgets.prompt import Prompt
+from localllm.tui.widgets.status_line import Status, StatusLine
+from localllm.tui.widgets.transcript import Transcript
+from localllm.tui.widgets.welcome import Welcome
+
+TICK_S = 0.1
+"""How often a growing reply is drawn."""
+
+SHARE = 6
+"""Drawing takes at most one part in this many of the time, however long the open block is."""
+
+ROOM_FOR = {"chats": 132, "memory": 92}
+"""From how many columns on a panel has its own place; below that it is hidden, and shown over the conversation."""
+
+GOODBYE_S = 2.0
+"""How long quitting waits for the last words to reach the disk."""
+
+
+class ChatScreen(Screen[None]):
+    """The conversation and what surrounds it."""
+
+    AUTO_FOCUS = "#prompt"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop"),
+        Binding("escape", "close_panels", "Back"),
+        Binding("ctrl+g", "go_on", "Go on"),
+        Binding("ctrl+r", "answer_again", "Again"),
+        Binding("ctrl+n", "new_chat", "New"),
+        Binding("f3", "toggle_chats", "Chats"),
+        Binding("f2", "toggle_memory", "Memory"),
+        Binding("f5", "reload", "Load again"),
+        Binding("f1", "app.help", "Keys"),
+        Binding("alt+left", "sibling(-1)", "The reply before", show=False, priority=True),
+        Binding("alt+right", "sibling(1)", "The reply after", show=False, priority=True),
+        Binding("pageup", "scroll('page_up')", show=False, priority=True),
+        Binding("pagedown", "scroll('page_down')", show=False, priority=True),
+        Binding("ctrl+home", "scroll('scroll_home')", show=False, priority=True),
+        Binding("ctrl+end", "scroll('scroll_end')", show=False, priority=True),
+        Binding("ctrl+z", "restore", show=False),
+    ]
+
+    def __init__(self, open_model: OpenModel, store: Store, sampling: Sampling, *, system: str = "") -> None:
+        super().__init__()
+        self._loader = Loader(open_model, lambda: self.post_message(ModelChanged()), self._crashed)
+        self._dialogue = Dialogue(
+            store,
+            sampling,
+            self._loader.wait,
+            began=lambda turn: self.post_message(ReplyBegan(turn)),
+            ended=lambda turn: self.post_message(ReplyEnded(turn)),
+            crashed=self._crashed,
+            system=system,
+        )
+        self._archive = Archive(store, self.post_message)
+        self._sampler: Sampler | None = None
+        self._reply: ReplyEntry | None = None
+        self._stats: Stats | None = None
+        self._context_used = 0
+        self._next_draw = 0.0
+        self._deleted: str | None = None
+        self._wanted: dict[str, bool] = {}
+
+    def _crashed(self, error: BaseException) -> None:
+        self.post_message(Crashed(error))
+
+    # What is on the screen
+
+    def compose(self) -> ComposeResult:
+        """Textual's."""
+        with Horizontal(id="body"):
+            yield ChatList(id="chats")
+            with Vertical(id="talk"):
+                yield Welcome(id="welcome")
+                yield Transcript(id="transcript")
+                with Horizontal(id="writing"):
+                    yield Prompt(id="prompt")
+            yield MemoryPanel(id="memory")
+        yield StatusLine(id="status")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Textual's: load the model behind the first picture."""
+        self._ticker = self.set_interval(TICK_S, self._tick, pause=True)
+        self._sampler = Sampler(
+            lambda: self._loader.model,
+            lambda memory, used: self.post_message(Sampled(memory, used)),
+            lambda error: self.post_message(ModelLost(error)),
+            self._crashed,
+        )
+        self._show_conversation()
+        self._loader.start()
+        self._archive.list()
+        self._archive.find_prompts()
+
+    def on_resize(self) -> None:
+        """Textual's: panels come and go with the width."""
+        self._arrange()
+
+    def _arrange(self) -> None:
+        for name, room in ROOM_FOR.items():
+            panel = self.query_one(f"#{name}")
+            fits = self.app.size.width >= room
+            panel.set_class(not fits, "-over")
+            panel.display = self._wanted.get(name, fits)
+        self.refresh_bindings()
+
+    def action_close_panels(self) -> None:
+        """Take panels away that lie over the conversation."""
+        self._wanted.clear()
+        self._arrange()
+
+    def _toggle(self, name: str) -> bool:
+        self._wanted[name] = not self.query_one(f"#{name}").display
+        self._arrange()
+        return self._wanted[name]
+
+    def _show_conversation(self) -> None:
+        entries = wording.entries_of(self._dialogue.conversation)
+        self._transcript.show(entries)
+        self._welcome_or_transcript()
+
+    def _welcome_or_transcript(self) -> None:
+        talking = bool(self._transcript.entries)
+        self._transcript.display = talking
+        self.query_one(Welcome).display = not talking
+
+    @property
+    def _transcript(self) -> Transcript:
+        return self.query_one(Transcript)
+
+    @property
+    def _prompt(self) -> Prompt:
+        return self.query_one(Prompt)
+
+    def _refresh_status(self) -> None:
+        loader, turn = self._loader, self._dialogue.turn
+        model = loader.model
+        doing, fraction, trouble = "", None, False
+        if loader.state == "loading":
+            doing, fraction = f"loading {loader.fraction:.0%}", loader.fraction
+        elif loader.state == "failed":
+            doing, trouble = "no model · F5 loads it again", True
+        elif turn is not None:
+            doing, fraction = wording.doing(turn)
+        self.query_one(StatusLine).show(
+            Status(
+                model=f"{model.info.name} {model.info.quantization}".strip() if model else "",
+                doing=doing,
+                fraction=fraction,
+                trouble=trouble,
+                context_used=self._context_used,
+                context_total=model.info.n_ctx if model else 0,
+                live_rate=wording.live_rate(turn) if turn else 0.0,
+                stats=self._stats,
+                below=turn is not None and not self._transcript.following,
+            )
+        )
+
+    # A message and its reply
+
+    @on(PromptSent)
+    def _send(self, event: PromptSent) -> None:
+        if self._dialogue.turn is not None:
+            self.notify("The reply is still being made. Esc stops it.", severity="warning")
+        elif self._loader.state == "failed":
+            self.notify("No model is loaded. F5 loads it again.", severity="warning")
+        else:
+            self._prompt.accept()
+            self._transcript.append(UserEntry(event.text))
+            self._dialogue.send(event.text)
+            self._follow(ReplyEntry())
+
+    def _follow(self, entry: ReplyEntry) -> None:
+        """Show the reply that is being made in `entry`."""
+        if entry not in self._transcript.entries:
+            self._transcript.append(entry)
+        self._reply = entry
+        self._stats = None
+        self._welcome_or_transcript()
+        self._ticker.resume()
+        self._draw_reply()
+        self.refresh_bindings()
+
+    def _tick(self) -> None:
+        began = time.monotonic()
+        if began >= self._next_draw:
+            self._draw_reply()
+            self._next_draw = began + SHARE * (time.monotonic() - began)
+
+    def _draw_reply(self) -> None:
+        entry, turn = self._reply, self._dialogue.turn
+        if entry is not None and turn is not None:
+            text = self._dialogue.take()
+            note = wording.waiting_note(turn) if turn.stage != "decode" else ""
+            if text or note != entry.note:
+                entry.grow(text)
+                entry.annotate(note)
+                self._transcript.redraw(entry)
+        self._refresh_status()
+
+    @on(ReplyBegan)
+    def _reply_began(self, event: ReplyBegan) -> None:
+        if event.turn is self._dialogue.turn:
+            self._draw_reply()
+            self._archive.list()
+
+    @on(ReplyEnded)
+    def _reply_ended(self, event: ReplyEnded) -> None:
+        turn, entry = event.turn, self._reply
+        assert entry is not None
+        self._ticker.pause()
+        self._draw_reply()
+        node = self._dialogue.finish()
+        self._reply, self._stats = None, turn.stats
+        if node is not None:
+            wording.note_ending(entry, self._dialogue.conversation, node)
+        else:
+            entry.annotate("stopped before the first word · Ctrl+R answers" if turn.stopped else "", alarming=True)
+        self._transcript.redraw(entry)
+        self._explain(turn.error)
+        self._explain(turn.store_error)
+        if turn.stats is not None:
+            self._context_used = turn.stats.prompt_tokens + turn.stats.completion_tokens
+        self._refresh_status()
+        self.refresh_bindings()
+        self._archive.list()
+
+    def _explain(self, error: LocalLLMError | None) -> None:
+        """Say what went wrong, once."""
+        if isinstance(error, EngineDied):
+            self._loader.fail(error)
+        elif error is not None and error is not self._loader.error:
+            self._transcript.append(wording.notice(error))
+            self._welcome_or_transcript()
+
+    def action_stop(self) -> None:
+        """Stop the reply."""
+        self.stop_reply()
+
+    def stop_reply(self) -> bool:
+        """Stop the reply, if one is being made."""
+        stopped = self._dialogue.stop()
+        self._draw_reply()
+        return stopped
+
+    def selected_in_prompt(self) -> str:
+        """What is selected where the person writes."""
+        return self._prompt.selected_text if self._prompt.has_focus else ""
+
+    def action_go_on(self) -> None:
+        """Go on with a reply that ended early."""
+        if self._may_answer():
+            self._dialogue.go_on()
+            self._show_conversation()
+            last = self._transcript.entries[-1]
+            assert isinstance(last, ReplyEntry)
+            self._follow(last)
+
+    def action_answer_again(self) -> None:
+        """Make another reply to the last message."""
+        if self._may_answer():
+            self._dialogue.answer_again()
+            self._show_conversation()
+            last = self._transcript.entries[-1]
+            assert isinstance(last, ReplyEntry)
+            self._follow(last)
+
+    def _may_answer(self) -> bool:
+        if self._loader.state == "failed":
+            self.notify("No model is loaded. F5 loads it again.", severity="warning")
+        return self._loader.state != "failed"
+
+    def action_sibling(self, step: int) -> None:
+        """Show the reply before or after the last one, where there are several."""
+        conversation = self._dialogue.conversation
+        if self._dialogue.turn is not None or conversation.leaf is None:
+            return
+        siblings = [node.id for node in conversation.siblings(conversation.leaf)]
+        place = siblings.index(conversation.leaf) + step
+        if 0 <= place < len(siblings):
+            conversation.select(siblings[place])
+            self._archive.show(conversation.id, conversation.leaf)
+            self._show_conversation()
+            self.refresh_bindings()
+
+    # The model
+
+    @on(ModelChanged)
+    def _model_changed(self) -> None:
+        loader = self._loader
+        if loader.state == "failed" and loader.error is not None:
+            self._transcript.append(wording.model_notice(loader.error))
+            self._welcome_or_transcript()
+        if loader.state != "ready":
+            self.query_one(MemoryPanel).show(None)
+        elif self._sampler is not None:
+            self._sampler.now()
+        self._refresh_status()
+        if loader.state != "loading" or not loader.fraction:
+            self.refresh_bindings()
+
+    @on(ModelLost)
+    def _model_lost(self, event: ModelLost) -> None:
+        self._explain(event.error)
+
+    @on(Sampled)
+    def _sampled(self, event: Sampled) -> None:
+        self.query_one(MemoryPanel).show(event.memory)
+        self._context_used = event.context_used
+        self._refresh_status()
+
+    def action_reload(self) -> None:
+        """Load the model again."""
+        self._loader.start()
+
+    # The chats
+
+    @on(ChatsListed)
+    def _chats_listed(self, event: ChatsListed) -> None:
+        self.query_one(ChatList).show(event.chats, self._dialogue.conversation.id)
+        self.query_one(Welcome).show(len(event.chats))
+
+    @on(PromptsFound)
+    def _prompts_found(self, event: PromptsFound) -> None:
+        self._prompt.remember(event.prompts)
+
+    @on(ChatChosen)
+    def _choose_chat(self, event: ChatChosen) -> None:
+        if self._may_leave():
+            self._archive.open(event.chat_id)
+            self._leave_chats()
+
+    @on(ChatOpened)
+    def _chat_opened(self, event: ChatOpened) -> None:
+        if self._may_leave():
+            self._turn_to(event.conversation)
+
+    def action_new_chat(self) -> None:
+        """Begin a new chat."""
+        if self._may_leave():
+            self._turn_to(None)
+
+    def _may_leave(self) -> bool:
+        if self._dialogue.turn is not None:
+            self.notify("The reply is still being made. Esc stops it.", severity="warning")
+        return self._dialogue.turn is None
+
+    def _turn_to(self, conversation: Conversation | None) -> None:
+        self._dialogue.open(conversation)
+        self._stats = None
+        self._show_conversation()
+        self._archive.list()
+        self._refresh_status()
+        self.refresh_bindings()
+        self._prompt.focus()
+
+    @on(ChatsLeft)
+    def _leave_chats(self) -> None:
+        self._prompt.focus()
+        self.action_close_panels()
+
+    def action_toggle_chats(self) -> None:
+        """Show or hide the list of chats; it has the focus when it is shown."""
+        if self._toggle("chats"):
+            self.query_one(ChatList).focus()
+        else:
+            self._prompt.focus()
+
+    @on(ChatDropped)
+    def _drop_chat(self, event: ChatDropped) -> None:
+        is_open = event.chat_id == self._dialogue.conversation.id
+        if not is_open or self._may_leave():
+            self._archive.delete(event.chat_id)
+            self._deleted = event.chat_id
+            self.notify(f"Deleted “{event.title}”. Ctrl+Z in the list brings it back.")
+            if is_open:
+                self._dialogue.open(None)
+                self._show_conversation()
+
+    def action_restore(self) -> None:
+        """Undo the last deletion."""
+        if self._deleted is not None:
+            self._archive.restore(self._deleted)
+            self._deleted = None
+
+    # Everything else
+
+    @on(Failed)
+    def _failed(self, event: Failed) -> None:
+        self._explain(event.error)
+
+    @on(Crashed)
+    def _raise(self, event: Crashed) -> None:
+        raise event.error
+
+    def action_toggle_memory(self) -> None:
+        """Show or hide the memory panel."""
+        self._toggle("memory")
+
+    def action_scroll(self, action: str) -> None:
+        """Scroll the conversation from wherever the focus is."""
+        getattr(self._transcript, f"action_{action}")()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's: which keys mean something now."""
+        if action == "stop":
+            return self._dialogue.turn is not None
+        if action == "close_panels":
+            return self._dialogue.turn is None and any(panel.display for panel in self.query(".-over"))
+        if action == "go_on":
+            return self._dialogue.can_go_on()
+        if action == "answer_again":
+            return self._dialogue.can_answer_again()
+        if action == "reload":
+            return self._loader.state == "failed"
+        return super().check_action(action, parameters)
+
+    def close(self) -> None:
+        """Stop everything; the last words reach the disk first. Call it when the app no longer runs."""
+        if self._sampler is not None:
+            self._sampler.close()
+        self._dialogue.close(GOODBYE_S)
+        self._archive.close(GOODBYE_S)
+        self._loader.close()

@@ -1,0 +1,78 @@
+"""All keys on one page.
+
+Knows nothing of what they do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "Writing",
+        (
+            ("Enter", "send the message"),
+            ("Ctrl+J, Shift+Enter", "break the line"),
+            ("Up, Down", "earlier messages, from the first and last line"),
+        ),
+    ),
+    (
+        "The reply",
+        (
+            ("Esc, Ctrl+C", "stop it; what is there stays"),
+            ("Ctrl+G", "go on with a reply that ended early"),
+            ("Ctrl+R", "answer again; the old reply is kept"),
+            ("Alt+Left, Alt+Right", "the reply before, the reply after"),
+        ),
+    ),
+    (
+        "Chats",
+        (
+            ("Ctrl+N", "a new chat"),
+            ("F3", "the list of chats; Enter opens, Delete deletes"),
+            ("Ctrl+Z in the list", "undo the deletion"),
+        ),
+    ),
+    (
+        "The window",
+        (
+            ("PageUp, PageDown", "scroll"),
+            ("Ctrl+Home, Ctrl+End", "the first and the last message"),
+            ("Mouse, then Ctrl+C", "select and copy"),
+            ("F2", "memory"),
+            ("F5", "load the model again"),
+            ("Ctrl+P", "commands and themes"),
+            ("Ctrl+Q", "quit"),
+        ),
+    ),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """The keys; Esc closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q,enter", "dismiss", "Close")]
+
+    def compose(self) -> ComposeResult:
+        """Textual's."""
+        with VerticalScroll(id="help") as page:
+            page.border_title = "Keys"
+            yield Static(self._table())
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for heading, keys in KEYS:
+            if table.row_count:
+                table.add_row()
+            table.add_row(Text(heading, "bold"))
+            for key, meaning in keys:
+                table.add_row(f"  {key}", meaning)
+        return table

@@ -1,0 +1,98 @@
+"""What the app says about a conversation: entries for its messages, notes below its replies.
+
+Turns values into words; knows nothing of widgets or of what happens next.
+"""
+
+from __future__ import annotations
+
+import time
+
+from localllm.chat.conversation import Conversation, Node
+from localllm.errors import LocalLLMError
+from localllm.runtime.types import Stats
+from localllm.tui.amounts import tokens
+from localllm.tui.entries import Entry, NoticeEntry, ReplyEntry, UserEntry
+from localllm.tui.turn import Turn
+from localllm.tui.widgets.status_line import cost
+
+GO_ON = "Ctrl+G goes on"
+ENDINGS = {
+    "length": "cut at the limit of tokens",
+    "context": "cut because the context is full",
+    "cancelled": "stopped",
+}
+
+
+def entries_of(conversation: Conversation) -> list[Entry]:
+    """The path that is shown, as entries."""
+    return [entry_of(conversation, node) for node in conversation.path()]
+
+
+def entry_of(conversation: Conversation, node: Node) -> Entry:
+    """One message as an entry."""
+    if node.role == "user":
+        return UserEntry(node.text)
+    entry = ReplyEntry(node.text)
+    note_ending(entry, conversation, node)
+    return entry
+
+
+def note_ending(entry: ReplyEntry, conversation: Conversation, node: Node) -> None:
+    """Put below a reply how it ended, what it cost and which of several it is."""
+    parts = []
+    if node.state == "writing":
+        parts.append("being written in another window")
+    elif node.state == "partial":
+        parts.append(ENDINGS.get(node.stats.stop_reason, "interrupted") if node.stats else "interrupted")
+        if node.stats is None or node.stats.stop_reason != "context":
+            parts.append(GO_ON)
+    if node.stats is not None:
+        parts += _figures(node.stats)
+    siblings = conversation.siblings(node.id)
+    if len(siblings) > 1:
+        place = [sibling.id for sibling in siblings].index(node.id) + 1
+        parts.insert(0, f"‹{place}/{len(siblings)}›")
+    entry.annotate(" · ".join(parts), alarming=node.state == "partial")
+
+
+def _figures(stats: Stats) -> list[str]:
+    return [f"{tokens(stats.completion_tokens)} tokens", *cost(stats)]
+
+
+def waiting_note(turn: Turn) -> str:
+    """What a reply without words waits for."""
+    if turn.stopped:
+        return "stopping…"
+    if turn.stage == "waiting":
+        return "waiting for the model to load… Esc stops"
+    return "reading the prompt… Esc stops"
+
+
+def doing(turn: Turn) -> tuple[str, float | None]:
+    """What a turn does now, in a few words, and how far it is."""
+    progress = turn.progress
+    if turn.stopped:
+        return "stopping", None
+    if turn.stage == "waiting":
+        return "waiting for the model", None
+    if turn.stage == "decode":
+        return "writing", None
+    if progress is None or not progress.total:
+        return "reading the prompt", None
+    return f"prompt {tokens(progress.done)} / {tokens(progress.total)}", progress.done / progress.total
+
+
+def live_rate(turn: Turn) -> float:
+    """Tokens per second so far; 0 until it means something."""
+    elapsed = time.monotonic() - turn.began_at if turn.began_at else 0.0
+    return (turn.pieces - 1) / elapsed if elapsed > 0.5 else 0.0
+
+
+def notice(error: LocalLLMError) -> NoticeEntry:
+    """An error as an entry, with what can be done about it here."""
+    return NoticeEntry(error.message, error.hint)
+
+
+def model_notice(error: LocalLLMError) -> NoticeEntry:
+    """Why there is no model, and how to get one."""
+    return NoticeEntry(error.message, f"{error.hint}\nF5 loads the model again.".lstrip("\n"))

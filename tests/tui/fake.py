@@ -1,0 +1,158 @@
+"""A model that says what it is told to, as slowly as it is told to, and counts what it did."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from localllm.errors import LocalLLMError
+from localllm.runtime.types import (
+    DeviceMemory,
+    MemorySample,
+    Message,
+    ModelInfo,
+    Progress,
+    Reply,
+    Responder,
+    Sampling,
+    Stats,
+    StopReason,
+)
+
+INFO = ModelInfo(
+    name="fake-1b",
+    path=Path("fake-1b.gguf"),
+    architecture="llama",
+    quantization="Q4_K_M",
+    parameters=1_000_000_000,
+    file_bytes=700_000_000,
+    n_ctx=8192,
+    n_ctx_train=8192,
+    n_layer=24,
+    gpu_layers=0,
+    threads=2,
+    has_chat_template=True,
+)
+GIB = 1 << 30
+
+
+@dataclass
+class Script:
+    """What the model does. Delays in seconds; `dies_after` pieces it raises `error`, at once with 0."""
+
+    reply: str = "The capital of France is **Paris**."
+    load_s: float = 0.0
+    prefill_s: float = 0.0
+    piece_s: float = 0.0
+    stop_reason: StopReason = "end"
+    error: LocalLLMError | None = None
+    dies_after: int = 0
+    load_error: LocalLLMError | None = None
+    memory_error: LocalLLMError | None = None
+
+
+class FakeReply:
+    def __init__(self, owner: FakeResponder, messages: Sequence[Message]) -> None:
+        self.text = ""
+        self.stats: Stats | None = None
+        self.progress: Progress | None = None
+        self._owner = owner
+        self._script = owner.script
+        self._total = sum(len(message.content) // 4 + 4 for message in messages)
+        self._cancelled = threading.Event()
+        self._pieces = self._make()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def close(self) -> None:
+        self.cancel()
+        for _ in self:
+            pass
+
+    def _sleep(self, seconds: float) -> bool:
+        """Whether somebody cancelled; without a delay, let other threads run."""
+        return self._cancelled.wait(seconds) if seconds else self._cancelled.is_set()
+
+    def _make(self) -> Iterator[str]:
+        script, cached = self._script, self._owner.used
+        said = 0
+        reason: StopReason = script.stop_reason
+        if script.error is not None and not script.dies_after:
+            raise script.error
+        for step in range(1, 11):
+            self.progress = Progress(cached + (self._total - cached) * step // 10, self._total, cached)
+            if self._sleep(script.prefill_s / 10):
+                break
+        for start in range(0, len(script.reply), 4):
+            if self._sleep(script.piece_s):
+                break
+            if script.error is not None and said == script.dies_after:
+                raise script.error
+            said += 1
+            piece = script.reply[start : start + 4]
+            self.text += piece
+            yield piece
+        if self._cancelled.is_set():
+            reason = "cancelled"
+        self._owner.used = self._total + said
+        self.stats = Stats(self._total, min(cached, self._total), said, 0.12, 800.0, 34.1, reason)
+
+
+@dataclass
+class FakeResponder:
+    script: Script = field(default_factory=Script)
+    asked: list[list[Message]] = field(default_factory=list)
+    used: int = 0
+    closed: bool = False
+    sampled: int = 0
+
+    @property
+    def info(self) -> ModelInfo:
+        return INFO
+
+    def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
+        self.asked.append(list(messages))
+        return FakeReply(self, messages)
+
+    def memory(self) -> MemorySample:
+        if self.script.memory_error is not None:
+            raise self.script.memory_error
+        self.sampled += 1
+        device = DeviceMemory("CPU", "cpu", 700_000_000, 200 << 20, 64 << 20, 12 * GIB, 16 * GIB, 24)
+        return MemorySample(
+            700_000_000, 650_000_000, self.used * 24576, 200 << 20, 64 << 20, GIB, 12 * GIB, 16 * GIB, (device,)
+        )
+
+    def context_used(self) -> int:
+        return self.used
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Garage:
+    """Opens fake models, and keeps those it opened."""
+
+    script: Script = field(default_factory=Script)
+    models: list[FakeResponder] = field(default_factory=list)
+
+    def open(self, progress: Callable[[float], None]) -> Responder:
+        steps = 10 if self.script.load_s else 1
+        for step in range(1, steps + 1):
+            threading.Event().wait(self.script.load_s / steps)
+            progress(step / steps)
+        if self.script.load_error is not None:
+            raise self.script.load_error
+        model = FakeResponder(self.script)
+        self.models.append(model)
+        return model
