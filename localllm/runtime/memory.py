@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -33,21 +32,24 @@ def sample(
         process=psutil.Process().memory_info().rss,
         system_available=available,
         system_total=total,
-        devices=tuple(_with_uses(device, uses, layers) for device in devices.devices()),
+        devices=by_device(uses, layers),
     )
 
 
-def _with_uses(device: devices.Device, uses: Sequence[BufferUse], layers: dict[str, int]) -> DeviceMemory:
-    mine = [use for use in uses if use.device == device.name]
-    return DeviceMemory(
-        name=device.name,
-        kind=device.kind,
-        weights=sum(use.weights for use in mine),
-        kv=sum(use.kv for use in mine),
-        compute=sum(use.compute for use in mine),
-        free=device.free,
-        total=device.total,
-        layers=layers.get(device.name, 0),
+def by_device(uses: Sequence[BufferUse], layers: dict[str, int]) -> tuple[DeviceMemory, ...]:
+    """What `uses` add up to on every device, with the memory it has now. `layers` counts layers by device name."""
+    return tuple(
+        DeviceMemory(
+            name=device.name,
+            kind=device.kind,
+            weights=sum(use.weights for use in uses if use.device == device.name),
+            kv=sum(use.kv for use in uses if use.device == device.name),
+            compute=sum(use.compute for use in uses if use.device == device.name),
+            free=device.free,
+            total=device.total,
+            layers=layers.get(device.name, 0),
+        )
+        for device in devices.devices()
     )
 
 
@@ -78,8 +80,6 @@ def _read_smaps(text: bytes, path: bytes) -> tuple[int, int]:
     return mapped, resident
 
 
-def without_ledger(parts: Sequence[DeviceMemory]) -> list[BufferUse]:
+def as_buffers(parts: Sequence[DeviceMemory]) -> list[BufferUse]:
     """Planned parts as buffers, for a platform that tells no ledger."""
-    return [
-        BufferUse(part.name, part.name, part.kind, part.weights, part.kv, part.compute) for part in map(replace, parts)
-    ]
+    return [BufferUse(part.name, part.name, part.kind, part.weights, part.kv, part.compute) for part in parts]

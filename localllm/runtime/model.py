@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -14,15 +15,15 @@ from localllm.native import handles, ledger, lib
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
-from localllm.runtime.plan import check_fits, layers_by_device, make_plan
+from localllm.runtime.plan import check_fits, layers_by_device, plan_quickly
 from localllm.runtime.sampling import build, recommended, resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.template import ChatTemplate, TokenMemory
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
+from localllm.runtime.types import DeviceMemory, MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
 
 
 class Model:
-    """A loaded model. Use it as a context manager, or `close()` it: that frees everything.
+    """A loaded model. Use it as a context manager, or `close()` it: that frees everything. `plan` is what it took.
 
     One reply at a time: a second one waits until the first ended. `cancel()` on a reply, `memory()`, `context_used()`
     and `close()` are safe from any thread.
@@ -31,12 +32,12 @@ class Model:
     def __init__(self, path: Path, options: Options, progress: Callable[[float], bool] | None = None) -> None:
         self._lock = threading.Lock()
         self._running: tuple[int, LocalReply] | None = None  # the thread that iterates it, and the reply
-        self.plan = make_plan(path, options)
-        check_fits(self.plan)
-        options = self.plan.options
+        plan = plan_quickly(path, options)
+        check_fits(plan)
+        options = plan.options
         with lib.captured_log() as lines:
             self._handle = handles.open_model(
-                path, gpu_layers=self.plan.gpu_layers, load_mode=_load_mode(options), progress=progress
+                path, gpu_layers=plan.gpu_layers, load_mode=_load_mode(options), progress=progress
             )
         self._layers = layers_by_device(lines)
         try:
@@ -54,11 +55,18 @@ class Model:
             raise
         self._vocab = Vocab(self._handle)
         self._engine = Engine(self._handle, self._vocab, context, chunk=options.n_ubatch)
-        self._uses = ledger.read(context.pointer) if ledger.supported() else memory.without_ledger(self.plan.devices)
+        exact = ledger.supported()
+        self._uses = ledger.read(context.pointer) if exact else memory.as_buffers(plan.devices)
+        self.plan = replace(
+            plan,
+            options=replace(options, n_ctx=context.n_ctx),
+            devices=_as_planned(memory.by_device(self._uses, self._layers), plan.devices),
+            exact=exact,
+        )
         self._tokens = TokenMemory(self._vocab)
         self._template = self._read_template()
         self.default_sampling = recommended(self._handle)
-        self.info = self._describe(context.n_ctx)
+        self.info = self._describe()
 
     @classmethod
     def load(
@@ -197,7 +205,7 @@ class Model:
             return None
         return ChatTemplate(source, bos=self._vocab.text(self._vocab.bos), eos=self._vocab.text(self._vocab.eos))
 
-    def _describe(self, n_ctx: int) -> ModelInfo:
+    def _describe(self) -> ModelInfo:
         header = read_header(self.plan.path)
         return ModelInfo(
             name=header.name,
@@ -206,7 +214,7 @@ class Model:
             quantization=header.quantization,
             parameters=header.parameters,
             file_bytes=header.file_bytes,
-            n_ctx=n_ctx,
+            n_ctx=self.plan.n_ctx,
             n_ctx_train=header.context_length,
             n_layer=header.n_layer,
             gpu_layers=self.plan.gpu_layers,
@@ -270,6 +278,11 @@ class LocalReply:
     def _detach(self) -> None:
         if self._engine is not None:
             self._stats, self._engine = self._engine.stats, None
+
+
+def _as_planned(taken: Sequence[DeviceMemory], planned: Sequence[DeviceMemory]) -> tuple[DeviceMemory, ...]:
+    """What was `taken`, beside what was free before."""
+    return tuple(replace(real, free=before.free) for real, before in zip(taken, planned, strict=True))
 
 
 def _load_mode(options: Options) -> int:

@@ -16,6 +16,7 @@ from localllm.errors import BadModelFile, DoesNotFit
 from localllm.gguf_file import Header, read_header
 from localllm.native import devices, handles, ledger, lib
 from localllm.runtime import estimate
+from localllm.runtime.memory import by_device
 from localllm.runtime.types import DeviceMemory, Options
 
 DEFAULT_CTX = 8192
@@ -93,6 +94,31 @@ def make_plan(path: Path, options: Options | None = None) -> Plan:
     if plan.n_ctx < min(wanted, trained):
         notes.append(f"The context is {plan.n_ctx:,} tokens, not {wanted:,}, because more does not fit in memory now.")
     return replace(plan, notes=(*plan.notes, *notes))
+
+
+def plan_quickly(path: Path, options: Options) -> Plan:
+    """`make_plan` for a load that follows at once, whose own ledger will be exact.
+
+    A simulated load reads the vocabulary a second time, half a second for a large one. It is left out where nothing is
+    to choose and the formulas see room for twice what is needed: on the CPU, with plenty of memory.
+    """
+    header = read_header(path)
+    trained = header.context_length or DEFAULT_CTX
+    nothing_to_choose = not options.gpu_layers and not any(device.offloads for device in devices.devices())
+    if not nothing_to_choose or options.n_ctx > trained:
+        return make_plan(path, options)
+    _check_runs(header)
+    chosen = replace(
+        options,
+        n_ctx=options.n_ctx or min(trained, DEFAULT_CTX),
+        threads=options.threads or devices.usable_threads(),
+        gpu_layers=0,
+    )
+    uses, layers, _ = _estimated(header, chosen)
+    parts = by_device(uses, layers)
+    if any(2 * needs(device) > device.free for device in parts):
+        return make_plan(path, options)
+    return Plan(path, chosen, parts, exact=False)
 
 
 def check_fits(plan: Plan) -> None:
@@ -213,32 +239,23 @@ def layers_by_device(lines: list[str]) -> dict[str, int]:
     return dict(Counter(rest.split(",")[0].strip() for rest in found))
 
 
-def _simulated(header: Header, options: Options) -> Plan:
+def _estimated(header: Header, options: Options) -> tuple[tuple[ledger.BufferUse, ...], dict[str, int], int]:
     present = devices.devices()
-    cpu = next(device for device in present if device.kind == "cpu")
+    cpu = next(device.name for device in present if device.kind == "cpu")
+    return estimate.buffers(header, options, cpu, [device.name for device in present if device.offloads])
+
+
+def _simulated(header: Header, options: Options) -> Plan:
     exact = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
     if exact:
         status = header.path.stat()
         key = replace(options, mmap=True, mlock=False, threads=0)
         uses, layers, n_ctx = _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
     else:
-        uses, layers, n_ctx = estimate.buffers(header, options, cpu.name, [d.name for d in present if d.offloads])
-    parts = tuple(
-        DeviceMemory(
-            name=device.name,
-            kind=device.kind,
-            weights=sum(use.weights for use in uses if use.device == device.name),
-            kv=sum(use.kv for use in uses if use.device == device.name),
-            compute=sum(use.compute for use in uses if use.device == device.name),
-            free=device.free,
-            total=device.total,
-            layers=layers.get(device.name, 0),
-        )
-        for device in present
-    )
+        uses, layers, n_ctx = _estimated(header, options)
     return Plan(
         path=header.path,
         options=replace(options, n_ctx=n_ctx, gpu_layers=options.gpu_layers or 0),
-        devices=parts,
+        devices=by_device(uses, layers),
         exact=exact,
     )
