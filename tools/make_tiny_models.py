@@ -39,7 +39,8 @@ def as_bytes(values: Floats, dtype: str) -> bytes:
     if dtype == "f16":
         return values.astype("<f2").tobytes()
     bits = np.ascontiguousarray(values, dtype="<f4").view("<u4")
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
+    rounded: bytes = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
+    return rounded
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def byte_level_tokenizer(vocab: int) -> dict[str, Any]:
 SENTENCES = (
     "The capital of France is Paris. It's a city that we've all heard of, isn't it? They'll say so: 'Paris!'\n"
     "def area(radius):\n    return 3.14159 * radius ** 2\n\n\tint main() { return 0; }\n"
-    "Die Hauptstadt von Österreich ist Wien. La capitale de l'été. Столица России. 東京は日本の首都です。 서울 القاهرة\n"
+    "Die Hauptstadt von Österreich ist Wien. La capitale de l'été. Столица России. 東京は日本。 서울 القاهرة\n"
 )
 
 

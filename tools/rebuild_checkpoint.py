@@ -74,7 +74,8 @@ class Source:
 def unpermute(rows: Floats, heads: int) -> Floats:
     """Rows as llama.cpp rotates them (pairs side by side) back to the two halves of transformers."""
     pairs = rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(rows.shape)
+    halves: Floats = pairs.swapaxes(1, 2).reshape(rows.shape)
+    return halves
 
 
 def weights(source: Source, dtype: str) -> dict[str, Weights]:

@@ -61,7 +61,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A finished conversion. `tensors` were found in the file as planned."""
+    """A finished conversion."""
 
     outfile: Path
     preview: Preview
@@ -71,6 +71,11 @@ class Conversion:
     def bytes(self) -> int:
         """The size of the file."""
         return self.preview.bytes
+
+    @property
+    def tensors(self) -> int:
+        """How many tensors were found in the finished file, each as planned."""
+        return len(self.preview.tensors)
 
 
 class Prepared:

@@ -133,7 +133,7 @@ def _new_file(target: Path, size: int, force: bool) -> Iterator[tuple[Path, int]
         finally:
             os.close(descriptor)
         check_target(target, 0, force)
-        os.replace(part, target)
+        part.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
         raise _failed(target, error) from error
