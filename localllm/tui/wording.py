@@ -16,6 +16,7 @@ from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import cost
 
 GO_ON = "Ctrl+G goes on"
+NOT_ANSWERED = "stopped before the first word · Ctrl+R answers"
 ENDINGS = {
     "length": "cut at the limit of tokens",
     "context": "cut because the context is full",
@@ -32,14 +33,15 @@ def entry_of(conversation: Conversation, node: Node) -> Entry:
     """One message as an entry."""
     if node.role == "user":
         return UserEntry(node.text)
-    entry = ReplyEntry(node.text)
-    note_ending(entry, conversation, node)
-    return entry
+    return ReplyEntry(node.text, ending_note(conversation, node), alarming=node.state == "partial")
 
 
-def note_ending(entry: ReplyEntry, conversation: Conversation, node: Node) -> None:
-    """Put below a reply how it ended, what it cost and which of several it is."""
+def ending_note(conversation: Conversation, node: Node) -> str:
+    """Which of several replies it is, how it ended and what it cost."""
     parts = []
+    siblings = [sibling.id for sibling in conversation.siblings(node.id)]
+    if len(siblings) > 1:
+        parts.append(f"‹{siblings.index(node.id) + 1}/{len(siblings)}›")
     if node.state == "writing":
         parts.append("being written in another window")
     elif node.state == "partial":
@@ -48,11 +50,7 @@ def note_ending(entry: ReplyEntry, conversation: Conversation, node: Node) -> No
             parts.append(GO_ON)
     if node.stats is not None:
         parts += _figures(node.stats)
-    siblings = conversation.siblings(node.id)
-    if len(siblings) > 1:
-        place = [sibling.id for sibling in siblings].index(node.id) + 1
-        parts.insert(0, f"‹{place}/{len(siblings)}›")
-    entry.annotate(" · ".join(parts), alarming=node.state == "partial")
+    return " · ".join(parts)
 
 
 def _figures(stats: Stats) -> list[str]:
@@ -60,7 +58,9 @@ def _figures(stats: Stats) -> list[str]:
 
 
 def waiting_note(turn: Turn) -> str:
-    """What a reply without words waits for."""
+    """What a reply without words waits for; nothing once they arrive."""
+    if turn.stage == "decode":
+        return ""
     if turn.stopped:
         return "stopping…"
     if turn.stage == "waiting":
@@ -80,6 +80,12 @@ def doing(turn: Turn) -> tuple[str, float | None]:
     if progress is None or not progress.total:
         return "reading the prompt", None
     return f"prompt {tokens(progress.done)} / {tokens(progress.total)}", progress.done / progress.total
+
+
+def context_used(turn: Turn) -> int:
+    """Tokens of the context that the reply in the making takes so far; a piece counts as a token."""
+    progress = turn.progress
+    return progress.done + turn.pieces if progress is not None else 0
 
 
 def live_rate(turn: Turn) -> float:

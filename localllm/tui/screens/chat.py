@@ -11,7 +11,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Footer
 
@@ -22,7 +22,6 @@ from localllm.runtime.types import Sampling, Stats
 from localllm.tui import wording
 from localllm.tui.archive import Archive
 from localllm.tui.dialogue import Dialogue
-from localllm.tui.entries import ReplyEntry, UserEntry
 from localllm.tui.loader import Loader, OpenModel
 from localllm.tui.messages import (
     ChatChosen,
@@ -43,10 +42,8 @@ from localllm.tui.messages import (
 from localllm.tui.sampler import Sampler
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.memory_panel import MemoryPanel
-from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.status_line import Status, StatusLine
-from localllm.tui.widgets.transcript import Transcript
-from localllm.tui.widgets.welcome import Welcome
+from localllm.tui.widgets.talk import Talk
 
 TICK_S = 0.1
 """How often a growing reply is drawn."""
@@ -98,7 +95,7 @@ class ChatScreen(Screen[None]):
         )
         self._archive = Archive(store, self.post_message)
         self._sampler: Sampler | None = None
-        self._reply: ReplyEntry | None = None
+        self._explained: LocalLLMError | None = None
         self._stats: Stats | None = None
         self._context_used = 0
         self._next_draw = 0.0
@@ -114,11 +111,7 @@ class ChatScreen(Screen[None]):
         """Textual's."""
         with Horizontal(id="body"):
             yield ChatList(id="chats")
-            with Vertical(id="talk"):
-                yield Welcome(id="welcome")
-                yield Transcript(id="transcript")
-                with Horizontal(id="writing"):
-                    yield Prompt(id="prompt")
+            yield Talk(id="talk")
             yield MemoryPanel(id="memory")
         yield StatusLine(id="status")
         yield Footer(compact=True, show_command_palette=False)
@@ -147,7 +140,12 @@ class ChatScreen(Screen[None]):
             fits = self.app.size.width >= room
             panel.set_class(not fits, "-over")
             panel.display = self._wanted.get(name, fits)
+        self._want_samples()
         self.refresh_bindings()
+
+    def _want_samples(self) -> None:
+        if self._sampler is not None:
+            self._sampler.want(self.busy or self.query_one(MemoryPanel).display)
 
     def action_close_panels(self) -> None:
         """Take panels away that lie over the conversation."""
@@ -159,23 +157,12 @@ class ChatScreen(Screen[None]):
         self._arrange()
         return self._wanted[name]
 
-    def _show_conversation(self) -> None:
-        entries = wording.entries_of(self._dialogue.conversation)
-        self._transcript.show(entries)
-        self._welcome_or_transcript()
-
-    def _welcome_or_transcript(self) -> None:
-        talking = bool(self._transcript.entries)
-        self._transcript.display = talking
-        self.query_one(Welcome).display = not talking
+    def _show_conversation(self, *, growing: bool = False) -> None:
+        self._talk.show(wording.entries_of(self.conversation), growing=growing)
 
     @property
-    def _transcript(self) -> Transcript:
-        return self.query_one(Transcript)
-
-    @property
-    def _prompt(self) -> Prompt:
-        return self.query_one(Prompt)
+    def _talk(self) -> Talk:
+        return self.query_one(Talk)
 
     def _refresh_status(self) -> None:
         loader, turn = self._loader, self._dialogue.turn
@@ -193,11 +180,11 @@ class ChatScreen(Screen[None]):
                 doing=doing,
                 fraction=fraction,
                 trouble=trouble,
-                context_used=self._context_used,
+                context_used=wording.context_used(turn) if turn and turn.progress else self._context_used,
                 context_total=model.info.n_ctx if model else 0,
                 live_rate=wording.live_rate(turn) if turn else 0.0,
                 stats=self._stats,
-                below=turn is not None and not self._transcript.following,
+                below=turn is not None and not self._talk.transcript.following,
             )
         )
 
@@ -205,24 +192,21 @@ class ChatScreen(Screen[None]):
 
     @on(PromptSent)
     def _send(self, event: PromptSent) -> None:
-        if self._dialogue.turn is not None:
+        if self.busy:
             self.notify("The reply is still being made. Esc stops it.", severity="warning")
         elif self._loader.state == "failed":
             self.notify("No model is loaded. F5 loads it again.", severity="warning")
         else:
-            self._prompt.accept()
-            self._transcript.append(UserEntry(event.text))
+            self._talk.prompt.accept()
+            self._talk.ask(event.text)
             self._dialogue.send(event.text)
-            self._follow(ReplyEntry())
+            self._follow()
 
-    def _follow(self, entry: ReplyEntry) -> None:
-        """Show the reply that is being made in `entry`."""
-        if entry not in self._transcript.entries:
-            self._transcript.append(entry)
-        self._reply = entry
+    def _follow(self) -> None:
+        """Show the reply that is being made as it grows."""
         self._stats = None
-        self._welcome_or_transcript()
         self._ticker.resume()
+        self._want_samples()
         self._draw_reply()
         self.refresh_bindings()
 
@@ -233,14 +217,9 @@ class ChatScreen(Screen[None]):
             self._next_draw = began + SHARE * (time.monotonic() - began)
 
     def _draw_reply(self) -> None:
-        entry, turn = self._reply, self._dialogue.turn
-        if entry is not None and turn is not None:
-            text = self._dialogue.take()
-            note = wording.waiting_note(turn) if turn.stage != "decode" else ""
-            if text or note != entry.note:
-                entry.grow(text)
-                entry.annotate(note)
-                self._transcript.redraw(entry)
+        turn = self._dialogue.turn
+        if turn is not None:
+            self._talk.grow(self._dialogue.take(), wording.waiting_note(turn))
         self._refresh_status()
 
     @on(ReplyBegan)
@@ -251,17 +230,17 @@ class ChatScreen(Screen[None]):
 
     @on(ReplyEnded)
     def _reply_ended(self, event: ReplyEnded) -> None:
-        turn, entry = event.turn, self._reply
-        assert entry is not None
+        turn = event.turn
         self._ticker.pause()
         self._draw_reply()
         node = self._dialogue.finish()
-        self._reply, self._stats = None, turn.stats
+        self._stats = turn.stats
+        self._want_samples()
         if node is not None:
-            wording.note_ending(entry, self._dialogue.conversation, node)
+            note = wording.ending_note(self.conversation, node)
+            self._talk.end(note, alarming=node.state == "partial")
         else:
-            entry.annotate("stopped before the first word · Ctrl+R answers" if turn.stopped else "", alarming=True)
-        self._transcript.redraw(entry)
+            self._talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True)
         self._explain(turn.error)
         self._explain(turn.store_error)
         if turn.stats is not None:
@@ -275,12 +254,21 @@ class ChatScreen(Screen[None]):
         if isinstance(error, EngineDied):
             self._loader.fail(error)
         elif error is not None and error is not self._loader.error:
-            self._transcript.append(wording.notice(error))
-            self._welcome_or_transcript()
+            self._talk.tell(wording.notice(error))
 
     def action_stop(self) -> None:
         """Stop the reply."""
         self.stop_reply()
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation that is open."""
+        return self._dialogue.conversation
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is being made."""
+        return self._dialogue.turn is not None
 
     def stop_reply(self) -> bool:
         """Stop the reply, if one is being made."""
@@ -290,25 +278,22 @@ class ChatScreen(Screen[None]):
 
     def selected_in_prompt(self) -> str:
         """What is selected where the person writes."""
-        return self._prompt.selected_text if self._prompt.has_focus else ""
+        prompt = self._talk.prompt
+        return prompt.selected_text if prompt.has_focus else ""
 
     def action_go_on(self) -> None:
         """Go on with a reply that ended early."""
         if self._may_answer():
             self._dialogue.go_on()
-            self._show_conversation()
-            last = self._transcript.entries[-1]
-            assert isinstance(last, ReplyEntry)
-            self._follow(last)
+            self._show_conversation(growing=True)
+            self._follow()
 
     def action_answer_again(self) -> None:
         """Make another reply to the last message."""
         if self._may_answer():
             self._dialogue.answer_again()
-            self._show_conversation()
-            last = self._transcript.entries[-1]
-            assert isinstance(last, ReplyEntry)
-            self._follow(last)
+            self._show_conversation(growing=True)
+            self._follow()
 
     def _may_answer(self) -> bool:
         if self._loader.state == "failed":
@@ -317,8 +302,8 @@ class ChatScreen(Screen[None]):
 
     def action_sibling(self, step: int) -> None:
         """Show the reply before or after the last one, where there are several."""
-        conversation = self._dialogue.conversation
-        if self._dialogue.turn is not None or conversation.leaf is None:
+        conversation = self.conversation
+        if self.busy or conversation.leaf is None:
             return
         siblings = [node.id for node in conversation.siblings(conversation.leaf)]
         place = siblings.index(conversation.leaf) + step
@@ -333,9 +318,9 @@ class ChatScreen(Screen[None]):
     @on(ModelChanged)
     def _model_changed(self) -> None:
         loader = self._loader
-        if loader.state == "failed" and loader.error is not None:
-            self._transcript.append(wording.model_notice(loader.error))
-            self._welcome_or_transcript()
+        if loader.error is not None and loader.error is not self._explained:
+            self._explained = loader.error
+            self._talk.tell(wording.model_notice(loader.error))
         if loader.state != "ready":
             self.query_one(MemoryPanel).show(None)
         elif self._sampler is not None:
@@ -362,12 +347,12 @@ class ChatScreen(Screen[None]):
 
     @on(ChatsListed)
     def _chats_listed(self, event: ChatsListed) -> None:
-        self.query_one(ChatList).show(event.chats, self._dialogue.conversation.id)
-        self.query_one(Welcome).show(len(event.chats))
+        self.query_one(ChatList).show(event.chats, self.conversation.id)
+        self._talk.greet(len(event.chats))
 
     @on(PromptsFound)
     def _prompts_found(self, event: PromptsFound) -> None:
-        self._prompt.remember(event.prompts)
+        self._talk.prompt.remember(event.prompts)
 
     @on(ChatChosen)
     def _choose_chat(self, event: ChatChosen) -> None:
@@ -386,9 +371,9 @@ class ChatScreen(Screen[None]):
             self._turn_to(None)
 
     def _may_leave(self) -> bool:
-        if self._dialogue.turn is not None:
+        if self.busy:
             self.notify("The reply is still being made. Esc stops it.", severity="warning")
-        return self._dialogue.turn is None
+        return not self.busy
 
     def _turn_to(self, conversation: Conversation | None) -> None:
         self._dialogue.open(conversation)
@@ -397,11 +382,11 @@ class ChatScreen(Screen[None]):
         self._archive.list()
         self._refresh_status()
         self.refresh_bindings()
-        self._prompt.focus()
+        self._talk.prompt.focus()
 
     @on(ChatsLeft)
     def _leave_chats(self) -> None:
-        self._prompt.focus()
+        self._talk.prompt.focus()
         self.action_close_panels()
 
     def action_toggle_chats(self) -> None:
@@ -409,11 +394,11 @@ class ChatScreen(Screen[None]):
         if self._toggle("chats"):
             self.query_one(ChatList).focus()
         else:
-            self._prompt.focus()
+            self._talk.prompt.focus()
 
     @on(ChatDropped)
     def _drop_chat(self, event: ChatDropped) -> None:
-        is_open = event.chat_id == self._dialogue.conversation.id
+        is_open = event.chat_id == self.conversation.id
         if not is_open or self._may_leave():
             self._archive.delete(event.chat_id)
             self._deleted = event.chat_id
@@ -444,14 +429,14 @@ class ChatScreen(Screen[None]):
 
     def action_scroll(self, action: str) -> None:
         """Scroll the conversation from wherever the focus is."""
-        getattr(self._transcript, f"action_{action}")()
+        getattr(self._talk.transcript, f"action_{action}")()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Textual's: which keys mean something now."""
         if action == "stop":
-            return self._dialogue.turn is not None
+            return self.busy
         if action == "close_panels":
-            return self._dialogue.turn is None and any(panel.display for panel in self.query(".-over"))
+            return not self.busy and any(panel.display for panel in self.query(".-over"))
         if action == "go_on":
             return self._dialogue.can_go_on()
         if action == "answer_again":

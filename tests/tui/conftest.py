@@ -1,0 +1,36 @@
+"""What the tests of the app share: a store in a folder of its own, and apps over fake models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localllm.chat.store import Store
+from localllm.tui.app import ChatApp
+from tests.tui.driving import OpenApp
+from tests.tui.fake import Garage, Script
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path / "chats.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def open_app(store: Store) -> Iterator[OpenApp]:
+    """Makes apps over one store, and closes them."""
+    apps: list[ChatApp] = []
+
+    def make(script: Script | None = None, *, garage: Garage | None = None) -> ChatApp:
+        app = ChatApp((garage or Garage(script or Script())).open, store)
+        app.animation_level = "none"
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        app.close()

@@ -1,0 +1,60 @@
+"""How tests drive the app and look at it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import pytest
+from textual.pilot import Pilot
+
+from localllm.tui.app import ChatApp
+from localllm.tui.widgets.prompt import Prompt
+from tests.tui.fake import Garage, Script
+
+Driver = Pilot[None]
+
+
+class OpenApp(Protocol):
+    def __call__(self, script: Script | None = None, *, garage: Garage | None = None) -> ChatApp: ...
+
+
+async def wait_until(pilot: Driver, holds: Callable[[], object], what: str = "") -> None:
+    """Let the app work until `holds()`; fail after ten seconds, saying what is on the screen."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited in vain for {what or holds}:\n{screen_text(pilot)}")
+        await pilot.pause()
+        await asyncio.sleep(0.01)
+    await pilot.pause()
+
+
+def screen_text(pilot: Driver) -> str:
+    """What the terminal shows, as text."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+async def say(pilot: Driver, text: str) -> None:
+    """Type a message and send it."""
+    pilot.app.query_one(Prompt).insert(text)
+    await pilot.press("enter")
+
+
+def idle(pilot: Driver) -> bool:
+    """Whether no reply is being made."""
+    app = pilot.app
+    assert isinstance(app, ChatApp)
+    return not app.chat.busy
+
+
+async def ask(pilot: Driver, text: str) -> None:
+    """Send a message and wait for the end of the reply."""
+    app = pilot.app
+    assert isinstance(app, ChatApp)
+    before = len(app.chat.conversation.nodes)
+    await say(pilot, text)
+    await wait_until(pilot, lambda: len(app.chat.conversation.nodes) > before and idle(pilot), "the reply to end")
