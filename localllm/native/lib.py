@@ -65,7 +65,8 @@ def _import_bindings() -> Any:
     bare.__path__ = list(spec.submodule_search_locations)
     sys.modules["llama_cpp"] = bare
     try:
-        return importlib.import_module("llama_cpp.llama_cpp")
+        with _short_spin():
+            return importlib.import_module("llama_cpp.llama_cpp")
     except (OSError, RuntimeError) as error:
         raise MissingPackage(
             f"The library of llama-cpp-python does not load: {error}",
@@ -73,6 +74,24 @@ def _import_bindings() -> Any:
         ) from error
     finally:
         del sys.modules["llama_cpp"]
+
+
+@contextlib.contextmanager
+def _short_spin() -> Iterator[None]:
+    """Load OpenMP with threads that wait for each other by spinning briefly and then sleep, unless told otherwise.
+
+    By default they spin for long. As soon as anything else runs on their cores, each of the hundreds of waits a token
+    burns a time slice; docs/experiments.md has the figures. libgomp reads the variable once, when it is loaded.
+    """
+    name = "GOMP_SPINCOUNT"
+    if name in os.environ or "OMP_WAIT_POLICY" in os.environ:
+        yield
+        return
+    os.environ[name] = "1000"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @functools.cache
