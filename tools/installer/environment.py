@@ -57,7 +57,7 @@ def project_fingerprint() -> str:
 def requirement(name: str) -> str:
     """The line of pyproject.toml that requires the package `name`."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(rf'"({re.escape(name)}[^"a-zA-Z-][^"]*)"', text)
+    found = re.search(rf'"({re.escape(name)}[<>=~!][^"]*)"', text)
     if not found:
         raise SetupError(f"pyproject.toml does not require {name}.")
     return found.group(1)
