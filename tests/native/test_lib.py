@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,24 @@ def test_the_whole_package_can_still_be_imported_beside_us() -> None:
     program = "from localllm.native import lib; lib.llama(); import llama_cpp; print(llama_cpp.Llama.__name__)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "Llama\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], seen: str) -> None:
+    program = """
+import importlib, os
+from localllm.native import lib
+real, seen = importlib.import_module, []
+importlib.import_module = lambda name: (seen.append(os.environ.get("GOMP_SPINCOUNT")), real(name))[1]
+before = dict(os.environ)
+lib.llama()
+assert dict(os.environ) == before
+print(seen[0])
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("GOMP_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **given}
+    )
+    assert done.stdout == f"{seen}\n"

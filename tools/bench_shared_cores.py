@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Decode rate of `localllm run` while another process keeps one core busy, with and without our short spin.
+
+    tools/bench_shared_cores.py [--model GGUF] [--rounds 5] [--tokens 64] [--llama-bench PATH]
+
+OpenMP's threads wait for each other hundreds of times a token. By default they spin for long, which is fastest on idle
+cores and ruinous on shared ones; localllm lets them spin briefly and then sleep (`localllm/native/lib.py`). The modes
+run in turns, each on idle and on shared cores. The last line is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from localllm import library
+
+PROMPT = "Once upon a time in a village by the sea"
+# libgomp's own default for OMP_WAIT_POLICY unset, from its documentation of GOMP_SPINCOUNT.
+MODES = {"ours": None, "libgomp's default": "300000"}
+BUSY = "while True: pass"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="path or name (default: the embedded default)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--llama-bench", type=Path, help="measure this program beside")
+    args = parser.parse_args()
+    model = library.resolve(args.model)
+    rates: dict[str, list[float]] = {}
+    for busy in (False, True):
+        place = "shared" if busy else "idle"
+        other = subprocess.Popen([sys.executable, "-c", BUSY]) if busy else None
+        try:
+            for _ in range(args.rounds):
+                for mode, spin in MODES.items():
+                    rates.setdefault(f"{mode}, {place}", []).append(decode_rate(model, args.tokens, spin))
+                if args.llama_bench:
+                    rates.setdefault(f"llama-bench, {place}", []).append(bench(args.llama_bench, model, args.tokens))
+        finally:
+            if other is not None:
+                other.kill()
+                other.wait()
+    report(model, rates)
+
+
+def decode_rate(model: Path, tokens: int, spin: str | None) -> float:
+    """Tokens per second of one run."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    if spin is not None:
+        environment["GOMP_SPINCOUNT"] = spin
+    command = [sys.executable, "-m", "localllm", "run", str(model), PROMPT, "--raw", "--json", "--temperature", "0"]
+    command += ["--max-tokens", str(tokens), "--ctx", "1024"]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL
+    )
+    return float(json.loads(done.stdout.splitlines()[-1])["stats"]["decode_tps"])
+
+
+def bench(program: Path, model: Path, tokens: int) -> float:
+    """Tokens per second of llama-bench, with its defaults."""
+    command = [str(program), "-m", str(model), "-p", "0", "-n", str(tokens), "-r", "1", "-o", "json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout)[0]["avg_ts"])
+
+
+def report(model: Path, rates: dict[str, list[float]]) -> None:
+    print(f"{model.name}, decode in tokens/s")
+    print(f"{'':<28}{'median':>8}{'lowest':>8}{'highest':>9}")
+    for name, values in rates.items():
+        print(f"{name:<28}{statistics.median(values):>8.1f}{min(values):>8.1f}{max(values):>9.1f}")
+    print(json.dumps({"model": model.name, "decode_tps": rates}))
+
+
+if __name__ == "__main__":
+    main()
