@@ -6,6 +6,7 @@ Knows nothing of what is on the screens.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
@@ -25,11 +26,13 @@ class ChatApp(App[None]):
     """
 
     TITLE = "localllm"
-    CSS_PATH = "localllm.tcss"
+    CSS_PATH = Path(__file__).with_name("localllm.tcss")
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "interrupt", "Stop", show=False, priority=True),
         Binding("ctrl+q", "quit", "Quit", priority=True),
+        # Last, so that it is the first to go where the line of keys is narrow.
+        Binding("f2", "memory", "Memory"),
     ]
 
     def __init__(
@@ -50,6 +53,10 @@ class ChatApp(App[None]):
             self.screen.clear_selection()
         if not self.chat.stop_reply() and not selected:
             self.notify("Ctrl+Q quits.")
+
+    def action_memory(self) -> None:
+        """Show or hide the memory panel."""
+        self.chat.action_toggle_memory()
 
     def action_help(self) -> None:
         """Show all keys."""

@@ -62,6 +62,12 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
+def warm_up() -> None:
+    """Import what the first Markdown and the first code would wait for."""
+    highlighted("0", "python", Look())
+    _parsed("")
+
+
 def _parsed(text: str) -> SyntaxTreeNode:
     from markdown_it.tree import SyntaxTreeNode
 

@@ -5,6 +5,7 @@ Turns what the person does into calls of the dialogue, and what happens into wha
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import ClassVar
 
@@ -13,13 +14,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.errors import EngineDied, LocalLLMError
 from localllm.runtime.types import Sampling, Stats
-from localllm.tui import wording
+from localllm.tui import background, markdown, wording
 from localllm.tui.archive import Archive
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.loader import Loader, OpenModel
@@ -41,6 +41,7 @@ from localllm.tui.messages import (
 )
 from localllm.tui.sampler import Sampler
 from localllm.tui.widgets.chat_list import ChatList
+from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.status_line import Status, StatusLine
 from localllm.tui.widgets.talk import Talk
@@ -69,7 +70,6 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+r", "answer_again", "Again"),
         Binding("ctrl+n", "new_chat", "New"),
         Binding("f3", "toggle_chats", "Chats"),
-        Binding("f2", "toggle_memory", "Memory"),
         Binding("f5", "reload", "Load again"),
         Binding("f1", "app.help", "Keys"),
         Binding("alt+left", "sibling(-1)", "The reply before", show=False, priority=True),
@@ -114,7 +114,7 @@ class ChatScreen(Screen[None]):
             yield Talk(id="talk")
             yield MemoryPanel(id="memory")
         yield StatusLine(id="status")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Textual's: load the model behind the first picture."""
@@ -129,6 +129,13 @@ class ChatScreen(Screen[None]):
         self._loader.start()
         self._archive.list()
         self._archive.find_prompts()
+        self.call_after_refresh(background.start, self._warm_up, "warm up", self._crashed)
+
+    def _warm_up(self) -> None:
+        markdown.warm_up()
+        if not self.app.is_headless:
+            # What is imported stays. Walking over it in each full collection would stop the app for 40 ms.
+            gc.freeze()
 
     def on_resize(self) -> None:
         """Textual's: panels come and go with the width."""
