@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from localllm.cli import options
+from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
     from localllm.runtime.model import LocalReply, Model
@@ -73,22 +74,18 @@ def _answer(model: Model, prompt: str, args: argparse.Namespace) -> int:
     else:
         system = [Message("system", args.system)] if args.system else []
         reply = model.reply([*system, Message("user", prompt)], sampling=sampling, max_tokens=args.max_tokens)
-    interrupted = False
-    try:
+    with on_interrupt(reply.cancel) as interrupted:
         for piece in reply:
             if not args.json:
                 sys.stdout.write(piece)
                 sys.stdout.flush()
-    except KeyboardInterrupt:
-        interrupted = True
-        reply.close()
     if args.json:
         print(_as_json(model, reply))
     elif not reply.text.endswith("\n"):
         print()
     if reply.stats is not None and reply.stats.stop_reason == "context":
         print("note: the context is full, so the answer ends here; --ctx makes it larger.", file=sys.stderr)
-    return 130 if interrupted else 0
+    return 130 if interrupted.is_set() else 0
 
 
 def _as_json(model: Model, reply: LocalReply) -> str:

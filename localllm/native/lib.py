@@ -18,10 +18,13 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from localllm.errors import MissingPackage
+
+T = TypeVar("T")
 
 LogSink = Callable[[int, str], None]
 """Called with ggml's level (1 debug, 2 info, 3 warning, 4 error) and one line or part of a line."""
@@ -180,6 +183,31 @@ def captured_log() -> Iterator[list[str]]:
         yield lines
     finally:
         _capture.lines = before
+
+
+def apart(work: Callable[[], T], stop: Callable[[], None]) -> T:
+    """The result of `work`, done in a thread of its own, so that Ctrl-C reaches the caller and not a callback.
+
+    Python delivers Ctrl-C to the main thread wherever it is; inside a callback from C nobody can catch it and it is
+    lost. When it arrives here, `stop` is called, `work` is awaited, and it is raised again.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # raised again by result()
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, name="llama.cpp")
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        stop()
+        thread.join()
+        raise
+    return outcome.result()
 
 
 def recent_problems() -> list[str]:

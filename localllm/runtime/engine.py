@@ -29,6 +29,7 @@ class Engine:
         self._window: int = api.llama_model_n_swa(model.pointer)
         self._batch = api.llama_batch_init(chunk, 0, 1)
         self.cached: list[int] = []
+        self._settled = True  # False while `cached` may not be what the KV cache holds
         self.progress: Progress | None = None
         self.on_progress: Callable[[Progress], None] | None = None
         self.stats: Stats | None = None
@@ -112,6 +113,8 @@ class Engine:
 
         At least the last token of the prompt is left out: a cached one has no logits to sample from.
         """
+        if not self._settled:
+            self.forget()
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.cached, prompt, strict=False)))
         keep = min(shared, len(prompt) - 1)
         if keep < len(self.cached) and not self._cut(keep):
@@ -121,6 +124,7 @@ class Engine:
 
     def forget(self) -> None:
         """Empty the KV cache."""
+        self._settled = True
         self._api.llama_memory_clear(self._context.memory, False)
         self.cached.clear()
 
@@ -171,12 +175,16 @@ class Engine:
             batch.logits[index] = 0
         batch.logits[len(tokens) - 1] = 1
         lib.forget_problems()
+        self._settled = False  # Ctrl-C may be raised here at any line
         code = self._api.llama_decode(self._context.pointer, batch)
         if code == _DONE:
             self.cached.extend(tokens)
+            self._settled = True
             return True
         # Parts of the batch may be in the cache now: back to what is known.
-        if not self._cut(at):
+        if self._cut(at):
+            self._settled = True
+        else:
             self.forget()
         if code == _ABORTED:
             return False

@@ -35,10 +35,7 @@ class Model:
         plan = plan_quickly(path, options)
         check_fits(plan)
         options = plan.options
-        with lib.captured_log() as lines:
-            self._handle = handles.open_model(
-                path, gpu_layers=plan.gpu_layers, load_mode=_load_mode(options), progress=progress
-            )
+        self._handle, lines = _open(path, options, progress)
         self._layers = layers_by_device(lines)
         try:
             context = handles.open_context(
@@ -278,6 +275,23 @@ class LocalReply:
     def _detach(self) -> None:
         if self._engine is not None:
             self._stats, self._engine = self._engine.stats, None
+
+
+def _open(
+    path: Path, options: Options, progress: Callable[[float], bool] | None
+) -> tuple[handles.ModelHandle, list[str]]:
+    """The model and the log of its load. Ctrl-C ends the load."""
+    stopped = threading.Event()
+
+    def go_on(fraction: float) -> bool:
+        return not stopped.is_set() and (progress is None or progress(fraction))
+
+    def load() -> tuple[handles.ModelHandle, list[str]]:
+        with lib.captured_log() as lines:
+            layers, mode = options.gpu_layers or 0, _load_mode(options)
+            return handles.open_model(path, gpu_layers=layers, load_mode=mode, progress=go_on), lines
+
+    return lib.apart(load, stopped.set)
 
 
 def _as_planned(taken: Sequence[DeviceMemory], planned: Sequence[DeviceMemory]) -> tuple[DeviceMemory, ...]:

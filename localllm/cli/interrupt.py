@@ -1,0 +1,45 @@
+"""Ctrl-C that is heard at once, also while the main thread is inside llama.cpp."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def on_interrupt(action: Callable[[], None]) -> Iterator[threading.Event]:
+    """Call `action` as soon as Ctrl-C arrives, instead of `KeyboardInterrupt`; yields an event that is set then.
+
+    For the main thread. Python runs its handlers when the running C function returns, and evaluating a long prompt is
+    one function that takes many seconds. The operating system's handler writes to a pipe at once, and a thread waits
+    there.
+    """
+    interrupted = threading.Event()
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+
+    def wait() -> None:
+        while number := os.read(read_end, 1):
+            if number[0] == signal.SIGINT:
+                interrupted.set()
+                action()
+        os.close(read_end)
+
+    def ignore(_number: int, _frame: Any) -> None:
+        """The thread hears it; a handler is needed so that Python raises nothing."""
+
+    handler = signal.signal(signal.SIGINT, ignore)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=wait, name="ctrl-c", daemon=True)
+    watcher.start()
+    try:
+        yield interrupted
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGINT, handler)
+        os.close(write_end)
+        watcher.join()
