@@ -19,7 +19,7 @@ from localllm.convert import families, verify
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.general import general_keys
 from localllm.convert.header import Layout, lay_out
-from localllm.convert.mixture import FLOAT_TYPES, choose_types, file_keys, parse_type
+from localllm.convert.mixture import FLOAT_TYPES, Mixture, choose_types, file_keys, parse_type
 from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary
@@ -142,11 +142,11 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
             **family.hyperparameters(config),
         }
         half = half_type(checkpoint)
-        types = choose_types(model_keys, plan, half, file_type)
+        mixture = choose_types(model_keys, plan, half, file_type)
         vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
         vocabulary, proof = verify.prove_vocabulary(vocabulary, checkpoint.text("tokenizer.json") or "")
         keys = file_keys({**model_keys, **vocabulary.keys()}, file_type)
-        layout = lay_out(keys, [(tensor.name, tensor.shape[::-1], types[tensor.name]) for tensor in plan])
+        layout = lay_out(keys, [(tensor.name, tensor.shape[::-1], mixture.types[tensor.name]) for tensor in plan])
     except BaseException:
         checkpoint.files.close()
         raise
@@ -158,9 +158,18 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
         bytes=layout.file_bytes,
         tensors=tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries),
         tokenizer=proof,
-        notes=(*family.notes(config), *proof.notes),
+        notes=(*family.notes(config), *_fallback_note(mixture, len(plan)), *proof.notes),
     )
     return Prepared(checkpoint, preview, plan, layout)
+
+
+def _fallback_note(mixture: Mixture, tensors: int) -> list[str]:
+    if not mixture.fallbacks:
+        return []
+    return [
+        f"{mixture.fallbacks} of {tensors} tensors get a type of smaller blocks, because their rows do not fill "
+        f"blocks of 256: the file is larger than is usual for this type"
+    ]
 
 
 def preview(source: str | Path, type: str = "Q4_K_M") -> Preview:

@@ -10,6 +10,7 @@ import difflib
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from localllm.convert.header import Keys, lay_out, u32
@@ -73,8 +74,19 @@ def parse_type(name: str) -> str:
     )
 
 
-def choose_types(keys: Keys, tensors: Sequence[PlannedTensor], half: str, file_type: str) -> dict[str, str]:
-    """The type of every tensor for `file_type`, by name. `half` is the 16-bit type that is quantized.
+@dataclass(frozen=True)
+class Mixture:
+    """The type of every tensor, and how many could not have the one they were meant to have.
+
+    A type packs a row in blocks of 32 or 256 numbers; a row that does not fill them gets another type.
+    """
+
+    types: Mapping[str, str]
+    fallbacks: int
+
+
+def choose_types(keys: Keys, tensors: Sequence[PlannedTensor], half: str, file_type: str) -> Mixture:
+    """The type of every tensor for `file_type`. `half` is the 16-bit type that is quantized.
 
     Raises:
         BadModelFile: libllama refuses the model that the keys describe.
@@ -90,7 +102,8 @@ def choose_types(keys: Keys, tensors: Sequence[PlannedTensor], half: str, file_t
         log = quants.quantize_file(skeleton, Path(folder) / "never-written.gguf", file_type, dry_run=True)
     if "will require an imatrix" in log:
         raise UnsupportedModel(f"{file_type} needs an importance matrix for this model.", hint="Choose a larger type.")
-    return _types_in(log, {name: kind for name, _, kind in infos})
+    types = _types_in(log, {name: kind for name, _, kind in infos})
+    return Mixture(types, log.count("-> falling back to"))
 
 
 def _types_in(log: str, before: Mapping[str, str]) -> dict[str, str]:

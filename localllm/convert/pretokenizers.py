@@ -52,6 +52,8 @@ KNOWN = (
     Known("qwen2", (QWEN2,)),
     Known("tekken", (TEKKEN,), ignores_merges=True),
     Known("gpt-4o", (GPT4O,)),
+    # The same with combining marks inside words, which `gpt-4o` of llama.cpp leaves outside.
+    Known("granite-embed-multi-97m", (GPT4O,), ignores_merges=True),
     Known("seed-coder", (SEED_CODER,)),
     Known("deepseek-coder", (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", DIGIT)),
     Known("deepseek-v3", (r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK_V3)),

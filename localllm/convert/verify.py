@@ -17,7 +17,7 @@ from typing import Any
 
 from localllm.convert import corpus
 from localllm.convert.header import lay_out, text
-from localllm.convert.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary
+from localllm.convert.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary, prepends_space
 from localllm.errors import BadCheckpoint, MissingPackage, UnsupportedModel
 from localllm.native.vocab import Vocab, open_vocab
 
@@ -112,9 +112,15 @@ class Reference:
 
 def _switch_off(parsed: dict[str, Any]) -> Iterator[str]:
     pre = parsed.get("pre_tokenizer") or {}
-    if pre.get("type") == "Metaspace" and pre.get("prepend_scheme") == "first":
-        pre["prepend_scheme"] = "always"
-        yield "llama.cpp puts a space before text that follows a special token, the checkpoint's tokenizer does not"
+    if pre.get("type") == "Metaspace" and prepends_space(pre):
+        mark = pre["replacement"]
+        replace = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
+        parsed["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": mark}, replace]}
+        parsed["pre_tokenizer"] = None
+        yield (
+            "llama.cpp puts a space before every text, also where the checkpoint's tokenizer puts none: "
+            "before a space, or after a special token"
+        )
     stripping = [token for token in parsed.get("added_tokens") or () if token.get("lstrip") or token.get("rstrip")]
     for token in stripping:
         token["lstrip"] = token["rstrip"] = False

@@ -135,14 +135,12 @@ def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
     ids = {token: number for number, token in enumerate(tokens)}
     special_ids, stop_ids = _special_ids(checkpoint, settings, ids)
     stated = _stated_adds(parsed.get("post_processor"), {role: tokens[n] for role, n in special_ids.items()})
-    adds = {role: settings.get(f"add_{role}_token") for role in ("bos", "eos")}
+    wanted = {role: settings.get(f"add_{role}_token") for role in ("bos", "eos") if role not in stated}
+    configured = {role: adds and role in special_ids for role, adds in wanted.items() if isinstance(adds, bool)}
     common: dict[str, Any] = {
         "special_ids": special_ids,
         "stop_ids": stop_ids,
-        "adds": {
-            **stated,
-            **{role: adds[role] for role in adds if isinstance(adds[role], bool) and role not in stated},
-        },
+        "adds": {**stated, **configured},
         "states_adds": "bos" in stated,
         "templates": _templates(checkpoint, settings),
         "extra_stops": {},
@@ -173,12 +171,21 @@ def _tokens(
         )
     tokens = [by_id.get(number, f"[PAD{number}]") for number in range(rows)]
     types = [kinds.get(number, NORMAL if number in by_id else UNUSED) for number in range(rows)]
+    return tokens, types
+
+
+def _check_texts(tokens: Sequence[str]) -> None:
+    """Refuse texts that llama.cpp cannot tell apart: it cuts at a NUL, and ends the process over two equal ones.
+
+    Raises:
+        UnsupportedModel: two tokens have one text, or a text holds a NUL.
+    """
     first: dict[str, int] = {}
     for number, text in enumerate(tokens):
-        # llama.cpp ends the process over two tokens with one text.
+        if "\0" in text:
+            raise UnsupportedModel(f"tokenizer.json: the token {text!r} (id {number}) holds a NUL.")
         if first.setdefault(text, number) != number:
-            raise BadCheckpoint(f"{title}: tokenizer.json gives {text!r} the ids {first[text]} and {number}.")
-    return tokens, types
+            raise UnsupportedModel(f"tokenizer.json: the tokens {first[text]} and {number} are both {text!r}.")
 
 
 def _byte_level(
@@ -190,6 +197,7 @@ def _byte_level(
         raise UnsupportedModel(
             f"tokenizer.json: the normalizer {parsed['normalizer']} is not known for byte-level BPE."
         )
+    _check_texts(tokens)
     merges = tuple(_merge(merge) for merge in model.get("merges") or ())
     if not merges:
         raise UnsupportedModel("tokenizer.json: a BPE without merges is not converted.")
@@ -235,6 +243,11 @@ def _sentencepiece(
         text.replace(_METASPACE, " ") if kind == USER_DEFINED else text
         for text, kind in zip(tokens, types, strict=True)
     ]
+    _check_texts(tokens)
+    missing = [text for text in (f"<0x{byte:02X}>" for byte in range(256)) if text not in tokens]
+    if missing:
+        # llama.cpp ends the process over a byte that it cannot spell.
+        raise UnsupportedModel(f"tokenizer.json: {len(missing)} of the 256 byte tokens are missing: {missing[0]} …")
     return Vocabulary(
         model="llama",
         candidates=("default",),
@@ -282,11 +295,17 @@ def _adds_space(parsed: Mapping[str, Any]) -> bool:
     if pre is None and steps == [space]:
         return False
     if not steps and pre and pre.get("type") == "Metaspace" and pre.get("replacement") == _METASPACE:
-        scheme = pre.get("prepend_scheme", "always" if pre.get("add_prefix_space", True) else "never")
-        return bool(scheme != "never")
+        return prepends_space(pre)
     raise UnsupportedModel(
         f"tokenizer.json: the normalizer {normalizer} with the pre-tokenizer {pre} "
         "is not known for BPE with byte fallback."
+    )
+
+
+def prepends_space(metaspace: Mapping[str, Any]) -> bool:
+    """Whether a Metaspace step puts a space in front, in its present and its older spelling."""
+    return bool(
+        metaspace.get("prepend_scheme", "always" if metaspace.get("add_prefix_space", True) else "never") != "never"
     )
 
 

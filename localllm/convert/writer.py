@@ -31,9 +31,6 @@ from localllm.native import quants
 SLAB = 1 << 20
 """Numbers that a thread handles at once, unless one row, or one head, has more."""
 
-FLUSH_EVERY = 64 << 20
-"""Bytes of the file after which the disk is asked to start writing, so that the end does not wait for everything."""
-
 Progress = Callable[[int, int], None]
 """Called from the caller's thread with the numbers handled so far and in all."""
 
