@@ -48,6 +48,6 @@ def bar(part: float, whole: float, width: int) -> tuple[str, str]:
     """A bar of `width` columns, as what is filled and what is not; they differ without colour too."""
     share = min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
     filled = round(share * width)
-    if part > 0 and filled == 0:
-        filled = 1
+    if share > 0:
+        filled = max(1, filled)
     return "━" * filled, "─" * (width - filled)

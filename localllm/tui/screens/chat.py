@@ -199,15 +199,12 @@ class ChatScreen(Screen[None]):
 
     @on(PromptSent)
     def _send(self, event: PromptSent) -> None:
-        if self.busy:
-            self.notify("The reply is still being made. Esc stops it.", severity="warning")
-        elif self._loader.state == "failed":
-            self.notify("No model is loaded. F5 loads it again.", severity="warning")
-        else:
-            self._talk.prompt.accept()
+        if self._may_turn() and self._may_answer():
             self._talk.ask(event.text)
             self._dialogue.send(event.text)
             self._follow()
+        else:
+            self._talk.prompt.put_back(event.text)
 
     def _follow(self) -> None:
         """Show the reply that is being made as it grows."""
@@ -363,21 +360,21 @@ class ChatScreen(Screen[None]):
 
     @on(ChatChosen)
     def _choose_chat(self, event: ChatChosen) -> None:
-        if self._may_leave():
+        if self._may_turn():
             self._archive.open(event.chat_id)
             self._leave_chats()
 
     @on(ChatOpened)
     def _chat_opened(self, event: ChatOpened) -> None:
-        if self._may_leave():
+        if self._may_turn():
             self._turn_to(event.conversation)
 
     def action_new_chat(self) -> None:
         """Begin a new chat."""
-        if self._may_leave():
+        if self._may_turn():
             self._turn_to(None)
 
-    def _may_leave(self) -> bool:
+    def _may_turn(self) -> bool:
         if self.busy:
             self.notify("The reply is still being made. Esc stops it.", severity="warning")
         return not self.busy
@@ -406,7 +403,7 @@ class ChatScreen(Screen[None]):
     @on(ChatDropped)
     def _drop_chat(self, event: ChatDropped) -> None:
         is_open = event.chat_id == self.conversation.id
-        if not is_open or self._may_leave():
+        if not is_open or self._may_turn():
             self._archive.delete(event.chat_id)
             self._deleted = event.chat_id
             self.notify(f"Deleted “{event.title}”. Ctrl+Z in the list brings it back.")

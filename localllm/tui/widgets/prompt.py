@@ -47,15 +47,20 @@ class Prompt(TextArea):
                 self.insert("\n")
                 self.scroll_cursor_visible()
             elif self.text.strip():
-                self.post_message(PromptSent(self.text.strip("\n")))
+                self._send(self.text.strip("\n"))
 
-    def accept(self) -> None:
-        """The message was taken: empty the field and keep the message for later."""
-        text = self.text.strip("\n")
+    def _send(self, text: str) -> None:
+        # Emptied here and not when the message is taken: what is typed until then belongs to the next one.
         if not self._history or self._history[-1] != text:
             self._history.append(text)
         self._at, self._draft = len(self._history), ""
         self.clear()
+        self.post_message(PromptSent(text))
+
+    def put_back(self, text: str) -> None:
+        """A message was not taken: it is to be sent again, before what was typed since."""
+        self.text = text + self.text
+        self.move_cursor(self.document.end)
 
     def action_cursor_up(self, select: bool = False) -> None:
         """Up; on the first line, the message before."""

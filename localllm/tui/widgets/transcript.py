@@ -7,7 +7,7 @@ scrolled up. Knows nothing of models or of the conversation's tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -139,7 +139,7 @@ class Transcript(ScrollView):
 
     def _go(self, row: int) -> None:
         self.virtual_size = Size(self._page.width, self._rows.total)
-        self.scroll_to(y=row, animate=False, immediate=True, force=True)
+        self.scroll_to(y=row, force=True)
 
     def _settle(self) -> None:
         """Draw what is in sight. What the person sees stays in place when a guess above it proves wrong."""
@@ -174,6 +174,11 @@ class Transcript(ScrollView):
             moved = self._draw(unseen[0])
             top = max(0, top + moved) if begins_above else top
         self._go(top)
+
+    def _scroll_to(self, *args: Any, **options: Any) -> bool:
+        # Never animated: a guess that proves wrong on the way moves the goal, and smoothness costs sixty pictures a
+        # second.
+        return super()._scroll_to(*args, **options | {"animate": False})
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Textual's: the person scrolled, or we did."""

@@ -1,0 +1,77 @@
+"""`localllm chat` outside the app: what is wrong is said before the screen changes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localllm import paths
+from localllm.cli import chat
+from localllm.cli.main import build_parser, main
+from localllm.errors import MissingPackage
+
+
+def test_without_a_terminal_it_names_the_command_for_pipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat"]) == 1
+    error = capsys.readouterr().err
+    assert "needs a terminal" in error
+    assert "localllm run" in error
+
+
+def test_bare_localllm_is_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    assert "The chat needs a terminal" in capsys.readouterr().err
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textual" else find(name))
+    with pytest.raises(MissingPackage, match="textual") as caught:
+        chat._check_packages()
+    assert 'pip install "localllm[chat]"' in caught.value.hint
+
+
+def test_flags_become_options() -> None:
+    args = build_parser().parse_args(["chat", "m.gguf", "--system", "Be brief.", "--ctx", "99", "--temperature", "0"])
+    assert (args.model, args.system, args.ctx, args.temperature) == ("m.gguf", "Be brief.", 99, 0.0)
+
+
+def in_terminal(*arguments: str) -> str:
+    """What the command prints in a terminal; it must end by itself."""
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "localllm", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        timeout=60,
+        env=os.environ | {"TERM": "xterm-256color"},
+        check=False,
+    )
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as terminal:
+        text = terminal.read1(1 << 16).decode()
+    assert done.returncode == 1
+    assert "\x1b" not in text, "the screen was touched"
+    return text
+
+
+def test_a_model_that_is_not_there_is_said_on_the_plain_screen() -> None:
+    assert "nowhere.gguf" in in_terminal("chat", "nowhere.gguf")
+
+
+def test_damaged_chats_are_said_on_the_plain_screen_and_left_alone(tmp_path: Path) -> None:
+    path = paths.chats_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"not a database at all" * 500)
+    model = tmp_path / "some.gguf"
+    model.write_bytes(b"GGUF")
+    text = in_terminal("chat", str(model))
+    assert "is damaged" in text.replace("\r\n", "")
+    assert path.read_bytes().startswith(b"not a database")

@@ -1,0 +1,252 @@
+"""One reply in its thread: what reaches the disk when the disk, the model or the person interferes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from localllm.chat.conversation import Conversation, Node
+from localllm.chat.store import Store
+from localllm.errors import BadStore, DoesNotFit, EngineDied
+from localllm.runtime.types import Responder, Sampling
+from localllm.tui import turn as turn_module
+from localllm.tui.dialogue import Dialogue
+from localllm.tui.loader import Loader
+from localllm.tui.turn import Turn
+from tests.tui.fake import FakeResponder, Garage, Script
+
+
+def crashed(error: BaseException) -> None:
+    pytest.fail(f"a thread crashed: {error!r}")
+
+
+@dataclass
+class Talk:
+    """A dialogue without a screen: `wait` blocks until the reply ended."""
+
+    store: Store
+    script: Script
+    model: FakeResponder = field(init=False)
+    dialogue: Dialogue = field(init=False)
+    began: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.model = FakeResponder(self.script)
+        self.dialogue = Dialogue(
+            self.store,
+            Sampling(),
+            self.wait_for_model,
+            began=lambda _turn: self.began.set(),
+            ended=lambda _turn: self.ended.set(),
+            crashed=crashed,
+        )
+
+    def wait_for_model(self, given_up: threading.Event) -> Responder | None:
+        return self.model
+
+    def wait(self) -> tuple[Turn, Node | None]:
+        assert self.ended.wait(10)
+        self.ended.clear()
+        self.began.clear()
+        turn = self.dialogue.turn
+        assert turn is not None
+        return turn, self.dialogue.finish()
+
+    def on_disk(self) -> list[tuple[str, str, str]]:
+        path = self.store.load(self.dialogue.conversation.id).path()
+        return [(node.role, node.text, node.state) for node in path]
+
+
+@pytest.fixture
+def talk(store: Store) -> Talk:
+    return Talk(store, Script(reply="one two three four five six"))
+
+
+def test_the_message_is_on_disk_before_the_model_is_asked(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    ask = talk.model.reply
+
+    def asked(*messages: object, **options: object) -> object:
+        seen.extend(talk.on_disk())
+        return ask(*messages, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(talk.model, "reply", asked)
+    talk.dialogue.send("Hi")
+    talk.wait()
+    assert seen == [("user", "Hi", "done")]
+
+
+def test_words_reach_the_disk_while_the_reply_goes_on(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
+    talk.script.piece_s = 0.02
+    talk.dialogue.send("Hi")
+    assert talk.began.wait(10)
+    deadline = time.monotonic() + 10
+    while len(talk.on_disk()) < 2 or "two" not in talk.on_disk()[1][1]:
+        assert time.monotonic() < deadline
+    assert talk.on_disk()[1][2] == "writing"
+    talk.wait()
+    assert talk.on_disk()[1] == ("assistant", "one two three four five six", "done")
+
+
+def test_a_message_that_cannot_be_written_is_not_answered(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = BadStore("The disk is full.")
+    with monkeypatch.context() as broken:
+        broken.setattr(talk.store, "add", raiser(error))
+        talk.dialogue.send("Hi")
+        turn, reply = talk.wait()
+    assert turn.error is error
+    assert reply is None
+    assert talk.model.asked == []
+    talk.dialogue.answer_again()
+    talk.wait()
+    assert [text for _, text, _ in talk.on_disk()] == ["Hi", "one two three four five six"]
+
+
+def test_a_disk_that_fails_on_the_way_does_not_stop_the_reply(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
+    error = BadStore("The disk is full.")
+    with monkeypatch.context() as broken:
+        broken.setattr(talk.store, "update", raiser(error))
+        talk.dialogue.send("Hi")
+        turn, reply = talk.wait()
+    assert turn.error is None
+    assert turn.store_error is error
+    assert reply is not None
+    assert reply.text == "one two three four five six"
+
+
+def test_a_disk_that_works_again_gets_all_words(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
+    update, failures = talk.store.update, iter([BadStore("locked")] * 3)
+
+    def sometimes(node: Node) -> None:
+        for error in failures:
+            raise error
+        update(node)
+
+    monkeypatch.setattr(talk.store, "update", sometimes)
+    talk.dialogue.send("Hi")
+    turn, _ = talk.wait()
+    assert turn.store_error is None
+    assert talk.on_disk()[1] == ("assistant", "one two three four five six", "done")
+
+
+def test_an_engine_that_dies_leaves_a_partial_reply(talk: Talk) -> None:
+    talk.script.error, talk.script.dies_after = EngineDied("gone"), 2
+    talk.dialogue.send("Hi")
+    turn, reply = talk.wait()
+    assert turn.error is talk.script.error
+    assert reply is not None
+    assert (reply.text, reply.state, reply.stats) == ("one two ", "partial", None)
+    assert talk.on_disk()[1] == ("assistant", "one two ", "partial")
+
+
+def test_a_reply_that_goes_on_keeps_what_it_had_when_nothing_comes(talk: Talk) -> None:
+    talk.script.stop_reason = "length"
+    talk.dialogue.send("Hi")
+    talk.wait()
+    talk.script.reply, talk.script.stop_reason = "", "end"
+    talk.dialogue.go_on()
+    _, reply = talk.wait()
+    assert reply is not None
+    assert (reply.text, reply.state) == ("one two three four five six", "done")
+    assert talk.on_disk()[1] == ("assistant", "one two three four five six", "done")
+
+
+def test_unanswered_messages_are_asked_together(talk: Talk) -> None:
+    talk.script.error = EngineDied("gone")
+    talk.dialogue.send("First")
+    talk.wait()
+    talk.script.error = None
+    talk.dialogue.send("Second")
+    talk.wait()
+    assert [message.content for message in talk.model.asked[-1]] == ["First\n\nSecond"]
+    assert [text for _, text, _ in talk.on_disk()][:2] == ["First", "Second"]
+
+
+def test_closing_waits_for_the_last_words(talk: Talk) -> None:
+    talk.script.piece_s = 0.02
+    talk.dialogue.send("Hi")
+    assert talk.began.wait(10)
+    talk.dialogue.close(5)
+    assert talk.on_disk()[1][2] == "partial"
+
+
+def raiser(error: Exception) -> Callable[..., None]:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_loader_tells_each_change_and_can_load_again() -> None:
+    garage, states = Garage(), list[str]()
+    ready = threading.Event()
+
+    def changed() -> None:
+        states.append(loader.state)
+        if loader.state == "ready":
+            ready.set()
+
+    loader = Loader(garage.open, changed, crashed)
+    loader.start()
+    assert ready.wait(10)
+    assert loader.wait(threading.Event()) is garage.models[0]
+    ready.clear()
+    loader.start()
+    assert ready.wait(10)
+    assert garage.models[0].closed
+    assert loader.wait(threading.Event()) is garage.models[1]
+    loader.close()
+    assert garage.models[1].closed
+    assert states[0] == "loading"
+
+
+def test_a_load_that_is_given_up_frees_what_it_loaded() -> None:
+    garage = Garage()
+    may_load, loaded = threading.Event(), threading.Event()
+
+    def slow(progress: Callable[[float], None]) -> Responder:
+        may_load.wait(10)
+        model = FakeResponder()
+        garage.models.append(model)
+        loaded.set()
+        return model
+
+    loader = Loader(slow, lambda: None, crashed)
+    loader.start()
+    loader.close()
+    may_load.set()
+    assert loaded.wait(10)
+    deadline = time.monotonic() + 10
+    while not garage.models[0].closed:
+        assert time.monotonic() < deadline
+
+
+def test_waiting_for_a_model_ends_with_its_error_or_when_given_up() -> None:
+    error = DoesNotFit("too large")
+    failed = threading.Event()
+    loader = Loader(raiser(error), lambda: failed.set() if loader.state == "failed" else None, crashed)  # type: ignore[arg-type]
+    given_up = threading.Event()
+    given_up.set()
+    assert loader.wait(given_up) is None
+    loader.start()
+    with pytest.raises(DoesNotFit):
+        loader.wait(threading.Event())
+
+
+def test_another_conversation_is_wholly_saved_already(talk: Talk, tmp_path: Path) -> None:
+    chat = Conversation()
+    talk.store.add(chat, chat.add_user("Old"))
+    talk.dialogue.open(talk.store.load(chat.id))
+    talk.dialogue.answer_again()
+    turn, _ = talk.wait()
+    assert turn.error is None
+    assert [text for _, text, _ in talk.on_disk()] == ["Old", "one two three four five six"]
