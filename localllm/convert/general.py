@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from localllm.convert.checkpoint import Checkpoint
-from localllm.convert.header import Keys, KeyValue, text
+from localllm.convert.header import Keys, KeyValue, text, texts
 from localllm.errors import MissingPackage
 
 
@@ -32,7 +32,7 @@ def general_keys(checkpoint: Checkpoint, folder: Path, arch: str, parameters: in
     writer = gguf.GGUFWriter(path=None, arch=arch)
     metadata.set_gguf_meta_model(writer)
     found = {
-        key: KeyValue(int(value.type), value.value, None if value.sub_type is None else int(value.sub_type))
+        key: texts(value.value) if isinstance(value.value, list) else KeyValue(int(value.type), value.value)
         for key, value in writer.kv_data[0].items()
     }
     return {"general.architecture": text(arch), "general.type": text("model"), **found}

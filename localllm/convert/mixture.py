@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from localllm.convert.header import Keys, lay_out, u32
 from localllm.convert.plan import PlannedTensor
+from localllm.convert.scratch import skeleton
 from localllm.errors import UnsupportedModel
 from localllm.native import quants
 
@@ -90,16 +89,13 @@ def choose_types(keys: Keys, tensors: Sequence[PlannedTensor], half: str, file_t
 
     Raises:
         BadModelFile: libllama refuses the model that the keys describe.
+        BadOutput: the folder for temporary files cannot be written.
         UnsupportedModel: it would need an importance matrix.
     """
     infos = [(tensor.name, tensor.shape[::-1], "F32" if tensor.keeps_f32 else half) for tensor in tensors]
     layout = lay_out(keys, infos)
-    with tempfile.TemporaryDirectory(prefix="localllm-") as folder:
-        skeleton = Path(folder) / "skeleton.gguf"
-        with skeleton.open("wb") as file:
-            file.write(layout.header)
-            file.truncate(layout.file_bytes)
-        log = quants.quantize_file(skeleton, Path(folder) / "never-written.gguf", file_type, dry_run=True)
+    with skeleton(layout) as path:
+        log = quants.quantize_file(path, path.with_name("never-written.gguf"), file_type, dry_run=True)
     if "will require an imatrix" in log:
         raise UnsupportedModel(f"{file_type} needs an importance matrix for this model.", hint="Choose a larger type.")
     types = _types_in(log, {name: kind for name, _, kind in infos})

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from localllm.convert import corpus
 from localllm.convert.header import lay_out, text
+from localllm.convert.scratch import skeleton
 from localllm.convert.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary, prepends_space
 from localllm.errors import BadCheckpoint, MissingPackage, UnsupportedModel
 from localllm.native.vocab import Vocab, open_vocab
@@ -169,8 +168,6 @@ def _extra_stops(vocab: Vocab, vocabulary: Vocabulary) -> dict[str, int]:
 @contextmanager
 def _opened(vocabulary: Vocabulary) -> Iterator[Vocab]:
     """The vocabulary as llama.cpp loads it, from a file without weights that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="localllm-") as folder:
-        path = Path(folder) / "vocabulary.gguf"
-        path.write_bytes(lay_out({"general.architecture": text("llama"), **vocabulary.keys()}, []).header)
-        with open_vocab(path) as vocab:
-            yield vocab
+    layout = lay_out({"general.architecture": text("llama"), **vocabulary.keys()}, [])
+    with skeleton(layout) as path, open_vocab(path) as vocab:
+        yield vocab

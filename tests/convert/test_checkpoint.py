@@ -1,0 +1,192 @@
+"""Reading a checkpoint: one file or shards, rows on demand, and everything that can be wrong with the files."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from localllm.convert.checkpoint import open_checkpoint
+from localllm.errors import BadCheckpoint, ModelNotFound, UnsupportedModel
+from tests.convert.helpers import MakeTiny, edit_json
+
+
+def _header(path: Path) -> tuple[dict[str, dict[str, object]], bytes]:
+    data = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def _rewrite(path: Path, header: dict[str, dict[str, object]], data: bytes) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def test_one_file_and_shards_hold_the_same(tiny: MakeTiny) -> None:
+    with open_checkpoint(tiny("one")) as one, open_checkpoint(tiny("three", shards=3)) as three:
+        assert list(one.tensors) == list(three.tensors)
+        assert {tensor.file for tensor in three.tensors.values()} == {
+            f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)
+        }
+        for name, tensor in one.tensors.items():
+            assert tensor.shape == three.tensors[name].shape
+            np.testing.assert_array_equal(one.rows(name, 0, tensor.rows), three.rows(name, 0, tensor.rows))
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("f32", np.float32), ("f16", np.float16), ("bf16", np.uint16)])
+def test_rows_are_read_on_demand(tiny: MakeTiny, dtype: str, kind: type) -> None:
+    with open_checkpoint(tiny(dtype=dtype)) as checkpoint:
+        name = "model.layers.1.mlp.up_proj.weight"
+        whole = checkpoint.rows(name, 0, 512)
+        assert (whole.dtype, whole.shape) == (np.dtype(kind), (512, 256))
+        buffer = memoryview(bytearray(1 << 20))
+        np.testing.assert_array_equal(checkpoint.rows(name, 100, 110, buffer), whole[100:110])
+        assert checkpoint.rows("model.norm.weight", 0, 1).shape == (1, 256)
+
+
+def test_opening_reads_no_weights(tiny: MakeTiny) -> None:
+    folder = tiny()
+    path = folder / "model.safetensors"
+    header, data = _header(path)
+    with path.open("wb") as file:
+        text = json.dumps(header).encode()
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + len(data))
+    with open_checkpoint(folder) as checkpoint:
+        assert not checkpoint.rows("lm_head.weight", 0, 320).any()
+
+
+def test_shards_without_an_index_are_found_by_their_numbers(tiny: MakeTiny) -> None:
+    folder = tiny(shards=2)
+    (folder / "model.safetensors.index.json").unlink()
+    with open_checkpoint(folder) as checkpoint:
+        assert "lm_head.weight" in checkpoint.tensors
+
+
+def test_a_missing_shard_is_named_with_what_the_index_puts_in_it(tiny: MakeTiny) -> None:
+    folder = tiny(shards=3)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(BadCheckpoint, match=r"shard model-00002-of-00003\.safetensors is missing; .* puts \d+ tensors"):
+        open_checkpoint(folder)
+
+
+def test_a_missing_shard_without_an_index_is_named(tiny: MakeTiny) -> None:
+    folder = tiny(shards=3)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "model-00003-of-00003.safetensors").unlink()
+    with pytest.raises(BadCheckpoint, match=r"shard model-00003-of-00003\.safetensors is missing"):
+        open_checkpoint(folder)
+
+
+def test_truncated_safetensors_say_how_much_is_missing(tiny: MakeTiny) -> None:
+    path = tiny() / "model.safetensors"
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1000)
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors is cut short: 1,000 bytes are missing"):
+        open_checkpoint(path.parent)
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"\xff" * 64, struct.pack("<Q", 4) + b"[1,]", b"\0" * 8])
+def test_what_is_no_safetensors_file_is_refused(tiny: MakeTiny, content: bytes) -> None:
+    path = tiny() / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors"):
+        open_checkpoint(path.parent)
+
+
+def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_named(tiny: MakeTiny) -> None:
+    path = tiny() / "model.safetensors"
+    header, data = _header(path)
+    header["model.norm.weight"]["shape"] = [255]
+    _rewrite(path, header, data)
+    with pytest.raises(BadCheckpoint, match=r"model\.norm\.weight has 512 bytes, its shape \[255\] takes 510"):
+        open_checkpoint(path.parent)
+
+
+def test_a_type_that_is_not_converted_is_named(tiny: MakeTiny) -> None:
+    path = tiny() / "model.safetensors"
+    header, data = _header(path)
+    header["model.norm.weight"]["dtype"] = "F8_E4M3"
+    _rewrite(path, header, data)
+    with pytest.raises(UnsupportedModel, match=r"model\.norm\.weight is of type F8_E4M3"):
+        open_checkpoint(path.parent)
+
+
+def test_a_tensor_in_two_shards_is_refused(tiny: MakeTiny) -> None:
+    folder = tiny(shards=2)
+    (folder / "model-00001-of-00002.safetensors").write_bytes(
+        (folder / "model-00002-of-00002.safetensors").read_bytes()
+    )
+    with pytest.raises(BadCheckpoint, match="is in model-00001-of-00002"):
+        open_checkpoint(folder)
+
+
+def test_a_tensor_that_only_the_index_knows_is_named(tiny: MakeTiny) -> None:
+    folder = tiny(shards=2)
+    index = folder / "model.safetensors.index.json"
+    found = json.loads(index.read_text())
+    found["weight_map"]["model.ghost.weight"] = "model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(found))
+    with pytest.raises(BadCheckpoint, match=r"puts model\.ghost\.weight in model-00001.*not there"):
+        open_checkpoint(folder)
+
+
+def test_a_tensor_that_the_index_does_not_list_is_named(tiny: MakeTiny) -> None:
+    folder = tiny(shards=2)
+    index = folder / "model.safetensors.index.json"
+    found = json.loads(index.read_text())
+    del found["weight_map"]["model.norm.weight"]
+    index.write_text(json.dumps(found))
+    with pytest.raises(BadCheckpoint, match=r"holds model\.norm\.weight, which .* does not list"):
+        open_checkpoint(folder)
+
+
+def test_an_index_without_a_map_is_refused(tiny: MakeTiny) -> None:
+    folder = tiny(shards=2)
+    (folder / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(BadCheckpoint, match="has no weight_map"):
+        open_checkpoint(folder)
+
+
+def test_a_pickle_is_never_read(tiny: MakeTiny) -> None:
+    folder = tiny()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(BadCheckpoint, match="pickle, which can run code"):
+        open_checkpoint(folder)
+
+
+def test_a_lora_adapter_is_no_checkpoint(tiny: MakeTiny) -> None:
+    folder = tiny()
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    with pytest.raises(BadCheckpoint, match="merge it into its base model"):
+        open_checkpoint(folder)
+
+
+def test_a_missing_folder_and_a_file_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="There is no folder"):
+        open_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(BadCheckpoint, match="is a file, not the folder of a checkpoint"):
+        open_checkpoint(tmp_path / "file")
+
+
+def test_a_folder_without_config_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match=r"has no config\.json"):
+        open_checkpoint(tmp_path)
+
+
+def test_broken_json_is_named(tiny: MakeTiny) -> None:
+    folder = tiny()
+    (folder / "config.json").write_text("{")
+    with pytest.raises(BadCheckpoint, match=r"config\.json is not valid JSON"):
+        open_checkpoint(folder)
+
+
+def test_a_quantized_checkpoint_is_refused(tiny: MakeTiny) -> None:
+    folder = tiny()
+    edit_json(folder / "config.json", quantization_config={"quant_method": "gptq"})
+    with pytest.raises(UnsupportedModel, match=r"quantized already \(gptq\)"):
+        open_checkpoint(folder)

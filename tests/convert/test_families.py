@@ -1,0 +1,120 @@
+"""Which architectures are converted, their hyperparameters, and configurations that GGUF cannot express."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from localllm.convert import families
+from localllm.convert.config import Config
+from localllm.convert.families import ARCHITECTURES, llama
+from localllm.errors import BadCheckpoint, UnsupportedModel
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def _config(architecture: str = "LlamaForCausalLM", **values: Any) -> Config:
+    """A config.json of transformers 5 that names nothing but `values`: the rest is left to the defaults."""
+    return Config({"architectures": [architecture], **values}, llama.DEFAULTS[architecture])
+
+
+def _keys(config: Config) -> dict[str, Any]:
+    return {key.removeprefix("llama."): value.value for key, value in llama.hyperparameters(config).items()}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_known_architecture_has_a_family_with_defaults(architecture: str) -> None:
+    family = families.find(Config({"architectures": [architecture]}))
+    assert family.defaults[architecture]["hidden_size"] > 0
+
+
+def test_an_unknown_architecture_names_the_nearest() -> None:
+    with pytest.raises(UnsupportedModel, match=r"'LlamaForCausalML'.*\nNearest known: LlamaForCausalLM"):
+        families.find(Config({"architectures": ["LlamaForCausalML"]}))
+
+
+def test_a_missing_architecture_names_the_known() -> None:
+    with pytest.raises(UnsupportedModel, match=r"is missing.*\nKnown: .*MistralForCausalLM"):
+        families.find(Config({}))
+
+
+def test_defaults_are_those_of_transformers() -> None:
+    keys = _keys(_config())
+    assert (keys["block_count"], keys["embedding_length"], keys["context_length"]) == (32, 4096, 2048)
+    assert (keys["attention.head_count"], keys["attention.head_count_kv"]) == (32, 32)
+    assert (keys["rope.freq_base"], keys["attention.layer_norm_rms_epsilon"]) == (10000.0, 1e-6)
+    assert _keys(_config("MistralForCausalLM"))["attention.head_count_kv"] == 8
+
+
+def test_an_explicit_head_size_counts() -> None:
+    config = _config(hidden_size=3072, num_attention_heads=24, head_dim=256, num_key_value_heads=8)
+    sizes, keys = llama.dimensions(config), _keys(config)
+    assert (sizes["q"], sizes["kv"]) == (24 * 256, 8 * 256)
+    assert keys["attention.key_length"] == keys["attention.value_length"] == keys["rope.dimension_count"] == 256
+
+
+def test_linear_and_yarn_scaling_become_keys() -> None:
+    linear = _keys(_config(rope_scaling={"type": "linear", "factor": 4.0}))
+    assert (linear["rope.scaling.type"], linear["rope.scaling.factor"]) == ("linear", 4.0)
+    yarn = {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 4096, "beta_fast": 24.0}
+    keys = _keys(_config(rope_parameters={**yarn, "rope_theta": 1e6}))
+    assert (keys["rope.scaling.type"], keys["rope.scaling.original_context_length"]) == ("yarn", 4096)
+    assert (keys["rope.scaling.yarn_beta_fast"], keys["rope.freq_base"]) == (24.0, 1e6)
+    assert "rope.scaling.yarn_beta_slow" not in keys
+
+
+def test_llama3_scaling_becomes_a_tensor_of_factors() -> None:
+    config = _config(head_dim=128, rope_theta=500000.0, rope_scaling=LLAMA3)
+    assert not [key for key in _keys(config) if "scaling" in key]
+    (extra,) = llama.extras(config)
+    assert (extra.name, extra.transform.shape([])) == ("rope_freqs.weight", (64,))
+    factors = llama.rope_factors(config.rope, 128)
+    for index, factor in enumerate(factors):
+        wavelength = 2 * math.pi * 500000.0 ** (2 * index / 128)
+        if wavelength < 8192 / 4:
+            assert factor == 1
+        elif wavelength > 8192:
+            assert factor == 8
+        else:
+            smooth = (8192 / wavelength - 1) / 3
+            assert factor == pytest.approx(1 / ((1 - smooth) / 8 + smooth), rel=1e-5)
+    assert np.all(np.diff(factors) >= 0)
+
+
+def test_without_llama3_scaling_there_is_no_extra_tensor() -> None:
+    assert llama.extras(_config()) == []
+
+
+def test_a_sliding_window_limits_the_context_and_is_told() -> None:
+    config = _config("MistralForCausalLM", max_position_embeddings=32768, sliding_window=4096)
+    assert _keys(config)["context_length"] == 4096
+    assert "slides a window of 4096 tokens" in llama.notes(config)[0]
+    assert llama.notes(_config("MistralForCausalLM", sliding_window=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
+        ({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}, "rope type 'longrope'.*known: default, linear"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}}, "a part of"),
+    ],
+)
+def test_what_llama_cpp_does_not_compute_is_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(UnsupportedModel, match=says):
+        llama.refuse(_config(**values))
+
+
+def test_heads_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(BadCheckpoint, match="32 heads of 128 with 5 key-value heads"):
+        llama.refuse(_config(num_key_value_heads=5))

@@ -1,0 +1,122 @@
+"""The tensors of the GGUF follow from the headers, and every tensor of the checkpoint is accounted for."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localllm.convert import families
+from localllm.convert.checkpoint import open_checkpoint
+from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
+from localllm.errors import BadCheckpoint
+from tests.convert.helpers import MakeTiny, edit_json
+
+Header = dict[str, dict[str, Any]]
+
+
+def _plan(folder: Path) -> list[PlannedTensor]:
+    with open_checkpoint(folder) as checkpoint:
+        family = families.find(checkpoint.config)
+        return plan_tensors(checkpoint, family, checkpoint.config)
+
+
+def _edit_header(folder: Path, edit: Callable[[Header], object]) -> None:
+    """Change the header of a one-file checkpoint; its data stays."""
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + length])
+    edit(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+def test_names_shapes_and_order(tiny: MakeTiny) -> None:
+    plan = _plan(tiny(layers=11))
+    assert [tensor.name for tensor in plan[:6]] == [
+        "output.weight",
+        "output_norm.weight",
+        "token_embd.weight",
+        "blk.0.attn_k.weight",
+        "blk.0.attn_norm.weight",
+        "blk.0.attn_output.weight",
+    ]
+    layers = [int(found.group(1)) for tensor in plan if (found := re.match(r"blk\.(\d+)", tensor.name))]
+    assert layers == sorted(layers)
+    shapes = {tensor.name: tensor.shape for tensor in plan}
+    assert shapes["blk.3.attn_k.weight"] == (128, 256)
+    assert shapes["blk.3.ffn_down.weight"] == (256, 512)
+    assert {tensor.name for tensor in plan if tensor.keeps_f32} == {
+        tensor.name for tensor in plan if len(tensor.shape) == 1
+    }
+
+
+def test_biases_are_converted_when_they_are_there(tiny: MakeTiny) -> None:
+    names = {tensor.name for tensor in _plan(tiny(bias=True))}
+    assert {"blk.0.attn_q.bias", "blk.1.attn_output.bias"} <= names
+
+
+def test_a_tied_head_is_not_written_twice(tiny: MakeTiny) -> None:
+    assert "output.weight" not in {tensor.name for tensor in _plan(tiny(tied=True))}
+    stored = tiny("stored")
+    edit_json(stored / "config.json", tie_word_embeddings=True)
+    assert "output.weight" not in {tensor.name for tensor in _plan(stored)}
+
+
+def test_a_head_that_is_not_tied_must_be_there(tiny: MakeTiny) -> None:
+    folder = tiny(tied=True)
+    edit_json(folder / "config.json", tie_word_embeddings=False)
+    with pytest.raises(BadCheckpoint, match=r"the tensor lm_head\.weight is missing"):
+        _plan(folder)
+
+
+def test_stored_rotary_frequencies_are_ignored(tiny: MakeTiny) -> None:
+    folder = tiny()
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    _edit_header(folder, lambda header: header.update({name: {**header["model.norm.weight"]}}))
+    assert _plan(folder)
+
+
+def test_a_tensor_that_no_rule_uses_is_refused(tiny: MakeTiny) -> None:
+    folder = tiny()
+    name = "model.layers.0.self_attn.q_norm.weight"
+    _edit_header(folder, lambda header: header.update({name: {**header["model.norm.weight"]}}))
+    with pytest.raises(BadCheckpoint, match=r"what to do with the tensor model\.layers\.0\.self_attn\.q_norm\.weight"):
+        _plan(folder)
+
+
+def test_more_layers_than_config_says_are_refused(tiny: MakeTiny) -> None:
+    folder = tiny(layers=3)
+    edit_json(folder / "config.json", num_hidden_layers=2)
+    with pytest.raises(BadCheckpoint, match=r"model\.layers\.2\.\S+ and 8 more.*\n.*names 2 layers"):
+        _plan(folder)
+
+
+def test_a_missing_tensor_is_named_with_what_is_left_over(tiny: MakeTiny) -> None:
+    folder = tiny()
+    old, new = "model.layers.1.mlp.up_proj.weight", "model.layers.1.mlp.upp_proj.weight"
+    _edit_header(folder, lambda header: header.update({new: header.pop(old)}))
+    with pytest.raises(
+        BadCheckpoint, match=re.escape(f"the tensor {old} is missing.\nLeft over in the checkpoint: {new}")
+    ):
+        _plan(folder)
+
+
+def test_a_wrong_shape_names_the_tensor_what_is_expected_and_what_is_found(tiny: MakeTiny) -> None:
+    folder = tiny()
+    _edit_header(folder, lambda header: header["lm_head.weight"].update(shape=[256, 320]))
+    says = "lm_head.weight has shape [256, 320]; config.json asks for [320, 256] (vocab x hidden)"
+    with pytest.raises(BadCheckpoint, match=re.escape(says)):
+        _plan(folder)
+
+
+@pytest.mark.parametrize(("dtype", "half"), [("bf16", "BF16"), ("f16", "F16"), ("f32", "F16")])
+def test_the_16_bit_type_between(tiny: MakeTiny, dtype: str, half: str) -> None:
+    with open_checkpoint(tiny(dtype=dtype)) as checkpoint:
+        assert half_type(checkpoint) == half

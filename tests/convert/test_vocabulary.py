@@ -1,0 +1,264 @@
+"""Tokenizer files become keys: tokens and types, special ids, stop ids, templates, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from localllm.convert.checkpoint import Checkpoint
+from localllm.convert.header import KeyValue
+from localllm.convert.pretokenizers import GPT2
+from localllm.convert.verify import prove_vocabulary
+from localllm.convert.vocabulary import BYTE, CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocabulary, read_vocabulary
+from localllm.errors import BadCheckpoint, UnsupportedModel
+from tests.convert.helpers import (
+    MemoryFiles,
+    template_processor,
+    tokenizer_files,
+    train_byte_level,
+    train_sentencepiece,
+)
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Any]:
+    return train_byte_level([GPT2], vocab=300)
+
+
+@pytest.fixture
+def tokenizer(trained: dict[str, Any]) -> dict[str, Any]:
+    """A byte-level tokenizer.json with 300 tokens that a test may change."""
+    copy: dict[str, Any] = json.loads(json.dumps(trained))
+    return copy
+
+
+def _read(tokenizer: dict[str, Any], rows: int = 300, **files: Any) -> Vocabulary:
+    return read_vocabulary(tokenizer_files(tokenizer, **files), rows)
+
+
+def _value(vocabulary: Vocabulary, key: str) -> Any:
+    found = vocabulary.keys().get(f"tokenizer.ggml.{key}")
+    return found.value if isinstance(found, KeyValue) else None
+
+
+def _add(tokenizer: dict[str, Any], number: int, content: str, *, special: bool = False, **flags: bool) -> None:
+    tokenizer["added_tokens"].append({"id": number, "content": content, "special": special, **flags})
+
+
+def test_added_tokens_are_control_or_user_defined_and_missing_rows_are_padded(tokenizer: dict[str, Any]) -> None:
+    _add(tokenizer, 300, "<mark>", special=True)
+    _add(tokenizer, 301, "<think>")
+    _add(tokenizer, 303, "<|tool|>")
+    vocabulary = _read(tokenizer, rows=310)
+    assert vocabulary.tokens[300:305] == ("<mark>", "<think>", "[PAD302]", "<|tool|>", "[PAD304]")
+    assert vocabulary.types[300:305] == (CONTROL, USER_DEFINED, UNUSED, CONTROL, UNUSED)
+    assert vocabulary.types[:4] == (CONTROL, CONTROL, CONTROL, NORMAL)
+    assert len(vocabulary.tokens) == len(vocabulary.types) == 310
+
+
+def test_a_token_beyond_the_embedding_is_refused(tokenizer: dict[str, Any]) -> None:
+    _add(tokenizer, 300, "<new>")
+    with pytest.raises(BadCheckpoint, match=r"token id 300, but the embedding has 300 rows"):
+        _read(tokenizer)
+
+
+def test_two_tokens_with_one_text_are_refused(tokenizer: dict[str, Any]) -> None:
+    _add(tokenizer, 300, "a")
+    with pytest.raises(UnsupportedModel, match="are both 'a'"):
+        _read(tokenizer, rows=301)
+
+
+def test_a_text_with_a_nul_is_refused(tokenizer: dict[str, Any]) -> None:
+    _add(tokenizer, 300, "a\0b")
+    with pytest.raises(UnsupportedModel, match="holds a NUL"):
+        _read(tokenizer, rows=301)
+
+
+def test_one_id_for_two_tokens_is_refused(tokenizer: dict[str, Any]) -> None:
+    tokenizer["model"]["vocab"]["twice"] = 5
+    with pytest.raises(BadCheckpoint, match="the id 5"):
+        _read(tokenizer)
+
+
+def test_merges_in_both_spellings(tokenizer: dict[str, Any]) -> None:
+    as_pairs = _read(tokenizer).merges
+    tokenizer["model"]["merges"] = [" ".join(pair) for pair in tokenizer["model"]["merges"]]
+    assert _read(tokenizer).merges == as_pairs
+    assert as_pairs
+
+
+def test_special_ids_come_from_their_names_first(tokenizer: dict[str, Any]) -> None:
+    settings = {"bos_token": {"content": "<|im_start|>"}, "eos_token": "<|endoftext|>", "pad_token": "<|im_end|>"}
+    vocabulary = _read(tokenizer, tokenizer_config__json=settings)
+    assert dict(vocabulary.special_ids) == {"bos": 1, "eos": 0, "pad": 2}
+    assert vocabulary.stop_ids == (0, 2)
+    assert (_value(vocabulary, "bos_token_id"), _value(vocabulary, "padding_token_id")) == (1, 2)
+
+
+def test_stop_ids_are_gathered_from_all_files(tokenizer: dict[str, Any]) -> None:
+    files: dict[str, Any] = {
+        "config__json": {"eos_token_id": [2, 5]},
+        "generation_config__json": {"eos_token_id": [2, 7]},
+    }
+    vocabulary = _read(tokenizer, **files)
+    assert (vocabulary.special_ids["eos"], vocabulary.stop_ids) == (2, (2, 5, 7))
+
+
+def test_stop_ids_that_llama_cpp_does_not_know_get_keys(tokenizer: dict[str, Any]) -> None:
+    files: dict[str, Any] = {"config__json": {"eos_token_id": [2, 5]}, "generation_config__json": {"eos_token_id": 7}}
+    vocabulary, proof = prove_vocabulary(_read(tokenizer, **files), json.dumps(tokenizer))
+    assert (_value(vocabulary, "eot_token_id"), _value(vocabulary, "eom_token_id")) == (5, 7)
+    assert proof.notes == ()
+
+
+def test_more_stop_ids_than_keys_are_told(tokenizer: dict[str, Any]) -> None:
+    vocabulary = _read(tokenizer, config__json={"eos_token_id": [2, 5, 7, 9]})
+    _, proof = prove_vocabulary(vocabulary, json.dumps(tokenizer))
+    assert proof.notes == ("generation does not stop at the ids [9]: GGUF has no key left for them",)
+
+
+def test_a_checkpoint_that_never_stops_is_refused(tokenizer: dict[str, Any]) -> None:
+    with pytest.raises(BadCheckpoint, match="which token ends generation"):
+        _read(tokenizer, config__json={})
+
+
+def test_a_stop_id_beyond_the_vocabulary_is_refused(tokenizer: dict[str, Any]) -> None:
+    with pytest.raises(BadCheckpoint, match="the eos token has the id 300 of 300"):
+        _read(tokenizer, config__json={"eos_token_id": 300})
+
+
+@pytest.mark.parametrize(
+    ("processor", "settings", "adds"),
+    [
+        (None, {}, (False, None)),
+        (None, {"add_bos_token": True, "bos_token": "<|im_start|>"}, (True, None)),
+        ({"type": "ByteLevel"}, {"add_bos_token": True, "bos_token": "<|im_start|>"}, (False, False)),
+        (template_processor("<|im_start|>", 1), {"bos_token": "<|im_start|>"}, (True, None)),
+        (
+            {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template_processor("<|im_start|>", 1)]},
+            {"bos_token": "<|im_start|>"},
+            (True, False),
+        ),
+    ],
+)
+def test_which_special_tokens_go_around_a_text(
+    tokenizer: dict[str, Any],
+    processor: dict[str, Any] | None,
+    settings: dict[str, Any],
+    adds: tuple[bool | None, bool | None],
+) -> None:
+    tokenizer["post_processor"] = processor
+    vocabulary = _read(tokenizer, tokenizer_config__json=settings)
+    assert (_value(vocabulary, "add_bos_token"), _value(vocabulary, "add_eos_token")) == adds
+
+
+def test_a_template_that_adds_tokens_is_proven(tokenizer: dict[str, Any]) -> None:
+    tokenizer["post_processor"] = template_processor("<|im_start|>", 1)
+    vocabulary = _read(tokenizer, tokenizer_config__json={"bos_token": "<|im_start|>"})
+    assert vocabulary.states_adds
+    prove_vocabulary(vocabulary, json.dumps(tokenizer))
+    tokenizer["post_processor"]["single"].insert(0, {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}})
+    with pytest.raises(UnsupportedModel, match="reads text differently"):
+        prove_vocabulary(vocabulary, json.dumps(tokenizer))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tokenizer_config__json": {"chat_template": "T"}},
+        {"chat_template__jinja": "T", "tokenizer_config__json": {"chat_template": "older"}},
+        {"chat_template__json": {"chat_template": "T"}},
+        {"tokenizer_config__json": {"chat_template": [{"name": "default", "template": "T"}]}},
+    ],
+)
+def test_the_chat_template_is_found_wherever_it_is(tokenizer: dict[str, Any], files: dict[str, Any]) -> None:
+    assert _read(tokenizer, **files).keys()["tokenizer.chat_template"].value == "T"
+
+
+def test_named_templates_are_all_kept(tokenizer: dict[str, Any]) -> None:
+    named = [{"name": "default", "template": "T"}, {"name": "tool use", "template": "U"}]
+    keys = _read(tokenizer, tokenizer_config__json={"chat_template": named}).keys()
+    assert keys["tokenizer.chat_template"].value == "T"
+    assert keys["tokenizer.chat_template.tool_use"].value == "U"
+    assert keys["tokenizer.chat_templates"].value == ["tool_use"]
+
+
+def test_without_a_chat_template_there_is_no_key(tokenizer: dict[str, Any]) -> None:
+    assert "tokenizer.chat_template" not in _read(tokenizer).keys()  # noqa: SIM118 - a method, not a dict
+
+
+def test_a_composing_normalizer_is_told(tokenizer: dict[str, Any]) -> None:
+    tokenizer["normalizer"] = {"type": "NFC"}
+    _, proof = prove_vocabulary(_read(tokenizer), json.dumps(tokenizer))
+    assert any("NFC" in note for note in proof.notes)
+
+
+def test_another_normalizer_is_refused(tokenizer: dict[str, Any]) -> None:
+    tokenizer["normalizer"] = {"type": "Lowercase"}
+    with pytest.raises(UnsupportedModel, match="Lowercase"):
+        _read(tokenizer)
+
+
+def test_tokens_that_swallow_spaces_are_told_and_the_rest_is_proven(tokenizer: dict[str, Any]) -> None:
+    _add(tokenizer, 300, "<mark>", special=True, lstrip=True, rstrip=True, normalized=False, single_word=False)
+    _, proof = prove_vocabulary(_read(tokenizer, rows=301), json.dumps(tokenizer))
+    assert any("keeps the spaces around <mark>" in note for note in proof.notes)
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "Unigram", "WordLevel"])
+def test_another_kind_of_tokenizer_is_refused(tokenizer: dict[str, Any], kind: str) -> None:
+    tokenizer["model"]["type"] = kind
+    with pytest.raises(UnsupportedModel, match=kind):
+        _read(tokenizer)
+
+
+def test_a_missing_tokenizer_says_where_to_get_it(tokenizer: dict[str, Any]) -> None:
+    files = MemoryFiles(**{"config.json": {}, "tokenizer.model": "x", "model.safetensors": ""})
+    files.contents["model.safetensors"] = b"\2\0\0\0\0\0\0\0{}"
+    with pytest.raises(BadCheckpoint, match=r"no tokenizer\.json\.\ntokenizer\.model alone is not read"):
+        read_vocabulary(Checkpoint(files), 10)
+
+
+@pytest.mark.parametrize(
+    ("style", "adds_space", "deviates"),
+    [
+        ("legacy", True, False),
+        ("bare", False, False),
+        ("never", False, False),
+        ("always", True, True),
+        ("first", True, True),
+    ],
+)
+def test_sentencepiece_styles_are_proven(style: str, adds_space: bool, deviates: bool) -> None:
+    tokenizer = train_sentencepiece(style)
+    vocabulary = _read(tokenizer, rows=len(tokenizer["model"]["vocab"]) + 2)
+    assert (vocabulary.model, vocabulary.add_space_prefix) == ("llama", adds_space)
+    assert vocabulary.types[3:259] == (BYTE,) * 256
+    assert len(vocabulary.scores) == len(vocabulary.tokens)
+    _, proof = prove_vocabulary(vocabulary, json.dumps(tokenizer))
+    assert any("puts a space before every text" in note for note in proof.notes) == deviates
+
+
+def test_without_scores_a_sentencepiece_vocabulary_would_be_wrong() -> None:
+    tokenizer = train_sentencepiece("legacy")
+    vocabulary = _read(tokenizer, rows=len(tokenizer["model"]["vocab"]))
+    flat = vocabulary.__class__(**{**vars(vocabulary), "scores": (-1000.0,) * len(vocabulary.tokens)})
+    with pytest.raises(UnsupportedModel, match="reads text differently"):
+        prove_vocabulary(flat, json.dumps(tokenizer))
+
+
+def test_a_sentencepiece_vocabulary_without_all_bytes_is_refused() -> None:
+    tokenizer = train_sentencepiece("legacy")
+    number = tokenizer["model"]["vocab"].pop("<0x41>")
+    tokenizer["model"]["vocab"]["spare"] = number
+    with pytest.raises(UnsupportedModel, match="1 of the 256 byte tokens are missing: <0x41>"):
+        _read(tokenizer, rows=len(tokenizer["model"]["vocab"]))
+
+
+def test_spaces_treated_in_another_way_are_refused() -> None:
+    tokenizer = train_sentencepiece("legacy")
+    tokenizer["normalizer"]["normalizers"].append({"type": "NFKC"})
+    with pytest.raises(UnsupportedModel, match="NFKC"):
+        _read(tokenizer, rows=len(tokenizer["model"]["vocab"]))
