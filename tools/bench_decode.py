@@ -21,7 +21,6 @@ from localllm.native.devices import usable_threads
 from localllm.native.vocab import open_vocab
 
 STORY = "Once upon a time there was a small village by the sea, where every house had a blue door and a garden. "
-PROMPT_TOKENS = 512
 
 
 def main() -> None:
@@ -32,29 +31,25 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     args = parser.parse_args()
     model, threads = library.resolve(args.model), usable_threads()
-    prompt = prompt_of(model, PROMPT_TOKENS)
+    prompt, depth = prompt_of(model)
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
     for number in range(args.rounds):
         ours.append(run(model, prompt, args.tokens, threads))
-        theirs.append(llama_bench(args.llama_bench, model, args.tokens, threads))
+        theirs.append(llama_bench(args.llama_bench, model, depth, args.tokens, threads))
         print(
             f"round {number + 1}: run prefill {ours[-1][0]:.1f} decode {ours[-1][1]:.1f}, "
             f"llama-bench prefill {theirs[-1][0]:.1f} decode {theirs[-1][1]:.1f} tokens/s",
             file=sys.stderr,
         )
-    report(model, threads, args.tokens, ours, theirs)
+    report(model, threads, depth, args.tokens, ours, theirs)
 
 
-def prompt_of(model: Path, tokens: int) -> str:
-    """A text that is exactly `tokens` tokens long, the first special token included."""
+def prompt_of(model: Path) -> tuple[str, int]:
+    """A text of about 512 tokens that a model likes to go on with, and how many tokens it is."""
     with open_vocab(model) as vocab:
-        ids = vocab.tokenize(STORY * (tokens // 10), add_special=True, parse_special=False)
-        for count in range(tokens, tokens + 8):
-            text = b"".join(vocab.piece(token) for token in ids[:count]).decode("utf-8", "ignore")
-            if len(vocab.tokenize(text, add_special=True, parse_special=True)) == tokens:
-                return text
-    raise SystemExit("no prompt of that length")
+        text = STORY * 21
+        return text, len(vocab.tokenize(text, add_special=True, parse_special=True))
 
 
 def run(model: Path, prompt: str, tokens: int, threads: int) -> tuple[float, float]:
@@ -68,10 +63,10 @@ def run(model: Path, prompt: str, tokens: int, threads: int) -> tuple[float, flo
     return stats["prefill_tps"], stats["decode_tps"]
 
 
-def llama_bench(program: Path, model: Path, tokens: int, threads: int) -> tuple[float, float]:
+def llama_bench(program: Path, model: Path, depth: int, tokens: int, threads: int) -> tuple[float, float]:
     """(prefill, decode at the same depth) of llama-bench in tokens per second."""
     rates = []
-    for what in (["-p", str(PROMPT_TOKENS), "-n", "0"], ["-p", "0", "-n", str(tokens), "-d", str(PROMPT_TOKENS)]):
+    for what in (["-p", str(depth), "-n", "0"], ["-p", "0", "-n", str(tokens), "-d", str(depth)]):
         command = [str(program), "-m", str(model), *what, "-t", str(threads), "-r", "1", "-o", "json"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         rates.append(float(json.loads(done.stdout)[0]["avg_ts"]))
@@ -79,12 +74,17 @@ def llama_bench(program: Path, model: Path, tokens: int, threads: int) -> tuple[
 
 
 def report(
-    model: Path, threads: int, tokens: int, ours: list[tuple[float, float]], theirs: list[tuple[float, float]]
+    model: Path,
+    threads: int,
+    depth: int,
+    tokens: int,
+    ours: list[tuple[float, float]],
+    theirs: list[tuple[float, float]],
 ) -> None:
     summary: dict[str, object] = {"model": model.name, "threads": threads, "rounds": len(ours), "tokens": tokens}
     print(f"{model.name}, {threads} threads, median of {len(ours)} rounds, tokens/s")
     print(f"{'':<10}{'run':>10}{'llama-bench':>14}{'ratio':>8}")
-    for index, name in enumerate((f"pp{PROMPT_TOKENS}", f"tg{tokens}@{PROMPT_TOKENS}")):
+    for index, name in enumerate((f"pp{depth}", f"tg{tokens}@{depth}")):
         mine = statistics.median(pair[index] for pair in ours)
         other = statistics.median(pair[index] for pair in theirs)
         print(f"{name:<10}{mine:>10.1f}{other:>14.1f}{mine / other:>8.3f}")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Decode rate of `localllm run` while another process keeps one core busy, with and without our short spin.
+"""Decode rate of `localllm run` while other processes want the same cores, with and without our short spin.
 
-    tools/bench_shared_cores.py [--model GGUF] [--rounds 5] [--tokens 64] [--llama-bench PATH]
+    tools/bench_shared_cores.py [--model GGUF] [--rounds 5] [--busy 0 1 2] [--spin ours 300000] [--llama-bench PATH]
 
 OpenMP's threads wait for each other hundreds of times a token. By default they spin for long, which is fastest on idle
-cores and ruinous on shared ones; localllm lets them spin briefly and then sleep (`localllm/native/lib.py`). The modes
-run in turns, each on idle and on shared cores. The last line is one JSON document.
+cores and ruinous on shared ones; localllm lets them spin briefly and then sleep (`localllm/native/lib.py`). 300000 is
+libgomp's own default. The values run in turns beside each number of busy processes. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from pathlib import Path
 from localllm import library
 
 PROMPT = "Once upon a time in a village by the sea"
-# libgomp's own default for OMP_WAIT_POLICY unset, from its documentation of GOMP_SPINCOUNT.
-MODES = {"ours": None, "libgomp's default": "300000"}
 BUSY = "while True: pass"
 
 
@@ -31,21 +29,24 @@ def main() -> None:
     parser.add_argument("--model", help="path or name (default: the embedded default)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="other processes that keep a core busy")
+    parser.add_argument("--spin", nargs="+", default=["ours", "300000"], help="values of GOMP_SPINCOUNT to compare")
     parser.add_argument("--llama-bench", type=Path, help="measure this program beside")
     args = parser.parse_args()
     model = library.resolve(args.model)
     rates: dict[str, list[float]] = {}
-    for busy in (False, True):
-        place = "shared" if busy else "idle"
-        other = subprocess.Popen([sys.executable, "-c", BUSY]) if busy else None
+    for busy in args.busy:
+        place = f"{busy} busy"
+        others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
         try:
             for _ in range(args.rounds):
-                for mode, spin in MODES.items():
-                    rates.setdefault(f"{mode}, {place}", []).append(decode_rate(model, args.tokens, spin))
+                for spin in args.spin:
+                    rate = decode_rate(model, args.tokens, None if spin == "ours" else spin)
+                    rates.setdefault(f"spin {spin}, {place}", []).append(rate)
                 if args.llama_bench:
                     rates.setdefault(f"llama-bench, {place}", []).append(bench(args.llama_bench, model, args.tokens))
         finally:
-            if other is not None:
+            for other in others:
                 other.kill()
                 other.wait()
     report(model, rates)

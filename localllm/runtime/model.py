@@ -97,9 +97,9 @@ class Model:
             self._engine.close()
             self._handle.close()
 
-    def chat(self, system: str | None = None, **settings: object) -> Chat:
-        """A conversation with this model. `settings` are those of `Chat`: `sampling`, `max_tokens`."""
-        return Chat(self, system=system, **settings)  # type: ignore[arg-type]
+    def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
+        """A conversation with this model; `system` is the system prompt, `max_tokens` 0 is no limit."""
+        return Chat(self, system=system, sampling=sampling, max_tokens=max_tokens)
 
     def reply(
         self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0

@@ -110,9 +110,9 @@ class ModelProcess:
         """Process id of the engine."""
         return self._child.pid
 
-    def chat(self, system: str | None = None, **settings: object) -> Chat:
-        """A conversation with this model; see `Chat`."""
-        return Chat(self, system=system, **settings)  # type: ignore[arg-type]
+    def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
+        """A conversation with this model; `system` is the system prompt, `max_tokens` 0 is no limit."""
+        return Chat(self, system=system, sampling=sampling, max_tokens=max_tokens)
 
     def reply(
         self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0

@@ -87,6 +87,7 @@ def test_raw_continues_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == " Paris.\n"
 
 
+@pytest.mark.slow
 def test_a_system_prompt_changes_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
     short = ("--max-tokens", "16", *GREEDY)
     assert main(["run", "Who are you?", *short]) == 0
@@ -95,6 +96,7 @@ def test_a_system_prompt_changes_the_answer(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out != plain
 
 
+@pytest.mark.slow
 def test_an_answer_cut_by_the_context_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--raw", "la la la la la la la la", "--temperature", "0", "--ctx", "256"]) == 0
     out, err = capsys.readouterr()
@@ -222,6 +224,7 @@ def test_ctrl_c_while_loading_ends_the_load() -> None:
     assert errors == b"interrupted\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_reading_of_a_long_prompt() -> None:
     prompt = "The history of the city begins with a small market by the river. " * 500
     started = Started([sys.executable, "-c", WATCHED, "prefill", prompt, "--batch", "8192", "--ubatch", "8192"])
@@ -233,6 +236,7 @@ def test_ctrl_c_ends_the_reading_of_a_long_prompt() -> None:
     assert rest == b"\n"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error() -> None:
     started = Started(_run("Tell me a very long story.", "--temperature", "0"))
     started.stdout.read(10)
@@ -242,6 +246,7 @@ def test_a_closed_pipe_is_no_error() -> None:
     started.stderr.close()
 
 
+@pytest.mark.slow
 def test_the_answer_streams_to_a_terminal() -> None:
     leader, follower = pty.openpty()
     command = _run("Count from one to fifty in words.", *GREEDY, "--max-tokens", "60")

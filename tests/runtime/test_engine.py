@@ -34,6 +34,7 @@ def test_it_knows_the_capital_of_france(model: Model) -> None:
 
 
 @pytest.mark.parametrize("second", [" And so", "", " market by"], ids=["longer", "same", "other"])
+@pytest.mark.slow
 def test_a_reused_prefix_changes_nothing(model: Model, second: str) -> None:
     prompt = LONG[:600]
     _say(model, prompt + " But then it")
@@ -73,6 +74,7 @@ def test_repeat_penalty_changes_what_is_said(model: Model) -> None:
     assert "".join(penalized) != plain
 
 
+@pytest.mark.slow
 def test_max_tokens_and_the_context_end_a_reply(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=256)) as model:
         short = model.complete(LONG[:300], sampling=GREEDY, max_tokens=3)
@@ -94,6 +96,7 @@ def test_a_prompt_longer_than_the_context_says_by_how_much(model: Model) -> None
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.25], ids=["before", "in prefill"])
+@pytest.mark.slow
 def test_cancel_ends_prefill_at_once(model: Model, wait: float) -> None:
     reply = model.complete(LONG * 2, sampling=GREEDY)
     asked: list[float] = []
@@ -153,6 +156,7 @@ def test_a_second_reply_in_the_same_thread_is_refused_not_deadlocked(model: Mode
     assert _say(model, "Twice")[0]
 
 
+@pytest.mark.slow
 def test_two_threads_take_turns(model: Model) -> None:
     texts: dict[int, str] = {}
 

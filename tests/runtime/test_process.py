@@ -21,6 +21,8 @@ from localllm.runtime.process import ModelProcess
 from localllm.runtime.types import Message, Options
 from tests.runtime.conftest import GREEDY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def remote(smollm2: Path) -> Iterator[ModelProcess]:

@@ -11,9 +11,11 @@ from localllm.runtime.session import Chat
 from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
+pytestmark = pytest.mark.slow
 
-def _chat(model: Model, **settings: object) -> Chat:
-    return model.chat(sampling=GREEDY, max_tokens=24, **settings)
+
+def _chat(model: Model, system: str | None = None) -> Chat:
+    return model.chat(system, sampling=GREEDY, max_tokens=24)
 
 
 def test_a_second_turn_evaluates_only_what_is_new(model: Model) -> None:
