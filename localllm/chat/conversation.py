@@ -103,6 +103,13 @@ class Conversation:
         """What was ever said after `node_id`, oldest first; None asks for the first messages."""
         return [node for node in self.nodes.values() if node.parent == node_id]
 
+    def families(self) -> dict[str | None, list[Node]]:
+        """`children` of every node at once."""
+        found: dict[str | None, list[Node]] = {}
+        for node in self.nodes.values():
+            found.setdefault(node.parent, []).append(node)
+        return found
+
     def siblings(self, node_id: str) -> list[Node]:
         """The node and its alternatives, oldest first."""
         return self.children(self.nodes[node_id].parent)

@@ -15,13 +15,17 @@ from textual.strip import Strip
 
 from localllm.tui.look import Look
 from localllm.tui.markdown import Markdown
-from localllm.tui.wrapping import CONSOLE, printable, wrapped
+from localllm.tui.wrapping import CONSOLE, packed, printable, wrapped
 
 MARGIN = 2
 """Columns left of the text: a bar for what the person said, space for the model's."""
 
 MEASURE = 100
 """Lines of text are no longer than this many columns: longer ones are hard to read."""
+
+
+GAP = " · "
+"""Between the parts of a note; lines break there."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ class ReplyEntry(Entry):
         if not self._note:
             return []
         style = page.look.warning if self._alarming else page.look.muted
-        return [page.strip(line) for line in wrapped(Text(self._note, style), page.measure)]
+        lines = packed(self._note.split(GAP), GAP, page.measure)
+        return [page.strip(part) for line in lines for part in wrapped(Text(line, style), page.measure)]
 
 
 class NoticeEntry(Entry):

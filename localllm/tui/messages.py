@@ -5,8 +5,6 @@ Those from other threads carry values that no longer change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from textual.message import Message
 
 from localllm.chat.conversation import Conversation
@@ -122,11 +120,9 @@ class Failed(Message):
         self.error = error
 
 
-@dataclass
 class Crashed(Message):
     """A mistake of ours in a background thread: raised again where it is seen."""
 
-    error: BaseException
-
-    def __post_init__(self) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__()
+        self.error = error

@@ -11,7 +11,7 @@ from localllm.chat.conversation import Conversation, Node
 from localllm.errors import LocalLLMError
 from localllm.runtime.types import Stats
 from localllm.tui.amounts import tokens
-from localllm.tui.entries import Entry, NoticeEntry, ReplyEntry, UserEntry
+from localllm.tui.entries import GAP, Entry, NoticeEntry, ReplyEntry, UserEntry
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import cost
 
@@ -26,22 +26,21 @@ ENDINGS = {
 
 def entries_of(conversation: Conversation) -> list[Entry]:
     """The path that is shown, as entries."""
-    return [entry_of(conversation, node) for node in conversation.path()]
+    families = conversation.families()
+    return [
+        UserEntry(node.text)
+        if node.role == "user"
+        else ReplyEntry(node.text, ending_note(node, families[node.parent]), alarming=node.state == "partial")
+        for node in conversation.path()
+    ]
 
 
-def entry_of(conversation: Conversation, node: Node) -> Entry:
-    """One message as an entry."""
-    if node.role == "user":
-        return UserEntry(node.text)
-    return ReplyEntry(node.text, ending_note(conversation, node), alarming=node.state == "partial")
-
-
-def ending_note(conversation: Conversation, node: Node) -> str:
+def ending_note(node: Node, siblings: list[Node]) -> str:
     """Which of several replies it is, how it ended and what it cost."""
     parts = []
-    siblings = [sibling.id for sibling in conversation.siblings(node.id)]
     if len(siblings) > 1:
-        parts.append(f"‹{siblings.index(node.id) + 1}/{len(siblings)}›")
+        place = [sibling.id for sibling in siblings].index(node.id) + 1
+        parts.append(f"‹{place}/{len(siblings)}›")
     if node.state == "writing":
         parts.append("being written in another window")
     elif node.state == "partial":
@@ -50,7 +49,7 @@ def ending_note(conversation: Conversation, node: Node) -> str:
             parts.append(GO_ON)
     if node.stats is not None:
         parts += _figures(node.stats)
-    return " · ".join(parts)
+    return GAP.join(parts)
 
 
 def _figures(stats: Stats) -> list[str]:

@@ -40,6 +40,17 @@ def wrapped(text: Text, width: int, *, fold: bool = False) -> list[Text]:
     return lines
 
 
+def packed(parts: list[str], gap: str, width: int) -> list[str]:
+    """`parts` with `gap` between them in lines of at most `width` cells where that is possible, none of them broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1]) + cell_len(gap) + cell_len(part) <= width:
+            lines[-1] += gap + part
+        else:
+            lines.append(part)
+    return lines
+
+
 def widest(text: Text) -> int:
     """The cells of the longest line of `text`."""
     return max((cell_len(line) for line in text.plain.split("\n")), default=0)

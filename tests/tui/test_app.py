@@ -13,7 +13,7 @@ from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.prompt import Prompt
 from tests.tui.driving import OpenApp, ask, idle, say, screen_text, wait_until
-from tests.tui.fake import Garage, Script
+from tests.tui.fake import FakeResponder, Garage, Script
 
 SLOW = Script(reply="One two three four five six seven eight nine ten. " * 40, piece_s=0.01)
 PARIS = "The capital of France is Paris."
@@ -209,12 +209,12 @@ async def test_chats_are_listed_on_start_and_a_partial_reply_is_offered(open_app
 
 
 async def test_deleting_a_chat_can_be_undone(open_app: OpenApp, store: Store) -> None:
-    past_chat(store, "Keep me")
+    past_chat(store, "Keep me [/b]")
     async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
         await shows(pilot, "Keep me")
         await pilot.press("f3", "f3", "delete")
         await wait_until(pilot, lambda: not store.chats())
-        await shows(pilot, "Deleted “Keep me”")
+        await shows(pilot, "Deleted “Keep me [/b]”")
         await pilot.press("ctrl+z")
         await wait_until(pilot, lambda: len(store.chats()) == 1)
         await wait_until(pilot, lambda: pilot.app.query_one(ChatList).option_count == 1)
@@ -389,3 +389,55 @@ async def test_a_chat_in_another_app_is_shown_as_being_written(open_app: OpenApp
             await other.press("f3", "f3", "enter")
             await shows(other, "being written in another window")
             assert "Go on" not in screen_text(other)
+
+
+async def test_the_command_palette_offers_a_new_chat(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
+        await ask(pilot, "Capital?")
+        await pilot.press("ctrl+p")
+        await pilot.press(*"new chat")
+        await shows(pilot, "Begin a new conversation")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: "Begin a new conversation" not in screen_text(pilot))
+        await wait_until(pilot, lambda: PARIS not in screen_text(pilot))
+
+
+async def test_text_that_is_selected_is_copied_with_ctrl_c(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
+        pilot.app.query_one(Prompt).insert("some words")
+        await pilot.press("ctrl+shift+left")
+        await pilot.press("ctrl+c")
+        await pilot.pause()
+        assert pilot.app.clipboard == "words"
+        assert "Ctrl+Q quits" not in screen_text(pilot)
+
+
+async def test_a_mistake_of_ours_is_not_hidden_and_costs_no_words(
+    open_app: OpenApp, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(FakeResponder, "reply", broken)
+
+    async def use() -> None:
+        async with open_app().run_test(size=(100, 30)) as pilot:
+            await say(pilot, "Precious words")
+            await wait_until(pilot, lambda: pilot.app.return_code == 1)
+
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        await use()
+    assert [node.text for node in only_chat(store).path()] == ["Precious words"]
+
+
+async def test_the_window_can_change_its_size_while_words_arrive(open_app: OpenApp) -> None:
+    async with open_app(SLOW).run_test(size=(160, 40), notifications=True) as pilot:
+        await say(pilot, "Count")
+        await shows(pilot, "three")
+        for size in ((60, 20), (300, 50), (20, 10), (100, 30)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause(0.15)
+        await shows(pilot, "ten. One two")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: idle(pilot))
+        await shows(pilot, "stopped · Ctrl+G goes on")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from textual import on
 from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from localllm.chat.store import ChatEntry
 from localllm.runtime.types import DeviceMemory, MemorySample, Stats
 from localllm.tui.messages import ChatChosen, ChatDropped
 from localllm.tui.widgets.chat_list import ChatList
+from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.status_line import Status, StatusLine
 
@@ -129,6 +132,33 @@ async def test_the_status_line_shows_progress_and_live_rate() -> None:
 def entry(name: str, messages: int = 2, updated: float | None = None) -> ChatEntry:
     now = time.time() if updated is None else updated
     return ChatEntry(name, f"title of {name}", now, now, messages)
+
+
+class Keys(Host):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "note('first')", "First"),
+        Binding("ctrl+r", "note('second')", "Second"),
+        Binding("f2", "note('hidden')", "Hidden", show=False),
+        Binding("f3", "note('third')", "Third"),
+    ]
+
+    def action_note(self, name: str) -> None:
+        self.heard.append(name)
+
+
+async def test_the_line_of_keys_shows_what_fits_and_can_be_clicked() -> None:
+    line = KeyLine()
+    host = Keys(line)
+    async with host.run_test(size=(60, 3)) as pilot:
+        await pilot.pause()
+        assert lines(line)[0].startswith("f1 First  ^r Second  f3 Third")
+        await pilot.click(line, offset=(12, 0))
+        await pilot.click(line, offset=(3, 0))
+        await pilot.click(line, offset=(59, 0))
+        await pilot.resize_terminal(25, 3)
+        await pilot.pause()
+        assert lines(line)[0] == "f1 First  ^r Second"
+    assert host.heard == ["second", "first"]
 
 
 async def test_chats_are_listed_with_the_open_one_marked() -> None:

@@ -241,7 +241,7 @@ class ChatScreen(Screen[None]):
         self._stats = turn.stats
         self._want_samples()
         if node is not None:
-            note = wording.ending_note(self.conversation, node)
+            note = wording.ending_note(node, self.conversation.siblings(node.id))
             self._talk.end(note, alarming=node.state == "partial")
         else:
             self._talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True)
@@ -314,7 +314,9 @@ class ChatScreen(Screen[None]):
         if 0 <= place < len(siblings):
             conversation.select(siblings[place])
             self._archive.show(conversation.id, conversation.leaf)
+            self._stats = conversation.nodes[siblings[place]].stats
             self._show_conversation()
+            self._refresh_status()
             self.refresh_bindings()
 
     # The model
@@ -406,7 +408,7 @@ class ChatScreen(Screen[None]):
         if not is_open or self._may_turn():
             self._archive.delete(event.chat_id)
             self._deleted = event.chat_id
-            self.notify(f"Deleted “{event.title}”. Ctrl+Z in the list brings it back.")
+            self.notify(f"Deleted “{event.title}”. Ctrl+Z in the list brings it back.", markup=False)
             if is_open:
                 self._dialogue.open(None)
                 self._show_conversation()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.style import Style
 from rich.text import Text
+from textual.events import Click
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -23,6 +23,10 @@ class KeyLine(Widget):
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key"}
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._places: list[tuple[int, str]] = []
+
     def on_mount(self) -> None:
         """Textual's."""
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
@@ -34,13 +38,21 @@ class KeyLine(Widget):
         """Textual's: the line."""
         key_style = component_style(self, "key-line--key")
         line = Text(no_wrap=True)
+        self._places.clear()
         for _, binding, enabled, _ in self.screen.active_bindings.values():
             if not (binding.show and enabled):
                 continue
-            click = Style.from_meta({"@click": f"app.simulate_key({binding.key!r})"})
-            part = Text(GAP if line else "").append(self.app.get_key_display(binding), key_style + click)
-            part.append(f" {binding.description}", click)
+            part = Text(GAP if line else "").append(self.app.get_key_display(binding), key_style)
+            part.append(f" {binding.description}")
             if line.cell_len + part.cell_len > self.size.width:
                 break
             line.append_text(part)
+            self._places.append((line.cell_len, binding.key))
         return line
+
+    def on_click(self, event: Click) -> None:
+        """Textual's: a click on a key is that key."""
+        at = event.x - self.styles.padding.left
+        key = next((key for end, key in self._places if at < end), None)
+        if key is not None:
+            self.app.simulate_key(key)
