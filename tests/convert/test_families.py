@@ -21,6 +21,8 @@ LLAMA3 = {
     "original_max_position_embeddings": 8192,
 }
 
+YARN = {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 4096}
+
 
 def _config(architecture: str = "LlamaForCausalLM", **values: Any) -> Config:
     """A config.json of transformers 5 that names nothing but `values`: the rest is left to the defaults."""
@@ -65,11 +67,24 @@ def test_an_explicit_head_size_counts() -> None:
 def test_linear_and_yarn_scaling_become_keys() -> None:
     linear = _keys(_config(rope_scaling={"type": "linear", "factor": 4.0}))
     assert (linear["rope.scaling.type"], linear["rope.scaling.factor"]) == ("linear", 4.0)
-    yarn = {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 4096, "beta_fast": 24.0}
-    keys = _keys(_config(rope_parameters={**yarn, "rope_theta": 1e6}))
+    keys = _keys(_config(rope_parameters={**YARN, "rope_theta": 1e6}))
     assert (keys["rope.scaling.type"], keys["rope.scaling.original_context_length"]) == ("yarn", 4096)
-    assert (keys["rope.scaling.yarn_beta_fast"], keys["rope.freq_base"]) == (24.0, 1e6)
-    assert "rope.scaling.yarn_beta_slow" not in keys
+    assert (keys["rope.scaling.factor"], keys["rope.freq_base"]) == (16.0, 1e6)
+    assert "rope.scaling.attn_factor" not in keys
+
+
+@pytest.mark.parametrize(
+    ("values", "attention_factor"),
+    [
+        ({"attention_factor": 1.0}, 1.0),
+        ({"mscale": 0.7, "mscale_all_dim": 1.3}, (0.07 * math.log(16) + 1) / (0.13 * math.log(16) + 1)),
+    ],
+)
+def test_another_attention_factor_is_given_relative_to_that_of_llama_cpp(
+    values: dict[str, float], attention_factor: float
+) -> None:
+    keys = _keys(_config(rope_parameters={**YARN, **values, "rope_theta": 1e6}))
+    assert keys["rope.scaling.attn_factor"] == pytest.approx(attention_factor / (0.1 * math.log(16) + 1))
 
 
 def test_llama3_scaling_becomes_a_tensor_of_factors() -> None:
@@ -107,6 +122,8 @@ def test_a_sliding_window_limits_the_context_and_is_told() -> None:
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
         ({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}, "rope type 'longrope'.*known: default, linear"),
+        ({"rope_scaling": {**YARN, "beta_fast": 16.0}}, "YaRN with beta_fast 16.0"),
+        ({"rope_scaling": {**YARN, "truncate": False}}, "YaRN with truncate False"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}}, "a part of"),
     ],
 )

@@ -6,6 +6,7 @@ functions of transformers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -71,6 +72,13 @@ def refuse(config: Config) -> None:
         raise UnsupportedModel(f"config.json: rope type {rope.kind!r} is not converted for Llama; known: {known}.")
     if rope.parameters.get("partial_rotary_factor", 1) != 1:
         raise UnsupportedModel("config.json: rotary positions on a part of each head are not converted for Llama.")
+    if rope.kind == "yarn":
+        # What llama.cpp's `llama` graph takes for granted: it reads no key for these.
+        for name, usual in (("beta_fast", 32), ("beta_slow", 1), ("truncate", True)):
+            if rope.parameters.get(name) not in (None, usual):
+                raise UnsupportedModel(
+                    f"config.json: YaRN with {name} {rope.parameters[name]} is not what llama.cpp does."
+                )
     heads, kv_heads = config.count("num_attention_heads"), dimensions(config)["kv"] // head_dim(config)
     if heads % kv_heads or head_dim(config) % 2:
         raise BadCheckpoint(
@@ -108,20 +116,29 @@ def _rope_linear(rope: Rope, arch: str) -> Keys:
 
 
 def _rope_yarn(rope: Rope, arch: str) -> Keys:
+    """YaRN. llama.cpp derives the factor of attention from `factor` itself; another one is given relative to that.
+
+    Source: `_compute_yarn_parameters` of transformers; `llama_context` of llama.cpp, which ignores `yarn_attn_factor`.
+    """
+    factor = rope.number("factor")
     keys = {
         f"{arch}.rope.scaling.type": text("yarn"),
-        f"{arch}.rope.scaling.factor": f32(rope.number("factor")),
+        f"{arch}.rope.scaling.factor": f32(factor),
         f"{arch}.rope.scaling.original_context_length": u32(int(rope.number("original_max_position_embeddings"))),
     }
-    for name, key in (
-        ("extrapolation_factor", "yarn_ext_factor"),
-        ("attention_factor", "yarn_attn_factor"),
-        ("beta_fast", "yarn_beta_fast"),
-        ("beta_slow", "yarn_beta_slow"),
-    ):
-        if rope.parameters.get(name) is not None:
-            keys[f"{arch}.rope.scaling.{key}"] = f32(rope.number(name))
+    usual = _yarn_scale(factor, 1.0)
+    wanted = usual
+    if rope.parameters.get("attention_factor") is not None:
+        wanted = rope.number("attention_factor")
+    elif rope.parameters.get("mscale") and rope.parameters.get("mscale_all_dim"):
+        wanted = _yarn_scale(factor, rope.number("mscale")) / _yarn_scale(factor, rope.number("mscale_all_dim"))
+    if not math.isclose(wanted, usual, rel_tol=1e-6):
+        keys[f"{arch}.rope.scaling.attn_factor"] = f32(wanted / usual)
     return keys
+
+
+def _yarn_scale(factor: float, weight: float) -> float:
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 ROPE_KEYS = {
