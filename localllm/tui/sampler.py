@@ -23,7 +23,6 @@ class Sampler:
         model: Callable[[], Responder | None],
         sampled: Callable[[MemorySample, int], object],
         lost: Callable[[LocalLLMError], object],
-        crashed: Callable[[BaseException], object],
     ) -> None:
         self._model = model
         self._sampled = sampled
@@ -31,6 +30,9 @@ class Sampler:
         self._wake = threading.Event()
         self._wanted = True
         self._closed = False
+
+    def start(self, crashed: Callable[[BaseException], object]) -> None:
+        """Begin; a mistake of ours goes to `crashed`."""
         background.start(self._work, "sample memory", crashed)
 
     def want(self, wanted: bool) -> None:

@@ -12,8 +12,9 @@ from localllm.errors import LocalLLMError
 from localllm.runtime.types import Stats
 from localllm.tui.amounts import tokens
 from localllm.tui.entries import GAP, Entry, NoticeEntry, ReplyEntry, UserEntry
+from localllm.tui.loader import Loader
 from localllm.tui.turn import Turn
-from localllm.tui.widgets.status_line import cost
+from localllm.tui.widgets.status_line import Status, cost
 
 GO_ON = "Ctrl+G goes on"
 NOT_ANSWERED = "stopped before the first word · Ctrl+R answers"
@@ -67,6 +68,29 @@ def waiting_note(turn: Turn) -> str:
     return "reading the prompt… Esc stops"
 
 
+def status(loader: Loader, turn: Turn | None, stats: Stats | None, context_used: int, *, following: bool) -> Status:
+    """How things stand. `context_used` is what is known of it while no reply is made."""
+    info = loader.model.info if loader.model is not None else None
+    what, fraction = "", None
+    if loader.state == "loading":
+        what, fraction = f"loading {loader.fraction:.0%}", loader.fraction
+    elif loader.state == "failed":
+        what = "no model · F5 loads it again"
+    elif turn is not None:
+        what, fraction = doing(turn)
+    return Status(
+        model=f"{info.name} {info.quantization}".strip() if info else "",
+        doing=what,
+        fraction=fraction,
+        trouble=loader.state == "failed",
+        context_used=tokens_held(turn) if turn is not None and turn.progress else context_used,
+        context_total=info.n_ctx if info else 0,
+        live_rate=live_rate(turn) if turn is not None else 0.0,
+        stats=stats,
+        below=turn is not None and not following,
+    )
+
+
 def doing(turn: Turn) -> tuple[str, float | None]:
     """What a turn does now, in a few words, and how far it is."""
     progress = turn.progress
@@ -81,7 +105,7 @@ def doing(turn: Turn) -> tuple[str, float | None]:
     return f"prompt {tokens(progress.done)} / {tokens(progress.total)}", progress.done / progress.total
 
 
-def context_used(turn: Turn) -> int:
+def tokens_held(turn: Turn) -> int:
     """Tokens of the context that the reply in the making takes so far; a piece counts as a token."""
     progress = turn.progress
     return progress.done + turn.pieces if progress is not None else 0

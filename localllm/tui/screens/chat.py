@@ -20,9 +20,8 @@ from localllm.chat.store import Store
 from localllm.errors import EngineDied, LocalLLMError
 from localllm.runtime.types import Sampling, Stats
 from localllm.tui import background, markdown, wording
-from localllm.tui.archive import Archive
-from localllm.tui.dialogue import Dialogue
-from localllm.tui.loader import Loader, OpenModel
+from localllm.tui.backstage import Backstage
+from localllm.tui.loader import OpenModel
 from localllm.tui.messages import (
     ChatChosen,
     ChatDropped,
@@ -39,11 +38,10 @@ from localllm.tui.messages import (
     ReplyEnded,
     Sampled,
 )
-from localllm.tui.sampler import Sampler
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
-from localllm.tui.widgets.status_line import Status, StatusLine
+from localllm.tui.widgets.status_line import StatusLine
 from localllm.tui.widgets.talk import Talk
 
 TICK_S = 0.1
@@ -54,9 +52,6 @@ SHARE = 6
 
 ROOM_FOR = {"chats": 132, "memory": 92}
 """From how many columns on a panel has its own place; below that it is hidden, and shown over the conversation."""
-
-GOODBYE_S = 2.0
-"""How long quitting waits for the last words to reach the disk."""
 
 
 class ChatScreen(Screen[None]):
@@ -83,29 +78,14 @@ class ChatScreen(Screen[None]):
 
     def __init__(self, open_model: OpenModel, store: Store, sampling: Sampling, *, system: str = "") -> None:
         super().__init__()
-        self._loader = Loader(open_model, lambda: self.post_message(ModelChanged()), self._crashed)
-        self._dialogue = Dialogue(
-            store,
-            sampling,
-            self._loader.wait,
-            began=lambda turn: self.post_message(ReplyBegan(turn)),
-            ended=lambda turn: self.post_message(ReplyEnded(turn)),
-            crashed=self._crashed,
-            system=system,
-        )
-        self._archive = Archive(store, self.post_message)
-        self._sampler: Sampler | None = None
+        self._behind = Backstage(open_model, store, sampling, system, self.post_message)
+        self._loader, self._dialogue = self._behind.loader, self._behind.dialogue
         self._explained: LocalLLMError | None = None
         self._stats: Stats | None = None
         self._context_used = 0
         self._next_draw = 0.0
         self._deleted: str | None = None
         self._wanted: dict[str, bool] = {}
-
-    def _crashed(self, error: BaseException) -> None:
-        self.post_message(Crashed(error))
-
-    # What is on the screen
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -119,17 +99,9 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         """Textual's: load the model behind the first picture."""
         self._ticker = self.set_interval(TICK_S, self._tick, pause=True)
-        self._sampler = Sampler(
-            lambda: self._loader.model,
-            lambda memory, used: self.post_message(Sampled(memory, used)),
-            lambda error: self.post_message(ModelLost(error)),
-            self._crashed,
-        )
         self._show_conversation()
-        self._loader.start()
-        self._archive.list()
-        self._archive.find_prompts()
-        self.call_after_refresh(background.start, self._warm_up, "warm up", self._crashed)
+        self._behind.start()
+        self.call_after_refresh(background.start, self._warm_up, "warm up", self._behind.crashed)
 
     def _warm_up(self) -> None:
         markdown.warm_up()
@@ -151,8 +123,7 @@ class ChatScreen(Screen[None]):
         self.refresh_bindings()
 
     def _want_samples(self) -> None:
-        if self._sampler is not None:
-            self._sampler.want(self.busy or self.query_one(MemoryPanel).display)
+        self._behind.sampler.want(self.busy or self.query_one(MemoryPanel).display)
 
     def action_close_panels(self) -> None:
         """Take panels away that lie over the conversation."""
@@ -172,30 +143,10 @@ class ChatScreen(Screen[None]):
         return self.query_one(Talk)
 
     def _refresh_status(self) -> None:
-        loader, turn = self._loader, self._dialogue.turn
-        model = loader.model
-        doing, fraction, trouble = "", None, False
-        if loader.state == "loading":
-            doing, fraction = f"loading {loader.fraction:.0%}", loader.fraction
-        elif loader.state == "failed":
-            doing, trouble = "no model · F5 loads it again", True
-        elif turn is not None:
-            doing, fraction = wording.doing(turn)
+        following = self._talk.transcript.following
         self.query_one(StatusLine).show(
-            Status(
-                model=f"{model.info.name} {model.info.quantization}".strip() if model else "",
-                doing=doing,
-                fraction=fraction,
-                trouble=trouble,
-                context_used=wording.context_used(turn) if turn and turn.progress else self._context_used,
-                context_total=model.info.n_ctx if model else 0,
-                live_rate=wording.live_rate(turn) if turn else 0.0,
-                stats=self._stats,
-                below=turn is not None and not self._talk.transcript.following,
-            )
+            wording.status(self._loader, self._dialogue.turn, self._stats, self._context_used, following=following)
         )
-
-    # A message and its reply
 
     @on(PromptSent)
     def _send(self, event: PromptSent) -> None:
@@ -230,7 +181,7 @@ class ChatScreen(Screen[None]):
     def _reply_began(self, event: ReplyBegan) -> None:
         if event.turn is self._dialogue.turn:
             self._draw_reply()
-            self._archive.list()
+            self._behind.archive.list()
 
     @on(ReplyEnded)
     def _reply_ended(self, event: ReplyEnded) -> None:
@@ -251,7 +202,7 @@ class ChatScreen(Screen[None]):
             self._context_used = turn.stats.prompt_tokens + turn.stats.completion_tokens
         self._refresh_status()
         self.refresh_bindings()
-        self._archive.list()
+        self._behind.archive.list()
 
     def _explain(self, error: LocalLLMError | None) -> None:
         """Say what went wrong, once."""
@@ -313,13 +264,11 @@ class ChatScreen(Screen[None]):
         place = siblings.index(conversation.leaf) + step
         if 0 <= place < len(siblings):
             conversation.select(siblings[place])
-            self._archive.show(conversation.id, conversation.leaf)
+            self._behind.archive.show(conversation.id, conversation.leaf)
             self._stats = conversation.nodes[siblings[place]].stats
             self._show_conversation()
             self._refresh_status()
             self.refresh_bindings()
-
-    # The model
 
     @on(ModelChanged)
     def _model_changed(self) -> None:
@@ -329,8 +278,8 @@ class ChatScreen(Screen[None]):
             self._talk.tell(wording.model_notice(loader.error))
         if loader.state != "ready":
             self.query_one(MemoryPanel).show(None)
-        elif self._sampler is not None:
-            self._sampler.now()
+        else:
+            self._behind.sampler.now()
         self._refresh_status()
         if loader.state != "loading" or not loader.fraction:
             self.refresh_bindings()
@@ -349,8 +298,6 @@ class ChatScreen(Screen[None]):
         """Load the model again."""
         self._loader.start()
 
-    # The chats
-
     @on(ChatsListed)
     def _chats_listed(self, event: ChatsListed) -> None:
         self.query_one(ChatList).show(event.chats, self.conversation.id)
@@ -363,7 +310,7 @@ class ChatScreen(Screen[None]):
     @on(ChatChosen)
     def _choose_chat(self, event: ChatChosen) -> None:
         if self._may_turn():
-            self._archive.open(event.chat_id)
+            self._behind.archive.open(event.chat_id)
             self._leave_chats()
 
     @on(ChatOpened)
@@ -385,7 +332,7 @@ class ChatScreen(Screen[None]):
         self._dialogue.open(conversation)
         self._stats = None
         self._show_conversation()
-        self._archive.list()
+        self._behind.archive.list()
         self._refresh_status()
         self.refresh_bindings()
         self._talk.prompt.focus()
@@ -406,7 +353,7 @@ class ChatScreen(Screen[None]):
     def _drop_chat(self, event: ChatDropped) -> None:
         is_open = event.chat_id == self.conversation.id
         if not is_open or self._may_turn():
-            self._archive.delete(event.chat_id)
+            self._behind.archive.delete(event.chat_id)
             self._deleted = event.chat_id
             self.notify(f"Deleted “{event.title}”. Ctrl+Z in the list brings it back.", markup=False)
             if is_open:
@@ -416,10 +363,8 @@ class ChatScreen(Screen[None]):
     def action_restore(self) -> None:
         """Undo the last deletion."""
         if self._deleted is not None:
-            self._archive.restore(self._deleted)
+            self._behind.archive.restore(self._deleted)
             self._deleted = None
-
-    # Everything else
 
     @on(Failed)
     def _failed(self, event: Failed) -> None:
@@ -452,9 +397,5 @@ class ChatScreen(Screen[None]):
         return super().check_action(action, parameters)
 
     def close(self) -> None:
-        """Stop everything; the last words reach the disk first. Call it when the app no longer runs."""
-        if self._sampler is not None:
-            self._sampler.close()
-        self._dialogue.close(GOODBYE_S)
-        self._archive.close(GOODBYE_S)
-        self._loader.close()
+        """End everything; the last words reach the disk first. Call it when the app no longer runs."""
+        self._behind.close()

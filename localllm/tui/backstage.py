@@ -1,0 +1,64 @@
+"""The threads behind the screen: the model's, the reply's, the disk's, the sampler's.
+
+Starts and ends them together, and turns what they report into messages. Knows nothing of widgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.message import Message
+
+from localllm.chat.store import Store
+from localllm.runtime.types import Sampling
+from localllm.tui.archive import Archive
+from localllm.tui.dialogue import Dialogue
+from localllm.tui.loader import Loader, OpenModel
+from localllm.tui.messages import Crashed, ModelChanged, ModelLost, ReplyBegan, ReplyEnded, Sampled
+from localllm.tui.sampler import Sampler
+
+GOODBYE_S = 2.0
+"""How long the end waits for the last words to reach the disk."""
+
+
+class Backstage:
+    """What works while the screen is drawn. `post` gets the messages, from any thread."""
+
+    def __init__(
+        self, open_model: OpenModel, store: Store, sampling: Sampling, system: str, post: Callable[[Message], object]
+    ) -> None:
+        self._post = post
+        self.loader = Loader(open_model, lambda: post(ModelChanged()), self.crashed)
+        self.dialogue = Dialogue(
+            store,
+            sampling,
+            self.loader.wait,
+            began=lambda turn: post(ReplyBegan(turn)),
+            ended=lambda turn: post(ReplyEnded(turn)),
+            crashed=self.crashed,
+            system=system,
+        )
+        self.archive = Archive(store, post)
+        self.sampler = Sampler(
+            lambda: self.loader.model,
+            lambda memory, used: post(Sampled(memory, used)),
+            lambda error: post(ModelLost(error)),
+        )
+
+    def start(self) -> None:
+        """Load the model, and read what the disk has."""
+        self.loader.start()
+        self.archive.list()
+        self.archive.find_prompts()
+        self.sampler.start(self.crashed)
+
+    def crashed(self, error: BaseException) -> None:
+        """A thread met a mistake of ours."""
+        self._post(Crashed(error))
+
+    def close(self) -> None:
+        """End everything; the last words reach the disk first."""
+        self.sampler.close()
+        self.dialogue.close(GOODBYE_S)
+        self.archive.close(GOODBYE_S)
+        self.loader.close()
