@@ -22,7 +22,7 @@ from localllm.convert.header import Layout, lay_out
 from localllm.convert.mixture import FLOAT_TYPES, Mixture, choose_types, file_keys, parse_type
 from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
 from localllm.convert.verify import TokenizerProof
-from localllm.convert.vocabulary import read_vocabulary
+from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, check_target, write
 from localllm.errors import BadModelFile, BadOutput
 from localllm.gguf_file import read_header
@@ -143,8 +143,9 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
         }
         half = half_type(checkpoint)
         mixture = choose_types(model_keys, plan, half, file_type)
+        reference = verify.Reference(tokenizer_text(checkpoint))
         vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
-        vocabulary, proof = verify.prove_vocabulary(vocabulary, checkpoint.text("tokenizer.json") or "")
+        vocabulary, proof = verify.prove_vocabulary(vocabulary, reference)
         keys = file_keys({**model_keys, **vocabulary.keys()}, file_type)
         layout = lay_out(keys, [(tensor.name, tensor.shape[::-1], mixture.types[tensor.name]) for tensor in plan])
     except BaseException:

@@ -1,130 +1,31 @@
 """A checkpoint in the layout of Hugging Face: its JSON files, its tensors by name, rows on demand.
 
-Reads the headers of the safetensors files, never their weights until rows are asked for, and never a pickle. Where the
-files are is behind `Files`, so that a checkpoint may also be read from elsewhere than a local folder. Knows nothing of
-GGUF.
-
-Format of safetensors: a u64 with the length of a JSON header; the header maps names to dtype, shape and a range of
-bytes behind it.
+Reads the headers of the safetensors files, never their weights until rows are asked for, and never a pickle. Knows
+nothing of GGUF.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
 import re
-import struct
-import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from localllm.convert.config import Config
+from localllm.convert.files import Files, LocalFiles
+from localllm.convert.safetensors import DTYPES, SourceTensor, read_safetensors_header
 from localllm.errors import BadCheckpoint, ModelNotFound, UnsupportedModel
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
-DTYPES: dict[str, npt.DTypeLike] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-"""What rows come as: bf16 has no numpy type, so its bits come as whole numbers."""
-
-_MAX_HEADER = 100 << 20
 _NUMBERED = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
 
 Rows = npt.NDArray[Any]
-
-
-class Files(Protocol):
-    """The files of one checkpoint."""
-
-    @property
-    def title(self) -> str:
-        """What messages call it."""
-
-    def names(self) -> list[str]:
-        """The names of all files at the top level."""
-
-    def size(self, name: str) -> int:
-        """Bytes of a file that is there."""
-
-    def read_into(self, name: str, offset: int, target: memoryview) -> int:
-        """Fill `target` from `offset` on; returns the bytes read, fewer only at the end. Safe from any thread."""
-
-    def close(self) -> None:
-        """Let go of what is open."""
-
-
-class LocalFiles:
-    """The files of a folder. Each is opened once and read with `pread`, which needs no lock and no mapping."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._open: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def title(self) -> str:
-        """The folder."""
-        return str(self.folder)
-
-    def names(self) -> list[str]:
-        """The names of all files in the folder."""
-        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_file())
-
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-        return (self.folder / name).stat().st_size
-
-    def read_into(self, name: str, offset: int, target: memoryview) -> int:
-        """Fill `target` from `offset` on; returns the bytes read, fewer only at the end."""
-        with self._lock:
-            handle = self._open.get(name)
-            if handle is None:
-                handle = self._open[name] = os.open(self.folder / name, os.O_RDONLY)
-        done = 0
-        while done < len(target):
-            read = os.preadv(handle, [target[done:]], offset + done)
-            if read == 0:
-                break
-            done += read
-        return done
-
-    def close(self) -> None:
-        """Close every file."""
-        with self._lock:
-            while self._open:
-                os.close(self._open.popitem()[1])
-
-
-@dataclass(frozen=True)
-class SourceTensor:
-    """One tensor of the checkpoint. `shape` is in the order of the checkpoint (rows first), `offset` in its file."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    file: str
-    offset: int
-
-    @property
-    def columns(self) -> int:
-        """Numbers in a row; a vector is one row."""
-        return self.shape[-1] if self.shape else 1
-
-    @property
-    def rows(self) -> int:
-        """How many rows it has."""
-        return math.prod(self.shape[:-1])
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row."""
-        return self.columns * np.dtype(DTYPES[self.dtype]).itemsize
 
 
 class Checkpoint:
@@ -295,50 +196,3 @@ def _weights_hint(names: Iterable[str]) -> str:
     if "adapter_model.safetensors" in files:
         return "It is a LoRA adapter: merge it into its base model first."
     return "Give the folder that holds config.json and the safetensors files."
-
-
-def read_safetensors_header(files: Files, file: str) -> list[SourceTensor]:
-    """The tensors of one safetensors file, in the order of its header.
-
-    Raises:
-        BadCheckpoint: not a safetensors file, cut short or inconsistent.
-        UnsupportedModel: a tensor of a type that is not converted.
-    """
-    place, size = f"{files.title}: {file}", files.size(file)
-    head = bytearray(8)
-    if files.read_into(file, 0, memoryview(head)) != 8:
-        raise BadCheckpoint(f"{place} is not a safetensors file: it has {size} bytes.")
-    (length,) = struct.unpack("<Q", head)
-    if length > min(size - 8, _MAX_HEADER):
-        raise BadCheckpoint(
-            f"{place} is cut short or not a safetensors file: its header should take {length:,} bytes of {size:,}."
-        )
-    buffer = bytearray(length)
-    files.read_into(file, 8, memoryview(buffer))
-    try:
-        header = json.loads(buffer)
-        entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
-        tensors = [_source_tensor(file, name, entry, 8 + length, place) for name, entry in entries]
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise BadCheckpoint(f"{place}: the header is not that of a safetensors file ({error!r}).") from error
-    end = 8 + length + max((entry["data_offsets"][1] for _, entry in entries), default=0)
-    if end > size:
-        raise BadCheckpoint(
-            f"{place} is cut short: {end - size:,} bytes are missing (it has {size:,} of {end:,}).",
-            hint="Download it again; nothing was written.",
-        )
-    return tensors
-
-
-def _source_tensor(file: str, name: str, entry: dict[str, Any], data: int, place: str) -> SourceTensor:
-    dtype, shape = entry["dtype"], tuple(int(n) for n in entry["shape"])
-    begin, end = (int(n) for n in entry["data_offsets"])
-    if dtype not in DTYPES:
-        raise UnsupportedModel(
-            f"{place}: {name} is of type {dtype}; {', '.join(DTYPES)} are converted.",
-            hint="Convert the original checkpoint in BF16, F16 or F32.",
-        )
-    wanted = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
-    if min(shape, default=0) < 0 or begin < 0 or end - begin != wanted:
-        raise BadCheckpoint(f"{place}: {name} has {end - begin:,} bytes, its shape {list(shape)} takes {wanted:,}.")
-    return SourceTensor(name, dtype, shape, file, data + begin)

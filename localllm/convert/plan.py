@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from localllm.convert.checkpoint import Checkpoint, SourceTensor
+from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.config import Config
 from localllm.convert.families import Family, Rule
+from localllm.convert.safetensors import SourceTensor
 from localllm.convert.transforms import Transform
 from localllm.errors import BadCheckpoint
 

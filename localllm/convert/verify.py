@@ -40,17 +40,14 @@ class Mismatch:
     found: list[int]
 
 
-def prove_vocabulary(vocabulary: Vocabulary, tokenizer_json: str) -> tuple[Vocabulary, TokenizerProof]:
-    """The vocabulary that gives exactly the ids of `tokenizer_json` (the file's text), and the proof.
+def prove_vocabulary(vocabulary: Vocabulary, reference: Reference) -> tuple[Vocabulary, TokenizerProof]:
+    """The vocabulary that gives exactly the ids of the reference, and the proof.
 
     Tries each pre-tokenizer with the right structure. Adds keys for the stop ids that llama.cpp would not know.
 
     Raises:
         UnsupportedModel: none gives the same ids; shows the first text that differs.
-        BadCheckpoint: the `tokenizers` library does not read the file.
-        MissingPackage: the package `tokenizers` is not installed.
     """
-    reference = Reference(tokenizer_json)
     notes = list(reference.notes)
     texts = _texts(vocabulary, reference)
     if vocabulary.normalizes_nfc:
@@ -80,6 +77,10 @@ class Reference:
     """The checkpoint's tokenizer in the `tokenizers` library, and in `notes` what of it llama.cpp cannot do at all.
 
     What llama.cpp cannot do is switched off here, so that everything else is still compared to the last id.
+
+    Raises:
+        BadCheckpoint: the library does not read tokenizer.json.
+        MissingPackage: the package `tokenizers` is not installed.
     """
 
     def __init__(self, tokenizer_json: str) -> None:
@@ -89,11 +90,11 @@ class Reference:
             raise MissingPackage(
                 "convert needs the package tokenizers.", hint="pip install 'localllm[convert]'"
             ) from error
-        parsed = json.loads(tokenizer_json)
-        # Settings for batches in training, no part of how a text is read.
-        parsed["truncation"] = parsed["padding"] = None
-        self.notes = tuple(_switch_off(parsed))
         try:
+            parsed = json.loads(tokenizer_json)
+            # Settings for batches in training, no part of how a text is read.
+            parsed["truncation"] = parsed["padding"] = None
+            self.notes = tuple(_switch_off(parsed))
             self._tokenizer: Any = Tokenizer.from_str(json.dumps(parsed))
         except Exception as error:  # the library raises nothing narrower
             raise BadCheckpoint(f"tokenizer.json is not one that the tokenizers library reads: {error}.") from error

@@ -11,25 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from localllm.convert import header, pretokenizers
+from localllm.convert import header, pretokenizers, special
 from localllm.convert.checkpoint import Checkpoint
-from localllm.convert.config import Config
 from localllm.convert.header import Keys
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """`enum llama_token_type` of llama.h."""
-
-ROLES = {
-    "bos": "bos_token_id",
-    "eos": "eos_token_id",
-    "unk": "unknown_token_id",
-    "sep": "seperator_token_id",
-    "pad": "padding_token_id",
-    "cls": "cls_token_id",
-    "mask": "mask_token_id",
-}
-"""What transformers calls a special token, and the end of its GGUF key."""
 
 _METASPACE = "\u2581"
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -41,7 +29,7 @@ _LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<unused.*>|<pad>|<mask>|<2mass
 class Vocabulary:
     """A tokenizer as llama.cpp has it.
 
-    `pre` is the candidate pre-tokenizer, `candidates` all that have its structure. `stop_ids` are the ids with which
+    `candidates` are llama.cpp's pre-tokenizers that have the right structure. `stop_ids` are the ids with which
     generation ends, whichever key holds them. `adds` says which special tokens go around a text; `states_adds` is
     whether tokenizer.json itself says so, so that it can be proven.
     """
@@ -88,7 +76,7 @@ class Vocabulary:
         if self.merges:
             keys["tokenizer.ggml.merges"] = header.texts(self.merges)
         for role, number in self.special_ids.items():
-            keys[f"tokenizer.ggml.{ROLES[role]}"] = header.u32(number)
+            keys[f"tokenizer.ggml.{special.ROLES[role]}"] = header.u32(number)
         for role, number in self.extra_stops.items():
             keys[f"tokenizer.ggml.{role}_token_id"] = header.u32(number)
         for role, adds in self.adds.items():
@@ -111,20 +99,30 @@ def _template_keys(templates: Mapping[str, str]) -> Keys:
     return keys
 
 
-def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
-    """The vocabulary of a checkpoint whose embedding has `rows` rows.
+def tokenizer_text(checkpoint: Checkpoint) -> str:
+    """The text of tokenizer.json.
 
     Raises:
-        BadCheckpoint: tokenizer.json is missing, contradicts itself or does not fit the embedding.
-        UnsupportedModel: a kind of tokenizer that is not known; nothing is guessed.
+        BadCheckpoint: it is missing.
     """
-    if "tokenizer.json" not in checkpoint.names:
+    found = checkpoint.text("tokenizer.json")
+    if found is None:
         hint = "Copy tokenizer.json from where the checkpoint comes from."
         if "tokenizer.model" in checkpoint.names:
             hint = (
                 "tokenizer.model alone is not read; AutoTokenizer.from_pretrained(…).save_pretrained(…) adds the other."
             )
         raise BadCheckpoint(f"{checkpoint.files.title} has no tokenizer.json.", hint=hint)
+    return found
+
+
+def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
+    """The vocabulary of a checkpoint whose embedding has `rows` rows. `tokenizers` must be able to read tokenizer.json.
+
+    Raises:
+        BadCheckpoint: tokenizer.json contradicts itself or does not fit the embedding.
+        UnsupportedModel: a kind of tokenizer that is not known; nothing is guessed.
+    """
     parsed = checkpoint.require_json("tokenizer.json")
     settings = checkpoint.json("tokenizer_config.json") or {}
     model = parsed.get("model") or {}
@@ -133,8 +131,8 @@ def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
     added = parsed.get("added_tokens") or []
     tokens, types = _tokens(checkpoint.files.title, model["vocab"], added, rows)
     ids = {token: number for number, token in enumerate(tokens)}
-    special_ids, stop_ids = _special_ids(checkpoint, settings, ids)
-    stated = _stated_adds(parsed.get("post_processor"), {role: tokens[n] for role, n in special_ids.items()})
+    special_ids, stop_ids = special.special_ids(checkpoint, settings, ids)
+    stated = special.stated_adds(parsed.get("post_processor"), {role: tokens[n] for role, n in special_ids.items()})
     wanted = {role: settings.get(f"add_{role}_token") for role in ("bos", "eos") if role not in stated}
     configured = {role: adds and role in special_ids for role, adds in wanted.items() if isinstance(adds, bool)}
     common: dict[str, Any] = {
@@ -142,7 +140,7 @@ def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
         "stop_ids": stop_ids,
         "adds": {**stated, **configured},
         "states_adds": "bos" in stated,
-        "templates": _templates(checkpoint, settings),
+        "templates": special.chat_templates(checkpoint, settings),
         "extra_stops": {},
     }
     if model.get("byte_fallback"):
@@ -244,7 +242,7 @@ def _sentencepiece(
         for text, kind in zip(tokens, types, strict=True)
     ]
     _check_texts(tokens)
-    missing = [text for text in (f"<0x{byte:02X}>" for byte in range(256)) if text not in tokens]
+    missing = sorted({f"<0x{byte:02X}>" for byte in range(256)}.difference(tokens))
     if missing:
         # llama.cpp ends the process over a byte that it cannot spell.
         raise UnsupportedModel(f"tokenizer.json: {len(missing)} of the 256 byte tokens are missing: {missing[0]} …")
@@ -307,84 +305,3 @@ def prepends_space(metaspace: Mapping[str, Any]) -> bool:
     return bool(
         metaspace.get("prepend_scheme", "always" if metaspace.get("add_prefix_space", True) else "never") != "never"
     )
-
-
-def _special_ids(
-    checkpoint: Checkpoint, settings: Mapping[str, Any], ids: Mapping[str, int]
-) -> tuple[dict[str, int], tuple[int, ...]]:
-    """The id of each special role, and all ids that end generation.
-
-    Raises:
-        BadCheckpoint: nothing says how generation ends, or an id is beyond the vocabulary.
-    """
-    config = checkpoint.config
-    generation = Config(checkpoint.json("generation_config.json") or {})
-    found: dict[str, int] = {}
-    for role in ROLES:
-        entry = settings.get(f"{role}_token")
-        text = entry.get("content") if isinstance(entry, dict) else entry
-        if isinstance(text, str) and text in ids:
-            found[role] = ids[text]
-    for role in ROLES:
-        listed = _ids(config, role)
-        if listed and role not in found:
-            found[role] = listed[0]
-    if "eos" not in found:
-        raise BadCheckpoint(
-            f"{checkpoint.files.title}: nothing says which token ends generation.",
-            hint="Set eos_token in tokenizer_config.json or eos_token_id in config.json.",
-        )
-    stops = dict.fromkeys([found["eos"], *_ids(config, "eos"), *_ids(generation, "eos")])
-    for role, number in [*found.items(), *(("eos", number) for number in stops)]:
-        if not 0 <= number < len(ids):
-            raise BadCheckpoint(f"{checkpoint.files.title}: the {role} token has the id {number} of {len(ids)}.")
-    return found, tuple(stops)
-
-
-def _ids(config: Config, role: str) -> list[int]:
-    value = config.get(f"{role}_token_id")
-    values = value if isinstance(value, list) else [value]
-    return [number for number in values if isinstance(number, int) and not isinstance(number, bool)]
-
-
-def _stated_adds(processor: Mapping[str, Any] | None, texts: Mapping[str, str]) -> dict[str, bool]:
-    """Which special tokens tokenizer.json puts around a text, as far as it says. `texts` are those of the roles."""
-    adds: dict[str, bool] = {}
-    steps = (processor.get("processors") or [processor]) if processor else []
-    for step in steps:
-        if step.get("type") == "ByteLevel":
-            adds.setdefault("bos", False)
-            adds.setdefault("eos", False)
-        elif step.get("type") == "TemplateProcessing":
-            adds |= _template_adds(step, texts)
-    return adds
-
-
-def _template_adds(step: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, bool]:
-    """What a TemplateProcessing step adds. Wrong readings of unusual templates are found by `verify`."""
-    adds: dict[str, bool] = {}
-    single = [part.get("SpecialToken", {}).get("id") for part in step.get("single") or ()]
-    pair = [part.get("SpecialToken", {}).get("id") for part in step.get("pair") or ()]
-    if len(single) > 1 and single[0] is not None:
-        adds["bos"] = single[0] == texts.get("bos")
-    if len(single) > 1 and single[-1] is not None:
-        adds["eos"] = single[-1] == texts.get("eos")
-    middle = pair[1 if pair[:1] == single[:1] and single[:1] != [None] else 0 :][1:-1]
-    if middle and middle[0] is not None:
-        adds["sep"] = middle[0] in (texts.get("sep"), texts["eos"]) and single[-1] is None
-    return adds
-
-
-def _templates(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> dict[str, str]:
-    """The chat templates by name; the usual one is `default`. A file of its own wins, as in transformers."""
-    found: Any = checkpoint.text("chat_template.jinja")
-    if found is None:
-        found = settings.get("chat_template")
-    if found is None:
-        found = (checkpoint.json("chat_template.json") or {}).get("chat_template")
-    if isinstance(found, str):
-        return {"default": found}
-    if isinstance(found, list):
-        named = {str(entry.get("name")): entry.get("template") for entry in found if isinstance(entry, dict)}
-        return {re.sub(r"[^A-Za-z0-9]", "_", name): text for name, text in named.items() if isinstance(text, str)}
-    return {}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from localllm.convert.pretokenizers import DIGIT, GPT2, KNOWN, LLAMA3, QWEN2, Known, candidates, splits
-from localllm.convert.verify import prove_vocabulary
+from localllm.convert.verify import Reference, prove_vocabulary
 from localllm.convert.vocabulary import read_vocabulary
 from localllm.errors import UnsupportedModel
 from tests.convert.helpers import tokenizer_files, train_byte_level
@@ -29,7 +29,7 @@ def test_llama_cpp_splits_like_the_expressions(known: Known) -> None:
     tokenizer = train_byte_level(known.splits, ignore_merges=known.ignores_merges)
     vocabulary = read_vocabulary(tokenizer_files(tokenizer), len(tokenizer["model"]["vocab"]))
     assert vocabulary.pre == known.name or known.name == "granite-embed-multi-97m"
-    proven, proof = prove_vocabulary(vocabulary, json.dumps(tokenizer))
+    proven, proof = prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
     assert proven.pre == known.name
     assert proof.texts > 700
 
@@ -39,7 +39,7 @@ def test_a_pre_tokenizer_that_llama_cpp_gets_wrong_is_refused() -> None:
     tokenizer = train_byte_level(tekken.splits, ignore_merges=True)
     vocabulary = read_vocabulary(tokenizer_files(tokenizer), len(tokenizer["model"]["vocab"]))
     with pytest.raises(UnsupportedModel, match=r"reads text differently.*tekken"):
-        prove_vocabulary(vocabulary, json.dumps(tokenizer))
+        prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
 
 
 def test_where_one_name_is_wrong_the_next_with_the_same_structure_is_tried() -> None:
@@ -47,7 +47,7 @@ def test_where_one_name_is_wrong_the_next_with_the_same_structure_is_tried() -> 
     tokenizer = train_byte_level(cased.splits)
     vocabulary = read_vocabulary(tokenizer_files(tokenizer), len(tokenizer["model"]["vocab"]))
     assert vocabulary.candidates == ("gpt-4o", "granite-embed-multi-97m")
-    assert prove_vocabulary(vocabulary, json.dumps(tokenizer))[0].pre == "granite-embed-multi-97m"
+    assert prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))[0].pre == "granite-embed-multi-97m"
 
 
 def test_the_same_expression_has_another_name_when_whole_words_skip_the_merges() -> None:

@@ -10,8 +10,17 @@ import pytest
 from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.header import KeyValue
 from localllm.convert.pretokenizers import GPT2
-from localllm.convert.verify import prove_vocabulary
-from localllm.convert.vocabulary import BYTE, CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocabulary, read_vocabulary
+from localllm.convert.verify import Reference, prove_vocabulary
+from localllm.convert.vocabulary import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNUSED,
+    USER_DEFINED,
+    Vocabulary,
+    read_vocabulary,
+    tokenizer_text,
+)
 from localllm.errors import BadCheckpoint, UnsupportedModel
 from tests.convert.helpers import (
     MemoryFiles,
@@ -108,14 +117,14 @@ def test_stop_ids_are_gathered_from_all_files(tokenizer: dict[str, Any]) -> None
 
 def test_stop_ids_that_llama_cpp_does_not_know_get_keys(tokenizer: dict[str, Any]) -> None:
     files: dict[str, Any] = {"config__json": {"eos_token_id": [2, 5]}, "generation_config__json": {"eos_token_id": 7}}
-    vocabulary, proof = prove_vocabulary(_read(tokenizer, **files), json.dumps(tokenizer))
+    vocabulary, proof = prove_vocabulary(_read(tokenizer, **files), Reference(json.dumps(tokenizer)))
     assert (_value(vocabulary, "eot_token_id"), _value(vocabulary, "eom_token_id")) == (5, 7)
     assert proof.notes == ()
 
 
 def test_more_stop_ids_than_keys_are_told(tokenizer: dict[str, Any]) -> None:
     vocabulary = _read(tokenizer, config__json={"eos_token_id": [2, 5, 7, 9]})
-    _, proof = prove_vocabulary(vocabulary, json.dumps(tokenizer))
+    _, proof = prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
     assert proof.notes == ("generation does not stop at the ids [9]: GGUF has no key left for them",)
 
 
@@ -158,10 +167,10 @@ def test_a_template_that_adds_tokens_is_proven(tokenizer: dict[str, Any]) -> Non
     tokenizer["post_processor"] = template_processor("<|im_start|>", 1)
     vocabulary = _read(tokenizer, tokenizer_config__json={"bos_token": "<|im_start|>"})
     assert vocabulary.states_adds
-    prove_vocabulary(vocabulary, json.dumps(tokenizer))
+    prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
     tokenizer["post_processor"]["single"].insert(0, {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}})
     with pytest.raises(UnsupportedModel, match="reads text differently"):
-        prove_vocabulary(vocabulary, json.dumps(tokenizer))
+        prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +200,7 @@ def test_without_a_chat_template_there_is_no_key(tokenizer: dict[str, Any]) -> N
 
 def test_a_composing_normalizer_is_told(tokenizer: dict[str, Any]) -> None:
     tokenizer["normalizer"] = {"type": "NFC"}
-    _, proof = prove_vocabulary(_read(tokenizer), json.dumps(tokenizer))
+    _, proof = prove_vocabulary(_read(tokenizer), Reference(json.dumps(tokenizer)))
     assert any("NFC" in note for note in proof.notes)
 
 
@@ -203,7 +212,7 @@ def test_another_normalizer_is_refused(tokenizer: dict[str, Any]) -> None:
 
 def test_tokens_that_swallow_spaces_are_told_and_the_rest_is_proven(tokenizer: dict[str, Any]) -> None:
     _add(tokenizer, 300, "<mark>", special=True, lstrip=True, rstrip=True, normalized=False, single_word=False)
-    _, proof = prove_vocabulary(_read(tokenizer, rows=301), json.dumps(tokenizer))
+    _, proof = prove_vocabulary(_read(tokenizer, rows=301), Reference(json.dumps(tokenizer)))
     assert any("keeps the spaces around <mark>" in note for note in proof.notes)
 
 
@@ -218,7 +227,18 @@ def test_a_missing_tokenizer_says_where_to_get_it(tokenizer: dict[str, Any]) -> 
     files = MemoryFiles(**{"config.json": {}, "tokenizer.model": "x", "model.safetensors": ""})
     files.contents["model.safetensors"] = b"\2\0\0\0\0\0\0\0{}"
     with pytest.raises(BadCheckpoint, match=r"no tokenizer\.json\.\ntokenizer\.model alone is not read"):
-        read_vocabulary(Checkpoint(files), 10)
+        tokenizer_text(Checkpoint(files))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": {"type": "BPE"}}', '{"added_tokens": [{}]}'])
+def test_a_tokenizer_that_the_library_does_not_read_is_refused(content: str) -> None:
+    with pytest.raises(BadCheckpoint, match="not one that the tokenizers library reads"):
+        Reference(content)
+
+
+def test_a_padding_token_that_is_not_there_is_left_out(tokenizer: dict[str, Any]) -> None:
+    vocabulary = _read(tokenizer, config__json={"eos_token_id": 2, "pad_token_id": -1, "bos_token_id": 300})
+    assert dict(vocabulary.special_ids) == {"eos": 2}
 
 
 @pytest.mark.parametrize(
@@ -237,7 +257,7 @@ def test_sentencepiece_styles_are_proven(style: str, adds_space: bool, deviates:
     assert (vocabulary.model, vocabulary.add_space_prefix) == ("llama", adds_space)
     assert vocabulary.types[3:259] == (BYTE,) * 256
     assert len(vocabulary.scores) == len(vocabulary.tokens)
-    _, proof = prove_vocabulary(vocabulary, json.dumps(tokenizer))
+    _, proof = prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
     assert any("puts a space before every text" in note for note in proof.notes) == deviates
 
 
@@ -246,7 +266,7 @@ def test_without_scores_a_sentencepiece_vocabulary_would_be_wrong() -> None:
     vocabulary = _read(tokenizer, rows=len(tokenizer["model"]["vocab"]))
     flat = vocabulary.__class__(**{**vars(vocabulary), "scores": (-1000.0,) * len(vocabulary.tokens)})
     with pytest.raises(UnsupportedModel, match="reads text differently"):
-        prove_vocabulary(flat, json.dumps(tokenizer))
+        prove_vocabulary(flat, Reference(json.dumps(tokenizer)))
 
 
 def test_a_sentencepiece_vocabulary_without_all_bytes_is_refused() -> None:

@@ -1,0 +1,96 @@
+"""The headers of safetensors files: what tensors are in them and where. Never weights.
+
+Format: a u64 with the length of a JSON header; the header maps names to dtype, shape and a range of bytes behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from localllm.convert.files import Files
+from localllm.errors import BadCheckpoint, UnsupportedModel
+
+DTYPES: dict[str, npt.DTypeLike] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""What rows come as: bf16 has no numpy type, so its bits come as whole numbers."""
+
+_MAX_HEADER = 100 << 20
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    """One tensor of the checkpoint. `shape` is in the order of the checkpoint (rows first), `offset` in its file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: str
+    offset: int
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row; a vector is one row."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return math.prod(self.shape[:-1])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.columns * np.dtype(DTYPES[self.dtype]).itemsize
+
+
+def read_safetensors_header(files: Files, file: str) -> list[SourceTensor]:
+    """The tensors of one safetensors file, in the order of its header.
+
+    Raises:
+        BadCheckpoint: not a safetensors file, cut short or inconsistent.
+        UnsupportedModel: a tensor of a type that is not converted.
+    """
+    place, size = f"{files.title}: {file}", files.size(file)
+    head = bytearray(8)
+    if files.read_into(file, 0, memoryview(head)) != 8:
+        raise BadCheckpoint(f"{place} is not a safetensors file: it has {size} bytes.")
+    (length,) = struct.unpack("<Q", head)
+    if length > min(size - 8, _MAX_HEADER):
+        raise BadCheckpoint(
+            f"{place} is cut short or not a safetensors file: its header should take {length:,} bytes of {size:,}."
+        )
+    buffer = bytearray(length)
+    files.read_into(file, 8, memoryview(buffer))
+    try:
+        header = json.loads(buffer)
+        entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
+        tensors = [_source_tensor(file, name, entry, 8 + length, place) for name, entry in entries]
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"{place}: the header is not that of a safetensors file ({error!r}).") from error
+    end = 8 + length + max((entry["data_offsets"][1] for _, entry in entries), default=0)
+    if end > size:
+        raise BadCheckpoint(
+            f"{place} is cut short: {end - size:,} bytes are missing (it has {size:,} of {end:,}).",
+            hint="Download it again; nothing was written.",
+        )
+    return tensors
+
+
+def _source_tensor(file: str, name: str, entry: dict[str, Any], data: int, place: str) -> SourceTensor:
+    dtype, shape = entry["dtype"], tuple(int(n) for n in entry["shape"])
+    begin, end = (int(n) for n in entry["data_offsets"])
+    if dtype not in DTYPES:
+        raise UnsupportedModel(
+            f"{place}: {name} is of type {dtype}; {', '.join(DTYPES)} are converted.",
+            hint="Convert the original checkpoint in BF16, F16 or F32.",
+        )
+    wanted = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+    if min(shape, default=0) < 0 or begin < 0 or end - begin != wanted:
+        raise BadCheckpoint(f"{place}: {name} has {end - begin:,} bytes, its shape {list(shape)} takes {wanted:,}.")
+    return SourceTensor(name, dtype, shape, file, data + begin)
