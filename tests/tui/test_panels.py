@@ -118,6 +118,14 @@ async def test_the_status_line_says_all_it_has_room_for() -> None:
         assert lines(line)[0] == "m Q4_0"
 
 
+async def test_a_long_name_of_a_model_does_not_push_out_the_figures() -> None:
+    line = StatusLine()
+    async with Host(line).run_test(size=(60, 3)) as pilot:
+        line.show(Status(model="A model with a very long name indeed Q4_K_M", context_used=541, context_total=8192))
+        await pilot.pause()
+        assert lines(line)[0] == "A model with a very…   context 541 / 8,192 ━───────"
+
+
 async def test_the_status_line_shows_progress_and_live_rate() -> None:
     line = StatusLine()
     async with Host(line).run_test(size=(80, 3)) as pilot:

@@ -17,6 +17,7 @@ from localllm.tui.component import component_style
 
 GAUGE = 8
 GAP = "   "
+SHORTEST_NAME = 16
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,10 @@ class StatusLine(Widget):
         if status.stats is not None and not status.live_rate:
             parts += [Text(text) for text in cost(status.stats)]
         if status.model:
-            parts.insert(0, self._styled(status.model, "model"))
+            model = self._styled(status.model, "model")
+            # A long name shall not push out the figures.
+            model.truncate(max(SHORTEST_NAME, self.size.width // 3), overflow="ellipsis")
+            parts.insert(0, model)
         return parts
 
     def _gauge(self, fraction: float) -> Text:
