@@ -177,17 +177,19 @@ def rope_factors(rope: Rope, size: int) -> tuple[float, ...]:
     """What each frequency of a head of `size` is divided by under `llama3` scaling.
 
     Source: `_compute_llama3_parameters` of transformers. Low frequencies are divided by `factor`, high ones kept, those
-    between blended. In float32, as both transformers and the reference converter compute it.
+    between blended. In float32 and in the order of torch, which divides by multiplying with the reciprocal, so that the
+    factors have the bits that the reference converter writes.
     """
+    one, turn = np.float32(1), np.float32(2 * np.pi)
     factor, low, high = (np.float32(rope.number(n)) for n in ("factor", "low_freq_factor", "high_freq_factor"))
     context = np.float32(rope.number("original_max_position_embeddings"))
     exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
-    frequencies = np.float32(1) / np.float32(rope.theta) ** exponents
-    wavelengths = np.float32(2 * np.pi) / frequencies
-    smooth = (context / wavelengths - low) / (high - low)
-    blended = np.float32(1) / ((np.float32(1) - smooth) / factor + smooth)
+    frequencies = one / np.power(rope.theta, exponents.astype(np.float64)).astype(np.float32)
+    wavelengths = one / frequencies * turn
+    smooth = (one / wavelengths * context - low) / (high - low)
+    blended = one / ((one - smooth) / factor + smooth)
     factors = np.where(wavelengths > context / low, factor, blended)
-    factors = np.where(wavelengths < context / high, np.float32(1), factors)
+    factors = np.where(wavelengths < context / high, one, factors)
     return tuple(float(value) for value in factors)
 
 
