@@ -15,6 +15,7 @@ from compare_gguf import different_keys, different_tensors
 
 from localllm.convert import convert, corpus, preview
 from localllm.convert.mixture import FLOAT_TYPES, TYPES
+from localllm.errors import MissingPackage
 from localllm.gguf_file import read_header
 from localllm.native.quants import quantize_file
 from localllm.native.vocab import open_vocab
@@ -199,3 +200,13 @@ def test_memory_is_bounded_by_slabs_not_by_the_model(rebuilt: Callable[[str], Pa
     cost = measure([*command, "--type", "Q8_0"], tmp_path / "x.gguf")
     assert (source / "model.safetensors").stat().st_size > 500e6
     assert cost.peak_anonymous < 250e6
+
+
+@pytest.mark.parametrize("package", ["gguf", "tokenizers"])
+def test_a_package_of_the_extra_that_is_missing_is_named(
+    tiny: MakeTiny, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackage, match=rf"needs the package {package}\.\npip install 'localllm\[convert\]'"):
+        preview(source)
