@@ -107,13 +107,32 @@ class Store:
 
     def _prepare(self) -> None:
         with _explained(self.path):
-            self._check_version()
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            # One transaction, so that a schema that another app is making is seen whole or not at all.
+            self._connection.execute("BEGIN")
+            try:
+                self._check_version()
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            self._write_ahead()
+            for pragma in ("synchronous = FULL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
         with self._transaction() as db:
             self._migrate(db)
             _mark_abandoned(db)
             db.execute("DELETE FROM chat WHERE deleted < ?", (time.time() - UNDO_S,))
+
+    def _write_ahead(self) -> None:
+        """Switch to WAL. SQLite does not wait here for another app that does the same in the same moment."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.01)
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -183,6 +183,32 @@ def write_some(path: Path, name: str, count: int) -> None:
     store.close()
 
 
+OPEN_MANY = """
+import sys
+from pathlib import Path
+from localllm.chat.store import Store
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    Store.open(Path(sys.argv[1]) / f"{number}.sqlite3").close()
+"""
+
+
+def test_apps_that_start_together_make_one_database(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_MANY, str(tmp_path)]
+    apps = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for app in apps:
+        assert app.stdout is not None
+        assert app.stdout.readline() == "ready\n"
+    for app in apps:
+        assert app.stdin is not None
+        app.stdin.write("go\n")
+        app.stdin.flush()
+    for app in apps:
+        app.communicate(timeout=30)
+        assert app.returncode == 0
+
+
 def test_two_apps_write_one_database(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     apps = [context.Process(target=write_some, args=(path, name, 25)) for name in ("a", "b")]
