@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -205,7 +206,7 @@ class Model:
     def _describe(self) -> ModelInfo:
         header = read_header(self.plan.path)
         return ModelInfo(
-            name=header.name,
+            name=display_name(self.plan.path, header.quantization),
             path=self.plan.path,
             architecture=header.architecture,
             quantization=header.quantization,
@@ -292,6 +293,12 @@ def _open(
             return handles.open_model(path, gpu_layers=layers, load_mode=mode, progress=go_on), lines
 
     return lib.apart(load, stopped.set)
+
+
+def display_name(path: Path, quantization: str) -> str:
+    """What a person calls the model: the file's name without its type and part. `general.name` is often a codename."""
+    part = re.compile(r"-\d{5}-of-\d{5}$")
+    return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)
 
 
 def _as_planned(taken: Sequence[DeviceMemory], planned: Sequence[DeviceMemory]) -> tuple[DeviceMemory, ...]:

@@ -11,7 +11,7 @@ from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
 from localllm.gguf_file import read_header
 from localllm.native import devices, ledger
 from localllm.runtime import estimate
-from localllm.runtime.model import Model
+from localllm.runtime.model import Model, display_name
 from localllm.runtime.plan import DEFAULT_CTX, check_fits, layers_by_device, make_plan, mib, needs
 from localllm.runtime.types import Options
 
@@ -144,3 +144,16 @@ def test_options_have_nothing_open(smollm2: Path) -> None:
     plan = make_plan(smollm2, Options())
     assert plan.options.threads >= 1
     assert plan.options == replace(plan.options, n_ctx=plan.n_ctx, gpu_layers=plan.gpu_layers)
+
+
+@pytest.mark.parametrize(
+    ("file", "quantization", "name"),
+    [
+        ("SmolLM2-135M-Instruct.Q4_1.gguf", "Q4_1", "SmolLM2-135M-Instruct"),
+        ("qwen3-0.6b-q8_0.gguf", "Q8_0", "qwen3-0.6b"),
+        ("big-Q4_K_M-00001-of-00003.gguf", "Q4_K_M", "big"),
+        ("model.gguf", "F16", "model"),
+    ],
+)
+def test_models_are_called_by_their_file(file: str, quantization: str, name: str) -> None:
+    assert display_name(Path(file), quantization) == name
