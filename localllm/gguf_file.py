@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -267,6 +268,26 @@ class Header:
     def context_length(self) -> int:
         """The context it was trained with, in tokens; 0 when the file does not say."""
         return self.integer("{arch}.context_length")
+
+
+def read_parts(path: Path) -> tuple[Header, ...]:
+    """The headers of all files of a model that is split, given any or the first of them; one for a model that is not.
+
+    Raises:
+        ModelNotFound: a part is missing; and as `read_header`.
+    """
+    first = read_header(path)
+    count = first.integer("split.count")
+    if count < 2:
+        return (first,)
+    name = re.fullmatch(r"(.+)-\d{5}-of-\d{5}\.gguf", Path(path).name)
+    if name is None:
+        raise BadModelFile(
+            f"{path} is one of {count} parts, but its name does not say which.",
+            hint="Give the parts the names they were published with: NAME-00001-of-00003.gguf.",
+        )
+    parts = [Path(path).with_name(f"{name[1]}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    return tuple(first if part == Path(path) else read_header(part) for part in parts)
 
 
 def read_header(path: Path) -> Header:

@@ -39,9 +39,3 @@ def log_file() -> Path:
     override = os.environ.get("LOCALLLM_HOME")
     folder = Path(override).expanduser() / "log" if override else platformdirs.user_log_path("localllm")
     return folder / "llama.log"
-
-
-def user_config_path() -> Path:
-    """The folder for settings."""
-    override = os.environ.get("LOCALLLM_HOME")
-    return Path(override).expanduser() if override else platformdirs.user_config_path("localllm")

@@ -19,6 +19,9 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[threading.Event]:
     there.
     """
     interrupted = threading.Event()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield interrupted  # whoever started us does not want Ctrl-C to reach us
+        return
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
 

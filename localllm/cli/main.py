@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an error from the tree, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
+    _tolerate_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     args = parser.parse_args(arguments or ["chat"])
@@ -58,6 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe went away: not our error. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(
+            f"error: {error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", file=sys.stderr
+        )
+        return 1
+
+
+def _tolerate_any_text() -> None:
+    """Print `?` for what a terminal's encoding lacks, and read what is no text, rather than fail in mid-answer."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_error(error: LocalLLMError) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from localllm.runtime.types import Options, Sampling
 
-# The same names as localllm.runtime.types.KV_TYPES, which a test compares: importing that module here would cost
+# The same as in localllm.runtime, which a test compares: importing its modules here would cost
 # `--help` its speed.
+MAX_THREADS, LARGEST_SEED = 512, (1 << 32) - 2
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 
@@ -53,6 +54,28 @@ def tokens(text: str) -> int:
     return number
 
 
+def threads(text: str) -> int:
+    """A number of threads that ggml can start."""
+    number = whole(text)
+    if number > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{number} is more than {MAX_THREADS}")
+    return number
+
+
+def batch(text: str) -> int:
+    """A number of tokens, at least 1."""
+    positive(text)
+    return tokens(text)
+
+
+def seed(text: str) -> int:
+    """A seed: the number after the largest one means "draw one" to llama.cpp."""
+    number = whole(text)
+    if number > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{number} is more than {LARGEST_SEED}")
+    return number
+
+
 def layers(text: str) -> int | None:
     """A number of layers, or `auto` as None."""
     return None if text == "auto" else whole(text)
@@ -64,6 +87,9 @@ for _parse, _name in (
     (fraction, "fraction"),
     (not_negative, "number"),
     (tokens, "number of tokens"),
+    (batch, "number of tokens"),
+    (threads, "number of threads"),
+    (seed, "seed"),
     (layers, "number of layers"),
 ):
     _parse.__name__ = _name  # argparse names the type of a wrong value by it
@@ -75,7 +101,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ctx", type=tokens, default=0, metavar="N", help="context in tokens (default: chosen)")
     group.add_argument(
         "--threads",
-        type=whole,
+        type=threads,
         default=0,
         metavar="N",
         help="CPU threads (default: physical cores we may use)",
@@ -88,10 +114,8 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         help="layers to offload to the GPU, the output layer counts as one (default: auto, as many as fit)",
     )
     group.add_argument("--kv-type", choices=KV_TYPES, default="f16", help="type of the KV cache (default: f16)")
-    group.add_argument("--batch", type=positive, default=2048, metavar="N", help="tokens per call (default: 2048)")
-    group.add_argument(
-        "--ubatch", type=positive, default=512, metavar="N", help="tokens computed at once (default: 512)"
-    )
+    group.add_argument("--batch", type=batch, default=2048, metavar="N", help="tokens per call (default: 2048)")
+    group.add_argument("--ubatch", type=batch, default=512, metavar="N", help="tokens computed at once (default: 512)")
     group.add_argument(
         "--flash-attention",
         choices=("auto", "on", "off"),
@@ -127,7 +151,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top-p", type=fraction, metavar="P", help="the likeliest tokens that sum to P; 1 is off")
     group.add_argument("--min-p", type=fraction, metavar="P", help="tokens at least P times the likeliest; 0 is off")
     group.add_argument("--repeat-penalty", type=not_negative, metavar="R", help="1 is off")
-    group.add_argument("--seed", type=whole, metavar="N", help="the same seed gives the same text")
+    group.add_argument("--seed", type=seed, metavar="N", help="the same seed gives the same text")
 
 
 def sampling(args: argparse.Namespace) -> Sampling:

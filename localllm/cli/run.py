@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.cli import options
@@ -19,8 +20,8 @@ EPILOG = """examples:
   localllm run --raw "Once upon a time" --max-tokens 50  no chat template
   localllm run --json --temperature 0 "Hi"               one JSON object for programs
 
-With one argument it is the prompt, unless it is a path, or the prompt comes on stdin: then it is the model.
-With both a prompt and a pipe, the prompt comes first and what was piped follows.
+One argument alone is the prompt, unless it is a file or the name of a model: then it is the model, and the prompt comes
+on stdin. With both a prompt and a pipe, the prompt comes first and what was piped follows.
 """
 
 
@@ -51,7 +52,8 @@ def handle(args: argparse.Namespace) -> int:
     """Answer."""
     model_name, prompt = _model_and_prompt(args)
     if not prompt:
-        args.usage_error("there is no prompt: give it as an argument or on stdin")
+        taken = f": {model_name!r} was taken for the model" if model_name else ""
+        args.usage_error(f"there is no prompt{taken}; give it as an argument or on stdin")
     if args.raw and args.system:
         args.usage_error("--system needs a chat template, and --raw is without one")
     from localllm import library
@@ -100,8 +102,7 @@ def _as_json(model: Model, reply: LocalReply) -> str:
             "path": str(model.info.path),
             "n_ctx": model.info.n_ctx,
             "sampling": asdict(reply.sampling),
-        },
-        ensure_ascii=False,
+        }
     )
 
 
@@ -112,16 +113,19 @@ def _model_and_prompt(args: argparse.Namespace) -> tuple[str | None, str]:
     if second is not None:
         prompt = f"{second}\n\n{piped}" if piped.strip() else second
         return first, prompt
-    if first is not None and (_looks_like_model(first) or (piped.strip() and not _has_blank(first))):
+    if first is not None and _is_model(first, beside_a_pipe=bool(piped.strip())):
         return first, piped
     if first is not None:
         return None, f"{first}\n\n{piped}" if piped.strip() else first
     return None, piped
 
 
-def _looks_like_model(text: str) -> bool:
-    return text.endswith(".gguf") or (not _has_blank(text) and ("/" in text or ":" in text.strip(":")))
+def _is_model(text: str, *, beside_a_pipe: bool) -> bool:
+    """Whether a lone argument names a model and is not a prompt."""
+    from localllm import library
 
-
-def _has_blank(text: str) -> bool:
-    return any(character.isspace() for character in text)
+    if any(character.isspace() for character in text):
+        return Path(text).is_file()
+    known = text.endswith(".gguf") or text in library.names() or Path(text).exists()
+    # Beside a pipe a mistyped name is likelier than a prompt such as `a/b`.
+    return known or (beside_a_pipe and any(mark in text for mark in ":/"))

@@ -20,7 +20,7 @@ from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.general import general_keys
 from localllm.convert.header import Layout, lay_out
 from localllm.convert.mixture import FLOAT_TYPES, Mixture, choose_types, file_keys, parse_type
-from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
+from localllm.convert.plan import PlannedTensor, half_type, left_out, plan_tensors
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, check_target, write
@@ -91,6 +91,11 @@ class Prepared:
     def __exit__(self, *_: object) -> None:
         self._checkpoint.files.close()
 
+    @property
+    def header(self) -> bytes:
+        """The first bytes of the file: its metadata and the list of its tensors."""
+        return self._layout.header
+
     def write(
         self, outfile: Path, *, force: bool = False, threads: int = 0, progress: Progress | None = None
     ) -> Conversion:
@@ -133,13 +138,13 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
     checkpoint = open_checkpoint(folder)
     try:
         family = families.find(checkpoint.config)
-        config = checkpoint.config.with_defaults(family.defaults.get(checkpoint.config.architecture, {}))
+        config = checkpoint.config.with_defaults(family.defaults[checkpoint.config.architecture])
         family.refuse(config)
         plan = plan_tensors(checkpoint, family, config)
         parameters = sum(tensor.rows * tensor.columns for tensor in plan)
         model_keys = {
             **general_keys(checkpoint, folder, family.arch, parameters),
-            **family.hyperparameters(config),
+            **family.hyperparameters(config, family.arch),
         }
         half = half_type(checkpoint)
         mixture = choose_types(model_keys, plan, half, file_type)
@@ -159,7 +164,7 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
         bytes=layout.file_bytes,
         tensors=tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries),
         tokenizer=proof,
-        notes=(*family.notes(config), *_fallback_note(mixture, len(plan)), *proof.notes),
+        notes=(*family.notes(config), *left_out(checkpoint, family), *_fallback_note(mixture, len(plan)), *proof.notes),
     )
     return Prepared(checkpoint, preview, plan, layout)
 

@@ -1,23 +1,26 @@
 """From a checkpoint's headers to the tensors of the GGUF, all checked, before a weight is read.
 
-Every tensor of the checkpoint is used by exactly one rule or named as ignored: what nobody understands is an error.
-Knows nothing of quantization types beyond what must stay F32.
+Every tensor of the checkpoint is used by a rule or named as not needed: what nobody understands is an error. Knows
+nothing of quantization types beyond what must stay F32.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule
-from localllm.convert.safetensors import SourceTensor
-from localllm.convert.transforms import Transform
+from localllm.convert.families import Family, Rule, Sizes
+from localllm.convert.transforms import Transform, rows_and_columns
 from localllm.errors import BadCheckpoint
+
+_F32_MATRICES = re.compile(
+    r"ffn_gate_inp(_shexp)?\.weight$|^position_embd\.|^token_types\.|ssm_conv1d\.|shortconv\.conv\."
+)
+"""Matrices that llama.cpp's graphs read as F32, with norms and all that is not called a weight."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,23 @@ class PlannedTensor:
 
     @property
     def columns(self) -> int:
-        """Numbers in a row; a vector is one row."""
-        return self.shape[-1]
+        """Numbers in a row; a vector has rows of one."""
+        return rows_and_columns(self.shape)[1]
 
     @property
     def rows(self) -> int:
         """How many rows it has."""
-        return math.prod(self.shape[:-1])
+        return rows_and_columns(self.shape)[0]
 
     @property
     def keeps_f32(self) -> bool:
-        """Whether llama.cpp wants it in F32 whatever the rest is: vectors and norms."""
-        return len(self.shape) < 2 or self.name.endswith("_norm.weight")
+        """Whether llama.cpp wants it in F32 whatever the rest is: vectors, norms, routers, small convolutions."""
+        return (
+            len(self.shape) < 2
+            or self.name.endswith("_norm.weight")
+            or not self.name.endswith(".weight")
+            or _F32_MATRICES.search(self.name) is not None
+        )
 
 
 def half_type(checkpoint: Checkpoint) -> str:
@@ -58,44 +66,105 @@ def half_type(checkpoint: Checkpoint) -> str:
     return "F16"
 
 
+class _Names:
+    """A checkpoint's tensors under the names of a family's rules, and which of them no rule has used yet."""
+
+    def __init__(self, checkpoint: Checkpoint, family: Family) -> None:
+        self.checkpoint = checkpoint
+        self.title = checkpoint.files.title
+        self.actual = {_renamed(name, family): name for name in checkpoint.tensors}
+        self.unused = {name for name in self.actual if not _is_any(name, family.ignored)}
+        self.unused -= {name for name in self.unused if _is_any(name, [pattern for pattern, _ in family.left_out])}
+
+    def has(self, name: str) -> bool:
+        return name in self.actual
+
+    def take(self, rule: Rule, sources: list[str], shape: tuple[int, ...]) -> tuple[str, ...]:
+        """The names in the checkpoint of a rule's sources, all there and of the right shape."""
+        for source in sources:
+            if source not in self.actual:
+                raise _missing(self.title, source, self.unused)
+            found = self.checkpoint.tensors[self.actual[source]].shape
+            if found != shape:
+                meaning = " x ".join(map(str, rule.shape))
+                raise BadCheckpoint(
+                    f"{self.title}: {self.actual[source]} has shape {list(found)}; "
+                    f"config.json asks for {list(shape)} ({meaning}).",
+                    hint="config.json does not belong to these weights, or one of them was changed.",
+                )
+        self.unused.difference_update(sources)
+        return tuple(self.actual[source] for source in sources)
+
+
 def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list[PlannedTensor]:
     """Every tensor of the GGUF, in the order in which llama.cpp's own quantizer writes them.
 
     Raises:
         BadCheckpoint: a tensor is missing, has a shape that contradicts the configuration, or is used by no rule.
     """
-    sizes = family.dimensions(config)
-    title = checkpoint.files.title
-    unused = {name for name in checkpoint.tensors if not name.endswith(family.ignored or ("\0",))}
-    planned = []
-    for rule, name, source in _expand(family, sizes["layers"]):
-        tensor = checkpoint.tensors.get(source)
-        if source == "lm_head.weight" and config.flag("tie_word_embeddings"):
-            # transformers overwrites a stored head with the embeddings when they are tied.
-            unused.discard(source)
+    names = _Names(checkpoint, family)
+    planned: dict[str, PlannedTensor] = {}
+    missing: dict[str, str] = {}
+    if config.flag("tie_word_embeddings"):
+        # transformers overwrites a stored head with the embeddings when they are tied.
+        names.unused.discard(family.head)
+    for rule, layer, sizes in _expand(family, config):
+        name = rule.name.format(i=layer)
+        sources = _sources(rule, layer, sizes)
+        if name in planned or (rule.source == family.head and config.flag("tie_word_embeddings")):
             continue
-        if tensor is None:
-            if rule.optional:
-                continue
-            raise _missing(title, source, unused)
-        _check_shape(title, tensor, rule, sizes)
-        unused.discard(source)
+        if not names.has(sources[0]):
+            if not rule.optional:
+                missing.setdefault(name, sources[0])
+            continue
+        taken = names.take(rule, sources, rule.source_shape(sizes))
+        tensors = [checkpoint.tensors[source] for source in taken]
         transform = rule.transform(sizes)
-        planned.append(PlannedTensor(name, transform.shape([tensor.shape]), tensor.dtype, (source,), transform))
-    if unused:
-        raise _unused(title, unused, sizes["layers"])
+        shape = transform.shape([tensor.shape for tensor in tensors])
+        planned[name] = PlannedTensor(name, shape, transform.dtype([t.dtype for t in tensors]), taken, transform)
+    for name, source in missing.items():
+        if name not in planned:
+            raise _missing(names.title, source, names.unused)
+    if names.unused:
+        raise _unused(names.title, {names.actual[name] for name in names.unused}, family, config)
     for extra in family.extras(config):
-        planned.append(PlannedTensor(extra.name, extra.transform.shape([]), "F32", (), extra.transform))
-    return sorted(planned, key=lambda tensor: _order(tensor.name))
+        planned[extra.name] = PlannedTensor(extra.name, extra.transform.shape([]), "F32", (), extra.transform)
+    return sorted(planned.values(), key=lambda tensor: _order(tensor.name))
 
 
-def _expand(family: Family, layers: int) -> Iterator[tuple[Rule, str, str]]:
-    """Each rule with the names it has in the GGUF and in the checkpoint."""
+def left_out(checkpoint: Checkpoint, family: Family) -> list[str]:
+    """What to tell about the parts of the checkpoint that the GGUF does not hold."""
+    names = [_renamed(name, family) for name in checkpoint.tensors]
+    return [note for pattern, note in family.left_out if any(re.search(pattern, name) for name in names)]
+
+
+def _renamed(name: str, family: Family) -> str:
+    for pattern, replacement in family.renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _is_any(name: str, patterns: Iterable[str]) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)
+
+
+def _expand(family: Family, config: Config) -> Iterator[tuple[Rule, int, Sizes]]:
+    """Each rule that counts, with its layer (-1 outside layers) and the sizes there."""
+    sizes = family.dimensions(config)
     for rule in family.rules:
-        yield rule, rule.name, rule.source
-    for layer in range(layers):
+        if rule.when(config, -1):
+            yield rule, -1, sizes
+    for layer in range(sizes["layers"]):
+        here = {**sizes, **family.layer_dimensions(config, layer)}
         for rule in family.layer_rules:
-            yield rule, rule.name.format(i=layer), rule.source.format(i=layer)
+            if rule.when(config, layer):
+                yield rule, layer, here
+
+
+def _sources(rule: Rule, layer: int, sizes: Sizes) -> list[str]:
+    if "{e}" not in rule.source:
+        return [rule.source.format(i=layer)]
+    return [rule.source.format(i=layer, e=number) for number in range(sizes["experts"])]
 
 
 def _order(name: str) -> tuple[int, bytes]:
@@ -104,27 +173,17 @@ def _order(name: str) -> tuple[int, bytes]:
     return (int(layer.group(1)) if layer else -1, name.encode())
 
 
-def _check_shape(title: str, tensor: SourceTensor, rule: Rule, sizes: Mapping[str, int]) -> None:
-    expected = tuple(sizes[name] for name in rule.shape)
-    if tensor.shape != expected:
-        meaning = " x ".join(rule.shape)
-        raise BadCheckpoint(
-            f"{title}: {tensor.name} has shape {list(tensor.shape)}; "
-            f"config.json asks for {list(expected)} ({meaning}).",
-            hint="config.json does not belong to these weights, or one of them was changed.",
-        )
-
-
 def _missing(title: str, source: str, unused: set[str]) -> BadCheckpoint:
     near = difflib.get_close_matches(source, sorted(unused), n=2, cutoff=0.7)
     hint = f"Left over in the checkpoint: {', '.join(near)}." if near else "Is the checkpoint complete?"
     return BadCheckpoint(f"{title}: the tensor {source} is missing.", hint=hint)
 
 
-def _unused(title: str, unused: set[str], layers: int) -> BadCheckpoint:
+def _unused(title: str, unused: set[str], family: Family, config: Config) -> BadCheckpoint:
+    layers = family.dimensions(config)["layers"]
     first = sorted(unused)[0]
     others = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
     return BadCheckpoint(
         f"{title}: nothing here knows what to do with the tensor {first}{others}.",
-        hint=f"Leaving it out could change the model. config.json names {layers} layers and the architecture.",
+        hint=f"Leaving it out could change the model. config.json names {layers} layers and the architecture {config.architecture}.",
     )

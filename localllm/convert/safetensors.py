@@ -35,13 +35,13 @@ class SourceTensor:
 
     @property
     def columns(self) -> int:
-        """Numbers in a row; a vector is one row."""
-        return self.shape[-1] if self.shape else 1
+        """Numbers in a row; a vector has rows of one."""
+        return self.shape[-1] if len(self.shape) > 1 else 1
 
     @property
     def rows(self) -> int:
         """How many rows it has."""
-        return math.prod(self.shape[:-1])
+        return math.prod(self.shape) // max(self.columns, 1)
 
     @property
     def row_bytes(self) -> int:

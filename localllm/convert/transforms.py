@@ -1,11 +1,13 @@
 """The few operations on weights that families need between a checkpoint and a GGUF, as values.
 
 Each knows the shape of its result and how to make any range of its rows from rows of its sources, so that nothing
-bigger than a slab is ever in memory. Knows nothing of names or number formats: rows pass through as they are stored.
+bigger than a slab is ever in memory. A vector counts as rows of one number. Knows nothing of names. Numbers pass
+through as they are stored unless an operation computes with them, which is done in float32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,9 +17,17 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[Any]
 ReadRows = Callable[[int, int, int], Rows]
-"""`read(source, start, stop)`: rows of the source with that number, as an array (rows, columns)."""
+"""`read(source, start, stop)`: rows of the source with that number, as an array (rows, columns).
+
+An array stays as it is until the slab for which it was read is done.
+"""
 
 Shape = tuple[int, ...]
+
+
+def rows_and_columns(shape: Shape) -> tuple[int, int]:
+    """A tensor as rows: the last dimension is a row, but a vector of n numbers is n rows of one."""
+    return (math.prod(shape[:-1]), shape[-1]) if len(shape) > 1 else (math.prod(shape), 1)
 
 
 class Transform(Protocol):
@@ -30,19 +40,39 @@ class Transform(Protocol):
     def shape(self, sources: Sequence[Shape]) -> Shape:
         """The shape of the result for sources of these shapes."""
 
+    def dtype(self, sources: Sequence[str]) -> str:
+        """The type of the result's numbers for sources of these types."""
+
     def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
         """Rows `start` to `stop` of the result, (stop - start, columns)."""
 
 
-@dataclass(frozen=True)
-class Keep:
-    """The tensor as it is."""
+class AsStored:
+    """What transforms have in common that only move numbers."""
 
-    granule: int = 1
+    @property
+    def granule(self) -> int:
+        """Any range of rows can be made."""
+        return 1
 
     def shape(self, sources: Sequence[Shape]) -> Shape:
-        """The same shape."""
+        """The shape of the first source."""
         return sources[0]
+
+    def dtype(self, sources: Sequence[str]) -> str:
+        """The type of the first source."""
+        return sources[0]
+
+
+@dataclass(frozen=True)
+class Keep(AsStored):
+    """The tensor as it is, or with the same rows under another `to` shape."""
+
+    to: Shape | None = None
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:
+        """`to`, or that of the source."""
+        return self.to or sources[0]
 
     def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
         """The same rows."""
@@ -50,7 +80,7 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Interleave:
+class Interleave(AsStored):
     """Rows of q or k with the two halves of each head interleaved.
 
     transformers rotates element i of a head with element i + n/2, llama.cpp's `llama` graph with its neighbour, so row
@@ -64,10 +94,6 @@ class Interleave:
         """A whole head."""
         return self.head_rows
 
-    def shape(self, sources: Sequence[Shape]) -> Shape:
-        """The same shape."""
-        return sources[0]
-
     def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
         """The rows of whole heads, interleaved."""
         rows = read(0, start, stop)
@@ -76,21 +102,93 @@ class Interleave:
 
 
 @dataclass(frozen=True)
-class InterleaveVector:
-    """The bias of q or k, turned as `Interleave` turns the rows."""
+class Segment:
+    """Rows `first` to `last` of one source."""
 
-    head_rows: int
-    granule: int = 1
+    source: int
+    first: int
+    last: int
 
-    def shape(self, sources: Sequence[Shape]) -> Shape:
-        """The same shape."""
-        return sources[0]
+
+@dataclass(frozen=True)
+class Join(AsStored):
+    """Segments of rows behind each other: parts of a tensor, several tensors as one, or rows in another order.
+
+    `to` is the shape of the result.
+    """
+
+    segments: tuple[Segment, ...]
+    to: Shape
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:  # noqa: ARG002 - it was given
+        """`to`."""
+        return self.to
 
     def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
-        """The vector as one row."""
-        vector = read(0, start, stop)
-        halves = vector.reshape(-1, 2, self.head_rows // 2)
-        return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(vector.shape)
+        """The rows of all segments in the range."""
+        parts, at = [], 0
+        for segment in self.segments:
+            first, last = max(start - at, 0), min(stop - at, segment.last - segment.first)
+            if first < last:
+                parts.append(read(segment.source, segment.first + first, segment.first + last))
+            at += segment.last - segment.first
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Each matrix of the inner tensor with rows and columns swapped. `inner_shape` is the shape before.
+
+    A whole matrix is made at once.
+    """
+
+    inner: Transform
+    inner_shape: Shape
+
+    @property
+    def granule(self) -> int:
+        """The rows of one matrix."""
+        return self.inner_shape[-1]
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:  # noqa: ARG002 - it was given
+        """The last two dimensions swapped."""
+        return (*self.inner_shape[:-2], self.inner_shape[-1], self.inner_shape[-2])
+
+    def dtype(self, sources: Sequence[str]) -> str:
+        """That of the inner tensor."""
+        return self.inner.dtype(sources)
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
+        """The rows of whole matrices."""
+        before, columns = self.inner_shape[-2], self.inner_shape[-1]
+        first, last = start // columns * before, stop // columns * before
+        matrices = self.inner.rows(read, first, last).reshape(-1, before, columns)
+        return np.ascontiguousarray(matrices.swapaxes(1, 2)).reshape(stop - start, before)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A function of the numbers of the inner tensor, in float32. It keeps the shape."""
+
+    function: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    inner: Transform = Keep()
+
+    @property
+    def granule(self) -> int:
+        """That of the inner tensor."""
+        return self.inner.granule
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:
+        """That of the inner tensor."""
+        return self.inner.shape(sources)
+
+    def dtype(self, sources: Sequence[str]) -> str:  # noqa: ARG002 - whatever they are
+        """Numbers that were computed."""
+        return "F32"
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
+        """The rows, computed."""
+        return np.ascontiguousarray(self.function(as_float32(self.inner.rows(read, start, stop))), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -104,6 +202,33 @@ class Given:
         """A vector."""
         return (len(self.values),)
 
-    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:  # noqa: ARG002 - there is one row
-        """The vector as one row."""
-        return np.asarray(self.values, dtype=np.float32).reshape(1, -1)
+    def dtype(self, sources: Sequence[str]) -> str:  # noqa: ARG002 - it has none
+        """Float32."""
+        return "F32"
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:  # noqa: ARG002 - it has no source
+        """A range of the numbers."""
+        return np.asarray(self.values[start:stop], dtype=np.float32).reshape(-1, 1)
+
+
+def as_float32(rows: Rows) -> npt.NDArray[np.float32]:
+    """Rows as they are stored, bf16 as its bits, widened to float32."""
+    if rows.dtype == np.uint16:
+        rows = (rows.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(rows, dtype=np.float32)
+
+
+def stack(count: int, shape: Shape) -> Join:
+    """`count` sources of one shape as one tensor with another dimension in front: experts."""
+    rows, _ = rows_and_columns(shape)
+    return Join(tuple(Segment(number, 0, rows) for number in range(count)), (count, *shape))
+
+
+def part(first: int, last: int, columns: int) -> Join:
+    """Rows `first` to `last` of one matrix of `columns` columns; of a vector when `columns` is 0."""
+    return Join((Segment(0, first, last),), (last - first, columns) if columns else (last - first,))
+
+
+def plus_one(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Norms that are stored as the difference from one."""
+    return numbers + np.float32(1)

@@ -8,6 +8,7 @@ tokenizers or why a tensor has its type.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import threading
@@ -213,11 +214,12 @@ class _Worker:
     def read(self, slab: Slab) -> npt.NDArray[Any]:
         """The rows of a slab in the checkpoint's own type, checked to be finite."""
         tensor = slab.tensor
+        reads = itertools.count()
 
         def read(source: int, start: int, stop: int) -> npt.NDArray[Any]:
             name = tensor.sources[source]
             size = (stop - start) * self.checkpoint.tensors[name].row_bytes
-            return self.checkpoint.rows(name, start, stop, self.buffers.get(f"read{source}", size).data)
+            return self.checkpoint.rows(name, start, stop, self.buffers.get(f"read{next(reads)}", size).data)
 
         try:
             rows = tensor.transform.rows(read, slab.start, slab.stop)

@@ -85,9 +85,8 @@ def system_memory() -> tuple[int, int]:
     memory = psutil.virtual_memory()
     available, total = memory.available, memory.total
     for limit, used in _cgroup_limits():
-        if limit < total:
-            total = limit
-            available = min(available, max(0, limit - used))
+        total = min(total, limit)
+        available = min(available, max(0, limit - used))
     return available, total
 
 

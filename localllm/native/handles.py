@@ -67,9 +67,9 @@ class ModelHandle:
                 return buffer.value.decode("utf-8", "replace")
             size = length + 1
 
-    def chat_template(self, name: str | None = None) -> str | None:
-        """The chat template in the file, or None. `name` picks a variant such as `tool_use`."""
-        text = lib.llama().llama_model_chat_template(self.pointer, name.encode() if name else None)
+    def chat_template(self) -> str | None:
+        """The chat template in the file, or None."""
+        text = lib.llama().llama_model_chat_template(self.pointer, None)
         return text.decode("utf-8", "replace") if text else None
 
 
@@ -98,16 +98,24 @@ def open_model(
     params.vocab_only = vocab_only
     params.no_alloc = simulate
     stopped = False
+    failure: BaseException | None = None
 
     def report(fraction: float, _data: Any) -> bool:
-        nonlocal stopped
-        stopped = progress is not None and not progress(fraction)
+        nonlocal stopped, failure
+        try:
+            stopped = progress is not None and not progress(fraction)
+        except BaseException as error:  # cannot pass through C: raised again below
+            failure, stopped = error, True
         return not stopped
 
     callback = api.llama_progress_callback(report)
     params.progress_callback = callback
-    lib.forget_problems()
+    lib.listen()
     pointer = api.llama_model_load_from_file(os.fsencode(path), params)
+    if failure is not None:
+        if pointer:
+            api.llama_model_free(pointer)
+        raise failure
     if pointer:
         return ModelHandle(path, pointer, api.llama_model_get_vocab(pointer))
     if stopped:
@@ -164,6 +172,7 @@ def open_context(
     Raises:
         DoesNotFit: llama.cpp could not allocate it.
         EngineDied: llama.cpp refused the settings; the message holds its reason.
+        UnsupportedModel: the model does not write text.
     """
     api = lib.llama()
     params = api.llama_context_default_params()
@@ -176,13 +185,19 @@ def open_context(
     params.kv_unified = True
     params.no_perf = True
     stop_flag = ctypes.create_string_buffer(2)
-    lib.forget_problems()
+    lib.listen()
     pointer = api.llama_init_from_model(model.pointer, params)
     if not pointer:
         reason = _reason(lib.recent_problems())
         if "alloc" in reason:
             raise DoesNotFit(f"{model.path.name}: {reason}", hint="Try a smaller --ctx, or --kv-type q8_0.")
         raise EngineDied(f"llama.cpp made no context for {model.path.name}: {reason}")
+    if not api.llama_get_memory(pointer) or api.llama_model_has_encoder(model.pointer):
+        api.llama_free(pointer)
+        raise UnsupportedModel(
+            f"{model.path.name} does not write text: it is an embedding model or has an encoder.",
+            hint="Choose a model that was trained to chat or to continue text.",
+        )
     _set_abort(api, pointer, stop_flag)
     return ContextHandle(pointer, api.llama_get_memory(pointer), api.llama_n_ctx(pointer), stop_flag)
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 LogSink = Callable[[int, str], None]
 """Called with ggml's level (1 debug, 2 info, 3 warning, 4 error) and one line or part of a line."""
 
-WARNING, ERROR, CONTINUED = 3, 4, 5
+WARNING, ERROR = 3, 4
 
 _sink: LogSink | None = None
 _capture = threading.local()
@@ -145,6 +145,7 @@ def _log_callback(bindings: Any) -> Any:
 
 def _detach_log(bindings: Any) -> None:
     # A native log line after Python is gone would call into freed memory.
+    set_log(None)
     silent = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p)
     bindings._lib["llama_log_set"](silent, ctypes.c_void_p(0))
 
@@ -152,20 +153,41 @@ def _detach_log(bindings: Any) -> None:
 def set_log(sink: LogSink | None) -> None:
     """Send every line of llama.cpp's log to `sink`; None drops them."""
     global _sink
-    _sink = sink
+    before, _sink = _sink, sink
+    if isinstance(before, LogFile):
+        before.close()
+
+
+class LogFile:
+    """A file that holds the last of llama.cpp's log: emptied when it grows past `LIMIT` bytes."""
+
+    LIMIT = 1 << 20
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = path.open("a", encoding="utf-8", errors="replace", buffering=1)
+
+    def __call__(self, _level: int, line: str) -> None:
+        """Append `line`. A full disk ends the log, not the program."""
+        try:
+            if self._stream.tell() > self.LIMIT:
+                self._stream.truncate(0)
+            self._stream.write(line)
+        except (OSError, ValueError):
+            set_log(None)
+
+    def close(self) -> None:
+        """Close the file; what was not written is lost."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
 
 def log_to_file(path: Path) -> None:
-    """Append llama.cpp's log to `path`, kept below 1 MiB. A folder that cannot be written is no reason to fail."""
+    """Append llama.cpp's log to `path`, kept below some MiB. A folder that cannot be written is no reason to fail."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        keep = path.exists() and path.stat().st_size < 1 << 20
-        stream = path.open("a" if keep else "w", encoding="utf-8", errors="replace", buffering=1)
+        set_log(LogFile(path))
     except OSError:
         set_log(None)
-        return
-    atexit.register(stream.close)
-    set_log(lambda _level, line: None if stream.closed else (stream.write(line), None)[1])
 
 
 def log_to_stderr() -> None:
@@ -176,6 +198,7 @@ def log_to_stderr() -> None:
 @contextlib.contextmanager
 def captured_log() -> Iterator[list[str]]:
     """Collect the log that native calls made by this thread write inside the block."""
+    listen()
     lines: list[str] = []
     before = getattr(_capture, "lines", None)
     _capture.lines = lines
@@ -185,11 +208,12 @@ def captured_log() -> Iterator[list[str]]:
         _capture.lines = before
 
 
-def apart(work: Callable[[], T], stop: Callable[[], None]) -> T:
+def apart(work: Callable[[], T], stop: Callable[[], None], discard: Callable[[T], None]) -> T:
     """The result of `work`, done in a thread of its own, so that Ctrl-C reaches the caller and not a callback.
 
     Python delivers Ctrl-C to the main thread wherever it is; inside a callback from C nobody can catch it and it is
-    lost. When it arrives here, `stop` is called, `work` is awaited, and it is raised again.
+    lost. When it arrives here, `stop` is called, `work` is awaited, what it still made is given to `discard`, and
+    Ctrl-C is raised again.
     """
     outcome: Future[T] = Future()
 
@@ -206,6 +230,8 @@ def apart(work: Callable[[], T], stop: Callable[[], None]) -> T:
     except KeyboardInterrupt:
         stop()
         thread.join()
+        if outcome.exception() is None:
+            discard(outcome.result())
         raise
     return outcome.result()
 
@@ -218,3 +244,10 @@ def recent_problems() -> list[str]:
 def forget_problems() -> None:
     """Empty `recent_problems()` before a call whose failure they shall explain."""
     _recent.clear()
+
+
+def listen() -> None:
+    """Take the log back from whoever took it, and empty `recent_problems()`: before each load."""
+    bindings = llama()
+    bindings.llama_log_set(_log_callback(bindings), ctypes.c_void_p(0))
+    forget_problems()

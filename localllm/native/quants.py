@@ -79,10 +79,13 @@ def to_float32(type_name: str, source: Buffer, target: Buffer, count: int) -> No
     call(source.ctypes.data, target.ctypes.data, count)
 
 
-def quantize_file(source: Path, target: Path, file_type: str, *, threads: int = 0, dry_run: bool = False) -> str:
+def quantize_file(
+    source: Path, target: Path, file_type: str, *, threads: int = 0, dry_run: bool = False, requantize: bool = False
+) -> str:
     """Run `llama_model_quantize`, the engine of `llama-quantize`, and return what it logged.
 
-    With `dry_run` nothing is written: the log then names the type that every tensor would get.
+    With `dry_run` nothing is written: the log then names the type that every tensor would get. `requantize` lets the
+    source be quantized already.
 
     Raises:
         BadModelFile: llama.cpp refuses; the message holds its reason.
@@ -92,6 +95,7 @@ def quantize_file(source: Path, target: Path, file_type: str, *, threads: int = 
     params.ftype = FILE_TYPE_IDS[file_type]
     params.nthread = threads
     params.dry_run = dry_run
+    params.allow_requantize = requantize
     lib.forget_problems()
     with lib.captured_log() as lines:
         status = api.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))

@@ -38,6 +38,14 @@ class Vocab:
                 return ids[:count]
             room = -count
 
+    def tokenize_prompt(self, text: str) -> list[int]:
+        """Token ids of a whole prompt, special tokens read, its first special token included once.
+
+        llama.cpp adds that one itself: a template or person that writes it too would double it.
+        """
+        first = self.text(self.bos) if self.adds_bos else ""
+        return self.tokenize(text.removeprefix(first), add_special=True, parse_special=True)
+
     def tokenize_tail(self, text: str) -> list[int]:
         """Token ids of text that follows other text, special tokens read.
 

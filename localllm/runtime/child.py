@@ -1,4 +1,4 @@
-"""The child process that runs one model for `ModelProcess`: `python -m localllm.runtime.child`.
+"""The child process that runs one model for `ModelProcess`.
 
 Commands come on stdin, events leave on stdout, both as lines of JSON. The main thread reads commands, so that a cancel
 is seen at once; one thread runs the model. When stdin ends, the parent is gone and the process ends.
@@ -45,6 +45,7 @@ class Child:
         self._model: Model | None = None
         self._reply: tuple[int, LocalReply] | None = None
         self._cancelled: set[int] = set()
+        self._parent_gone = False
 
     def run(self, read_line: Callable[[], bytes]) -> None:
         """Serve until the input ends."""
@@ -52,6 +53,7 @@ class Child:
         worker.start()
         for line in iter(read_line, b""):
             self._accept(decode_command(line))
+        self._parent_gone = True
         self._cancelled.add(0)
         if self._reply is not None:
             self._reply[1].cancel()
@@ -70,7 +72,7 @@ class Child:
             self._send(Memory(self._model.memory(), self._model.context_used()))
 
     def _serve(self) -> None:
-        while (command := self._work.get()) is not None:
+        while (command := self._work.get()) is not None and not self._parent_gone:
             request = command.request if isinstance(command, Generate) else 0
             try:
                 if isinstance(command, Load):
@@ -145,7 +147,3 @@ def main() -> None:
     except KeyboardInterrupt:
         # Ctrl-C in a terminal reaches the whole process group; the parent decides what it means.
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -30,7 +30,6 @@ class Engine:
         self._batch = api.llama_batch_init(chunk, 0, 1)
         self.cached: list[int] = []
         self._settled = True  # False while `cached` may not be what the KV cache holds
-        self.progress: Progress | None = None
         self.on_progress: Callable[[Progress], None] | None = None
         self.stats: Stats | None = None
 
@@ -40,6 +39,7 @@ class Engine:
             self._api.llama_batch_free(self._batch)
             self._batch = None
             self._context.close()
+            self.cached.clear()
 
     def stop(self) -> None:
         """Make the running `generate` end, also in the middle of a decode on the CPU."""
@@ -55,7 +55,8 @@ class Engine:
 
     def generate(self, prompt: Sequence[int], sampler: Sampler, max_tokens: int = 0) -> Generator[int, None, None]:
         """Yield tokens after `prompt` until the model ends its turn, `max_tokens` (0: no limit), `stop()` or the
-        context's end. `progress` tells how far the prompt is; `stats` is set when the iteration ends, however it does.
+        context's end. `on_progress` hears how far the prompt is;
+        `stats` is set when the iteration ends, however it does.
 
         Raises:
             ContextFull: the prompt alone fills the context.
@@ -155,7 +156,6 @@ class Engine:
         return True
 
     def _report(self, progress: Progress) -> None:
-        self.progress = progress
         if self.on_progress is not None:
             self.on_progress(progress)
 

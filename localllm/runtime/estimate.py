@@ -29,10 +29,10 @@ def buffers(
     for tensor in header.tensors:
         block = _BLOCK.match(tensor.name)
         layer = int(block[1]) if block else (-1 if tensor.name.startswith("token_embd") else n_layer)
-        weights[layer >= first_on_gpu] += tensor.n_bytes
+        weights[layer >= first_on_gpu] += _padded(tensor.n_bytes)
     if not any(tensor.name == "output.weight" for tensor in header.tensors) and first_on_gpu <= n_layer:
         # A tied head is a second copy of the embedding where the output runs on the GPU.
-        weights[1] += sum(t.n_bytes for t in header.tensors if t.name == "token_embd.weight")
+        weights[1] += sum(_padded(t.n_bytes) for t in header.tensors if t.name == "token_embd.weight")
     for layer in range(n_layer):
         kv[layer >= first_on_gpu] += n_ctx * kv_bytes_per_token(header, options.kv_type)
     compute = compute_bytes(header, options, n_ctx)
@@ -42,6 +42,11 @@ def buffers(
         uses.append(BufferUse(gpus[0], gpus[0], "gpu", weights[1], kv[1], compute))
     layers = {cpu: n_layer + 1 - on_gpu} | ({gpus[0]: on_gpu} if on_gpu else {})
     return tuple(uses), layers, n_ctx
+
+
+def _padded(size: int) -> int:
+    """ggml aligns each tensor to 32 bytes, in memory as in the file."""
+    return -(-size // 32) * 32
 
 
 def kv_bytes_per_token(header: Header, kv_type: str) -> int:

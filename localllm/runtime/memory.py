@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,27 +14,25 @@ from localllm.native.ledger import BufferUse
 from localllm.runtime.types import DeviceMemory, MemorySample
 
 
-def sample(
-    path: Path, uses: Sequence[BufferUse], layers: dict[str, int], *, used_tokens: int, n_ctx: int
-) -> MemorySample:
-    """One sample for the model file at `path`, loaded in this process, whose buffers are `uses`.
+def sample(files: Sequence[Path], parts: Sequence[DeviceMemory], *, used_tokens: int, n_ctx: int) -> MemorySample:
+    """One sample for the model in `files`, loaded in this process, that took `parts`.
 
-    `layers` counts layers by device name. `used_tokens` of the `n_ctx` cells of the KV cache are in use; the used bytes
-    are that share of what is allocated.
+    `used_tokens` of the `n_ctx` cells of the KV cache are in use; the used bytes are that share of what is allocated.
     """
-    kv = sum(use.kv for use in uses)
-    mapped, resident = mapped_weights(path)
+    kv = sum(part.kv for part in parts)
+    mapped, resident = mapped_weights(files)
     available, total = devices.system_memory()
+    now = {device.name: device for device in devices.devices()}
     return MemorySample(
         weights_mapped=mapped,
         weights_resident=resident,
         kv_used=kv * used_tokens // n_ctx if n_ctx else 0,
         kv_allocated=kv,
-        compute=sum(use.compute for use in uses),
+        compute=sum(part.compute for part in parts),
         process=psutil.Process().memory_info().rss,
         system_available=available,
         system_total=total,
-        devices=by_device(uses, layers),
+        devices=tuple(replace(part, free=now[part.name].free, total=now[part.name].total) for part in parts),
     )
 
 
@@ -53,33 +53,29 @@ def by_device(uses: Sequence[BufferUse], layers: dict[str, int]) -> tuple[Device
     )
 
 
-def mapped_weights(path: Path, smaps: Path = Path("/proc/self/smaps")) -> tuple[int, int | None]:
-    """(mapped, resident) bytes of the model file in this process; resident is None where the system cannot tell.
+def mapped_weights(files: Sequence[Path], smaps: Path = Path("/proc/self/smaps")) -> tuple[int, int | None]:
+    """(mapped, resident) bytes of the model's files in this process; resident is None where the system cannot tell.
 
     Source: `/proc/PID/smaps`, proc(5). The mapping is read-only and shared with every process that maps the same file.
     """
     try:
         with smaps.open("rb") as stream:
-            return _read_smaps(stream.read(), str(path.resolve()).encode())
+            return _read_smaps(stream.read(), {os.fsencode(file.resolve()) for file in files})
     except OSError:
         return 0, None
 
 
-def _read_smaps(text: bytes, path: bytes) -> tuple[int, int]:
+def _read_smaps(text: bytes, paths: set[bytes]) -> tuple[int, int]:
     mapped = resident = 0
     inside = False
     for line in text.splitlines():
         if line[:1].islower() or line[:1].isdigit():
             # A mapping: address, permissions, offset, device, inode, path.
-            inside = line.endswith(path)
+            fields = line.split(None, 5)
+            inside = len(fields) == 6 and fields[5] in paths
             if inside:
-                start, end = line.split(b" ", 1)[0].split(b"-")
+                start, end = fields[0].split(b"-")
                 mapped += int(end, 16) - int(start, 16)
         elif inside and line.startswith(b"Rss:"):
             resident += int(line.split()[1]) * 1024
     return mapped, resident
-
-
-def as_buffers(parts: Sequence[DeviceMemory]) -> list[BufferUse]:
-    """Planned parts as buffers, for a platform that tells no ledger."""
-    return [BufferUse(part.name, part.name, part.kind, part.weights, part.kv, part.compute) for part in parts]

@@ -10,61 +10,49 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from localllm.errors import BadTemplate, EngineDied
-from localllm.gguf_file import read_header
+from localllm.errors import BadTemplate, EngineDied, UnsupportedModel
+from localllm.gguf_file import read_parts
 from localllm.native import handles, ledger, lib
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
-from localllm.runtime.plan import check_fits, layers_by_device, plan_quickly
+from localllm.runtime.plan import Plan, check_fits, layers_by_device, plan_quickly
 from localllm.runtime.sampling import build, recommended, resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.template import ChatTemplate, TokenMemory
-from localllm.runtime.types import DeviceMemory, MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
 
 
 class Model:
     """A loaded model. Use it as a context manager, or `close()` it: that frees everything. `plan` is what it took.
 
-    One reply at a time: a second one waits until the first ended. `cancel()` on a reply, `memory()`, `context_used()`
-    and `close()` are safe from any thread.
+    One reply at a time: a second one waits until the first ended. All methods, and `cancel()` on a reply, may be called
+    from any thread.
     """
 
     def __init__(self, path: Path, options: Options, progress: Callable[[float], bool] | None = None) -> None:
-        self._lock = threading.Lock()
-        self._running: tuple[int, LocalReply] | None = None  # the thread that iterates it, and the reply
+        self._step = threading.Lock()  # held while llama.cpp works for a reply, and while it is closed
+        self._turns = threading.Condition()
+        self._running: LocalReply | None = None
+        self._closing = False
         plan = plan_quickly(path, options)
         check_fits(plan)
-        options = plan.options
-        self._handle, lines = _open(path, options, progress)
-        self._layers = layers_by_device(lines)
+        self._headers = read_parts(path)
+        self._handle, lines = _open(path, plan.options, progress)
         try:
-            context = handles.open_context(
-                self._handle,
-                n_ctx=options.n_ctx,
-                n_batch=options.n_batch,
-                n_ubatch=options.n_ubatch,
-                threads=options.threads,
-                kv_type=options.kv_type,
-                flash_attention=options.flash_attention,
-            )
+            self._vocab = Vocab(self._handle)
+            if not self._vocab.kind:
+                raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
+            context = _open_context(self._handle, plan.options)
+            self._engine = Engine(self._handle, self._vocab, context, chunk=plan.options.n_ubatch)
+            self._tokens = TokenMemory(self._vocab)
+            self._template: ChatTemplate | None = None
+            self.plan = _as_loaded(plan, context, layers_by_device(lines))
+            self.default_sampling = recommended(self._handle)
+            self.info = self._describe()
         except BaseException:
             self._handle.close()
             raise
-        self._vocab = Vocab(self._handle)
-        self._engine = Engine(self._handle, self._vocab, context, chunk=options.n_ubatch)
-        exact = ledger.supported()
-        self._uses = ledger.read(context.pointer) if exact else memory.as_buffers(plan.devices)
-        self.plan = replace(
-            plan,
-            options=replace(options, n_ctx=context.n_ctx),
-            devices=_as_planned(memory.by_device(self._uses, self._layers), plan.devices),
-            exact=exact,
-        )
-        self._tokens = TokenMemory(self._vocab)
-        self._template = self._read_template()
-        self.default_sampling = recommended(self._handle)
-        self.info = self._describe()
 
     @classmethod
     def load(
@@ -89,12 +77,15 @@ class Model:
 
     def close(self) -> None:
         """Stop a running reply and free the KV cache and the weights. The model answers nothing after that."""
-        here, running = self._running_here, self._running
-        if here is not None:
-            here.close()
-        elif running is not None:
-            running[1].cancel()
-        with self._lock:
+        with self._turns:
+            self._closing = True
+            running = self._running
+            self._turns.notify_all()
+        if running is not None:
+            running.cancel()
+        with self._step:
+            if running is not None:
+                running._end()
             self._engine.close()
             self._handle.close()
 
@@ -106,7 +97,8 @@ class Model:
         self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
     ) -> LocalReply:
         """Answer a conversation; see `Responder.reply`."""
-        return self._answer(lambda: self._render(messages), sampling, max_tokens)
+        said = tuple(messages)
+        return self._answer(lambda: self._render(said), sampling, max_tokens)
 
     def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> LocalReply:
         """Continue `prompt` as it stands, without a chat template."""
@@ -116,17 +108,19 @@ class Model:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text` as a whole prompt, special tokens read."""
-        return self._vocab.tokenize(text, add_special=True, parse_special=True)
+        with self._step:
+            self._check_open()
+            return self._vocab.tokenize_prompt(text)
 
     def memory(self) -> MemorySample:
         """Memory now; see `MemorySample`."""
-        return memory.sample(
-            self.info.path, self._uses, self._layers, used_tokens=self.context_used(), n_ctx=self.info.n_ctx
-        )
+        files = [header.path for header in self._headers]
+        return memory.sample(files, self.plan.devices, used_tokens=self.context_used(), n_ctx=self.info.n_ctx)
 
     def forget(self) -> None:
         """Empty the KV cache and forget what was generated: the next prompt is tokenized and evaluated whole."""
-        with self._lock:
+        with self._step:
+            self._check_open()
             self._engine.forget()
             self._tokens.forget()
 
@@ -134,39 +128,59 @@ class Model:
         """Tokens in the KV cache."""
         return len(self._engine.cached)
 
+    def _check_open(self) -> None:
+        if self._closing:
+            raise EngineDied("The model is closed.", hint="Load it again.")
+
+    def _take_turn(self, reply: LocalReply) -> None:
+        """Wait until no other reply is unfinished, and make `reply` the running one.
+
+        Raises:
+            RuntimeError: this very thread left another reply unfinished, so waiting would never end.
+            EngineDied: the model was closed.
+        """
+        with self._turns:
+            while self._running is not None and self._running is not reply:
+                if self._running.thread == threading.get_ident():
+                    raise RuntimeError(
+                        "an earlier reply of this model is unfinished: iterate it to its end or close() it"
+                    )
+                self._turns.wait()
+                self._check_open()
+            self._check_open()
+            self._running = reply
+            reply.thread = threading.get_ident()
+
+    def _end_turn(self) -> None:
+        with self._turns:
+            self._running = None
+            self._turns.notify_all()
+
     def _answer(self, prompt: Callable[[], str], sampling: Sampling | None, max_tokens: int) -> LocalReply:
         resolved = resolve(sampling or Sampling(), self.default_sampling)
-        reply = LocalReply(resolved)
-        reply._pieces = self._generate(reply, prompt, resolved, max_tokens)
+        reply = LocalReply(self, resolved)
+        reply._generator = self._generate(reply, prompt, resolved, max_tokens)
         return reply
 
     def _generate(
         self, reply: LocalReply, prompt: Callable[[], str], sampling: Sampling, max_tokens: int
     ) -> Generator[str, None, None]:
-        if self._running_here is not None:
-            raise RuntimeError("an earlier reply of this model is not finished: iterate it to its end or close() it")
-        with self._lock:
-            if self._handle.pointer is None:
-                raise EngineDied("The model is closed.", hint="Load it again.")
+        sampler = None
+        try:
             self._engine.ready()
             reply._attach(self._engine)
-            self._running = (threading.get_ident(), reply)
             sampler = build(sampling, self._vocab.size)
-            try:
-                text = prompt()
-                prompt_tokens = self._tokens.tokenize(text)
-                tokens = self._engine.generate(prompt_tokens, sampler, max_tokens)
-                yield from self._pieces(reply, text, prompt_tokens, tokens)
-            finally:
-                reply._detach()
-                self._running = None
+            text = prompt()
+            prompt_tokens = self._tokens.tokenize(text)
+            if sampling.repeat_penalty != 1.0:
+                sampler.accept(prompt_tokens)
+            tokens = self._engine.generate(prompt_tokens, sampler, max_tokens)
+            yield from self._pieces(reply, text, prompt_tokens, tokens)
+        finally:
+            reply._detach()
+            if sampler is not None:
                 sampler.close()
-
-    @property
-    def _running_here(self) -> LocalReply | None:
-        """The unfinished reply that this thread began: waiting for it would wait for ourselves."""
-        running = self._running
-        return running[1] if running is not None and running[0] == threading.get_ident() else None
+            self._end_turn()
 
     def _pieces(
         self, reply: LocalReply, prompt: str, prompt_tokens: list[int], tokens: Generator[int, None, None]
@@ -191,33 +205,31 @@ class Model:
 
     def _render(self, messages: Sequence[Message]) -> str:
         if self._template is None:
-            raise BadTemplate(
-                f"{self.info.path.name} has no chat template, so there is no telling how it was trained to chat.",
-                hint="Use --raw to continue a text with it, or convert it from a checkpoint that has a template.",
-            )
+            source = self._handle.chat_template()
+            if not source:
+                raise BadTemplate(
+                    f"{self.info.path.name} has no chat template, so there is no telling how it was trained to chat.",
+                    hint="Use --raw to continue a text with it, or convert it from a checkpoint that has a template.",
+                )
+            bos, eos = self._vocab.text(self._vocab.bos), self._vocab.text(self._vocab.eos)
+            self._template = ChatTemplate(source, bos=bos, eos=eos)
         return self._template.render(messages)
 
-    def _read_template(self) -> ChatTemplate | None:
-        source = self._handle.chat_template()
-        if not source:
-            return None
-        return ChatTemplate(source, bos=self._vocab.text(self._vocab.bos), eos=self._vocab.text(self._vocab.eos))
-
     def _describe(self) -> ModelInfo:
-        header = read_header(self.plan.path)
+        header = self._headers[0]
         return ModelInfo(
             name=display_name(self.plan.path, header.quantization),
             path=self.plan.path,
             architecture=header.architecture,
             quantization=header.quantization,
-            parameters=header.parameters,
-            file_bytes=header.file_bytes,
+            parameters=sum(part.parameters for part in self._headers),
+            file_bytes=sum(part.file_bytes for part in self._headers),
             n_ctx=self.plan.n_ctx,
             n_ctx_train=header.context_length,
             n_layer=header.n_layer,
             gpu_layers=self.plan.gpu_layers,
             threads=self.plan.options.threads,
-            has_chat_template=self._template is not None,
+            has_chat_template=bool(self._handle.chat_template()),
         )
 
 
@@ -225,36 +237,56 @@ class LocalReply:
     """A reply made in this process; see `Reply`. `sampling` is what was used, the seed included.
 
     `on_progress`, if set before the first piece, is called by the iterating thread while the prompt is evaluated.
+    `thread` is the one that iterated last.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, model: Model, sampling: Sampling) -> None:
         self.sampling = sampling
         self.text = ""
         self.on_progress: Callable[[Progress], None] | None = None
-        self._pieces: Generator[str, None, None] | None = None
+        self.thread = 0
+        self._model = model
+        self._generator: Generator[str, None, None] | None = None
+        self._lock = threading.Lock()  # so that a late cancel() cannot stop the reply after this one
         self._engine: Engine | None = None
         self._stats: Stats | None = None
+        self._progress: Progress | None = None
         self._cancelled = False
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        if self._pieces is None:
+        if self._generator is None:
             raise StopIteration
-        return next(self._pieces)
+        self._model._take_turn(self)
+        try:
+            with self._model._step:
+                if self._generator is None:
+                    raise StopIteration
+                return next(self._generator)
+        except BaseException:
+            self._generator = None
+            if self._model._running is self:
+                self._model._end_turn()
+            raise
 
     def close(self) -> None:
         """End the iteration now and keep what was said."""
-        if self._pieces is not None:
-            self._pieces.close()
+        with self._model._step:
+            self._end()
+
+    def _end(self) -> None:
+        if self._generator is not None:
+            self._generator.close()
+            self._generator = None
 
     def cancel(self) -> None:
         """Stop as soon as possible; safe from any thread, also before the first piece."""
         self._cancelled = True
-        engine = self._engine
-        if engine is not None:
-            engine.stop()
+        with self._lock:
+            if self._engine is not None:
+                self._engine.stop()
 
     @property
     def stats(self) -> Stats | None:
@@ -264,18 +296,26 @@ class LocalReply:
     @property
     def progress(self) -> Progress | None:
         """How far the prompt is evaluated; None before that begins."""
-        return self._engine.progress if self._engine is not None else None
+        return self._progress
+
+    def _report(self, progress: Progress) -> None:
+        self._progress = progress
+        if self.on_progress is not None:
+            self.on_progress(progress)
 
     def _attach(self, engine: Engine) -> None:
-        engine.progress = engine.stats = None
-        engine.on_progress = self.on_progress
-        self._engine = engine
-        if self._cancelled:
-            engine.stop()
+        engine.stats = None
+        engine.on_progress = self._report
+        with self._lock:
+            self._engine = engine
+            if self._cancelled:
+                engine.stop()
 
     def _detach(self) -> None:
-        if self._engine is not None:
-            self._stats, self._engine = self._engine.stats, None
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            self._stats = engine.stats
 
 
 def _open(
@@ -292,7 +332,7 @@ def _open(
             layers, mode = options.gpu_layers or 0, _load_mode(options)
             return handles.open_model(path, gpu_layers=layers, load_mode=mode, progress=go_on), lines
 
-    return lib.apart(load, stopped.set)
+    return lib.apart(load, stopped.set, lambda opened: opened[0].close())
 
 
 def display_name(path: Path, quantization: str) -> str:
@@ -301,9 +341,33 @@ def display_name(path: Path, quantization: str) -> str:
     return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)
 
 
-def _as_planned(taken: Sequence[DeviceMemory], planned: Sequence[DeviceMemory]) -> tuple[DeviceMemory, ...]:
-    """What was `taken`, beside what was free before."""
-    return tuple(replace(real, free=before.free) for real, before in zip(taken, planned, strict=True))
+def _open_context(model: handles.ModelHandle, options: Options) -> handles.ContextHandle:
+    return handles.open_context(
+        model,
+        n_ctx=options.n_ctx,
+        n_batch=options.n_batch,
+        n_ubatch=options.n_ubatch,
+        threads=options.threads,
+        kv_type=options.kv_type,
+        flash_attention=options.flash_attention,
+    )
+
+
+def _as_loaded(plan: Plan, context: handles.ContextHandle, layers: dict[str, int]) -> Plan:
+    """The plan with what the context really took.
+
+    The weights stay as planned, which is exact as well: what the ledger counts for a mapped file is a span of it, and
+    that covers tensors which were copied out of it too.
+    """
+    options = replace(plan.options, n_ctx=context.n_ctx)
+    if not ledger.supported():
+        return replace(plan, options=options)
+    taken = memory.by_device(ledger.read(context.pointer), layers)
+    parts = tuple(
+        replace(planned, kv=real.kv, compute=real.compute, layers=real.layers)
+        for planned, real in zip(plan.devices, taken, strict=True)
+    )
+    return replace(plan, options=options, devices=parts, exact=True)
 
 
 def _load_mode(options: Options) -> int:

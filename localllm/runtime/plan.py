@@ -105,7 +105,7 @@ def plan_quickly(path: Path, options: Options) -> Plan:
     header = read_header(path)
     trained = header.context_length or DEFAULT_CTX
     nothing_to_choose = not options.gpu_layers and not any(device.offloads for device in devices.devices())
-    if not nothing_to_choose or options.n_ctx > trained:
+    if not nothing_to_choose or options.n_ctx > trained or header.integer("split.count") > 1:
         return make_plan(path, options)
     _check_runs(header)
     chosen = replace(
@@ -156,19 +156,22 @@ def _what_fits(plan: Plan, device: DeviceMemory) -> str:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if need(middle * 256) <= device.free else (low, middle - 1)
     if low:
-        return f"The largest context that fits: --ctx {low * 256}. A KV cache in q8_0 (--kv-type) is half of f16."
+        smaller = " A KV cache in q8_0 (--kv-type) is half of f16." if plan.options.kv_type in _WIDE_KV else ""
+        return f"The largest context that fits: --ctx {low * 256}.{smaller}"
     if device.kind != "cpu":
         return "Put fewer layers on it with --gpu-layers, or leave that to `--gpu-layers auto`."
     return "Even the smallest context is too much: choose a smaller quantization or model, or close other programs."
 
 
 def _check_runs(header: Header) -> None:
-    if header.architecture == "" or not header.tensors:
+    if header.architecture == "" or not (header.tensors or header.integer("split.count") > 1):
         raise BadModelFile(
             f"{header.path} holds no model: it has {len(header.tensors)} tensors and "
             f"{'no architecture' if not header.architecture else 'architecture ' + header.architecture}.",
             hint="It may be a vocabulary, an adapter or an importance matrix.",
         )
+    if not 1 <= header.n_layer <= _MOST_LAYERS:
+        raise BadModelFile(f"{header.path}: {header.architecture}.block_count is {header.n_layer}; it runs 1 to 512.")
 
 
 def _with_layers(header: Header, options: Options) -> Plan:
@@ -182,7 +185,7 @@ def _with_layers(header: Header, options: Options) -> Plan:
             )
         return _simulated(header, replace(options, gpu_layers=0))
     if options.gpu_layers is not None:
-        return _simulated(header, options)
+        return _simulated(header, replace(options, gpu_layers=min(options.gpu_layers, header.n_layer + 1)))
     return _most_layers(header, options)
 
 
@@ -200,6 +203,11 @@ def _most_layers(header: Header, options: Options) -> Plan:
             best = best or _simulated(header, replace(options, gpu_layers=0))
     return best
 
+
+_WIDE_KV = ("f32", "f16", "bf16")
+
+# LLAMA_MAX_LAYERS of llama.cpp.
+_MOST_LAYERS = 512
 
 # A simulated load allocates no cells of the KV cache but does keep books on each: gigabytes for a context that large.
 _LARGEST_SIMULATED = 1 << 22

@@ -7,6 +7,7 @@ closing it truly frees the memory; and the decode loop shares no interpreter loc
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import signal
@@ -41,6 +42,9 @@ from localllm.runtime.protocol import (
 from localllm.runtime.session import Chat
 from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
 
+# Not `-m`: that would look for modules in the current folder first, which may be a folder of downloads.
+_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from localllm.runtime.child import main; main()"
+
 _ANSWER_SECONDS = _CLOSE_SECONDS = 5
 
 
@@ -54,7 +58,7 @@ class ModelProcess:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close())
         # A session of its own: Ctrl-C in the terminal is for the program in front, which cancels or closes us.
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "localllm.runtime.child"],
+            [sys.executable, "-c", _PROGRAM, json.dumps(_search_path())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -67,7 +71,7 @@ class ModelProcess:
         self._memory_lock = threading.Lock()
         self._context_used = 0
         self._requests = 0
-        self._closing = False
+        self._ended = self._closed = False
         self._reader = threading.Thread(target=self._read, name="engine events", daemon=True)
         self._reader.start()
 
@@ -133,13 +137,17 @@ class ModelProcess:
             EngineDied: the process ended, or gave no answer for some seconds.
         """
         with self._memory_lock:
+            while not self._memory.empty():
+                self._memory.get_nowait()  # an answer that came too late for its question
             self._send(AskMemory())
-            with contextlib.suppress(queue.Empty):
-                answer = self._memory.get(timeout=_ANSWER_SECONDS)
-                if answer is not None:
-                    self._context_used = answer.context_used
-                    return answer.sample
-        raise self._death()
+            try:
+                answer = None if self._ended else self._memory.get(timeout=_ANSWER_SECONDS)
+            except queue.Empty:
+                raise EngineDied(f"The engine's process gave no answer for {_ANSWER_SECONDS} seconds.") from None
+            if answer is None:
+                raise self._death()
+            self._context_used = answer.context_used
+            return answer.sample
 
     def context_used(self) -> int:
         """Tokens in the KV cache when the engine last told."""
@@ -147,8 +155,7 @@ class ModelProcess:
 
     def close(self) -> None:
         """Stop a running reply and end the process, by force if it does not listen."""
-        with self._state_lock:
-            self._closing = True
+        self._closed = True
         with contextlib.suppress(OSError):
             if self._child.stdin is not None:
                 self._child.stdin.close()
@@ -197,10 +204,17 @@ class ModelProcess:
         with self._state_lock:
             self._requests += 1
             request = self._requests
-            events = self._events[request] = queue.Queue()
-        reply = RemoteReply(self, request, events)
-        reply._command = Generate(request, messages, prompt, sampling or Sampling(), max_tokens)
-        return reply
+        return RemoteReply(self, Generate(request, messages, prompt, sampling or Sampling(), max_tokens))
+
+    def _begin(self, command: Generate) -> queue.Queue[Event | None]:
+        """Send a request; returns where its events will come."""
+        events: queue.Queue[Event | None] = queue.Queue()
+        with self._state_lock:
+            if self._ended:
+                raise self._death()
+            self._events[command.request] = events
+        self._send(command)
+        return events
 
     def _send(self, command: Command) -> None:
         try:
@@ -214,33 +228,38 @@ class ModelProcess:
 
     def _read(self) -> None:
         """Sort events to whom they are for, until the child's stdout ends."""
-        stdout = self._child.stdout
-        for line in stdout or ():
-            event = decode_event(line)
-            if isinstance(event, Memory):
-                self._memory.put(event)
-                continue
-            if isinstance(event, Finished):
-                self._context_used = event.context_used
+        try:
+            for line in self._child.stdout or ():
+                # A line that is no event was printed by something else while Python started: not for us.
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    self._sort(decode_event(line))
+        finally:
+            self._child.wait()
+            self._memory.put(None)
             with self._state_lock:
-                waiting = self._events.get(getattr(event, "request", 0))
-            if waiting is not None:
-                waiting.put(event)
-        self._child.wait()
-        self._memory.put(None)
+                self._ended = True
+                for waiting in self._events.values():
+                    waiting.put(None)
+
+    def _sort(self, event: Event) -> None:
+        if isinstance(event, Memory):
+            self._memory.put(event)
+            return
+        if isinstance(event, Finished):
+            self._context_used = event.context_used
         with self._state_lock:
-            self._closing = True
-            for waiting in self._events.values():
-                waiting.put(None)
+            waiting = self._events.get(getattr(event, "request", 0))
+        if waiting is not None:
+            waiting.put(event)
 
     def _done(self, request: int) -> None:
         with self._state_lock:
             self._events.pop(request, None)
 
     def _death(self) -> EngineDied:
-        code = self._child.poll()
-        if code is None and self._closing:
+        if self._closed:
             return EngineDied("The engine was closed.", hint="Load the model again.")
+        code = self._child.poll()
         return EngineDied(
             f"The engine's process ended: {_why(code)}{self._last_words()}.",
             hint="The conversation is safe. Load the model again to go on.",
@@ -254,6 +273,12 @@ class ModelProcess:
         end = os.fstat(descriptor).st_size
         lines = os.pread(descriptor, 2000, max(0, end - 2000)).decode("utf-8", "replace").strip().splitlines()
         return f" ({lines[-1].strip()})" if lines else ""
+
+
+def _search_path() -> list[str]:
+    """Where this process finds its modules, the current folder left out unless it was asked for by name."""
+    here = str(Path(__file__).resolve().parent.parent.parent)
+    return [str(Path(entry).absolute()) for entry in sys.path if entry] + [here]
 
 
 def _why(code: int | None) -> str:
@@ -272,14 +297,15 @@ def _why(code: int | None) -> str:
 class RemoteReply:
     """A reply made in the child process; see `Reply`. The request is sent when the iteration begins."""
 
-    def __init__(self, owner: ModelProcess, request: int, events: queue.Queue[Event | None]) -> None:
-        self._owner, self._number, self._queue = owner, request, events
-        self._command: Generate | None = None
+    def __init__(self, owner: ModelProcess, command: Generate) -> None:
+        self.sampling = command.sampling
+        self.text = ""
+        self._owner = owner
+        self._command = command
+        self._events: queue.Queue[Event | None] | None = None
         self._stats: Stats | None = None
         self._progress: Progress | None = None
         self._cancelled = self._ended = False
-        self.sampling = Sampling()
-        self.text = ""
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -287,33 +313,34 @@ class RemoteReply:
     def __next__(self) -> str:
         if self._ended:
             raise StopIteration
-        if self._command is not None:
-            self._begin(self._command)
+        events = self._events or self._begin()
         while True:
-            event = self._queue.get()
+            event = events.get()
             if isinstance(event, Piece):
                 self.text += event.text
                 return event.text
             if isinstance(event, Prefill):
                 self._progress = event.progress
                 continue
-            self._ended = True
-            self._owner._done(self._number)
+            self._end()
             if isinstance(event, Finished):
                 self._stats, self.sampling = event.stats, event.sampling
                 raise StopIteration
             raise as_error(event) if isinstance(event, Failed) else self._owner._death()
 
-    def _begin(self, command: Generate) -> None:
-        self._command = None
+    def _begin(self) -> queue.Queue[Event | None]:
         try:
-            self._owner._send(command)
+            self._events = self._owner._begin(self._command)
             if self._cancelled:
-                self._owner._send(Cancel(self._number))
+                self._owner._send(Cancel(self._command.request))
         except EngineDied:
-            self._ended = True
-            self._owner._done(self._number)
+            self._end()
             raise
+        return self._events
+
+    def _end(self) -> None:
+        self._ended = True
+        self._owner._done(self._command.request)
 
     @property
     def stats(self) -> Stats | None:
@@ -328,18 +355,21 @@ class RemoteReply:
     def cancel(self) -> None:
         """Stop as soon as possible; safe from any thread."""
         self._cancelled = True
-        if self._command is None and not self._ended:
+        if self._events is not None and not self._ended:
             with contextlib.suppress(EngineDied):
-                self._owner._send(Cancel(self._number))
+                self._owner._send(Cancel(self._command.request))
 
     def close(self) -> None:
         """Cancel, and take what is still on its way."""
-        if self._ended:
-            return
-        if self._command is not None:
-            self._ended = True
-            self._owner._done(self._number)
-            return
-        self.cancel()
-        for _ in self:
-            pass
+        if self._events is None:
+            self._end()
+        elif not self._ended:
+            self.cancel()
+            for _ in self:
+                pass
+
+    def __del__(self) -> None:
+        # Nobody will read the rest: the engine must not go on for nobody.
+        if self._events is not None and not self._ended:
+            self.cancel()
+            self._end()

@@ -6,6 +6,7 @@ What the caller left open comes from the model file (`general.sampling.*`), else
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from localllm.runtime.types import Sampling
 # The defaults of llama.cpp's own programs (common.h). A penalty looks at this many tokens back.
 DEFAULTS = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0)
 PENALTY_WINDOW = 64
+LARGEST_SEED = (1 << 32) - 2
 
 _META_KEYS = {
     "temperature": "general.sampling.temp",
@@ -32,14 +34,22 @@ def recommended(model: handles.ModelHandle) -> Sampling:
         default = getattr(DEFAULTS, name)
         text = model.metadata(key)
         try:
-            found[name] = type(default)(float(text)) if text else default
+            value = float(text) if text else default
         except ValueError:
-            found[name] = default
+            value = default
+        # A file may say anything; what no sampler could mean is as good as silence.
+        found[name] = type(default)(value if 0 <= value < 1 << 31 else default)
     return Sampling(**found)
 
 
 def resolve(asked: Sampling, base: Sampling) -> Sampling:
-    """`asked` with every open value taken from `base`, and a seed drawn if none was given."""
+    """`asked` with every open value taken from `base`, and a seed drawn if none was given.
+
+    Raises:
+        ValueError: the seed is not between 0 and 2**32 - 2; the number above it is llama.cpp's "draw one".
+    """
+    if asked.seed is not None and not 0 <= asked.seed < LARGEST_SEED + 1:
+        raise ValueError(f"the seed {asked.seed} is not between 0 and {LARGEST_SEED}")
     names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
     values = {name: getattr(asked, name) if getattr(asked, name) is not None else getattr(base, name) for name in names}
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
@@ -51,6 +61,11 @@ class Sampler:
     """A `llama_sampler` chain. Close it when the reply ends."""
 
     pointer: Any
+
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Let penalties know what stands before the first token: the end of the prompt."""
+        for token in tokens[-PENALTY_WINDOW:]:
+            lib.llama().llama_sampler_accept(self.pointer, token)
 
     def close(self) -> None:
         """Free the chain and every sampler in it."""
@@ -87,5 +102,5 @@ def build(sampling: Sampling, n_vocab: int) -> Sampler:
     if sampling.min_p:
         add(api.llama_sampler_init_min_p(sampling.min_p, 1))
     add(api.llama_sampler_init_temp(sampling.temperature))
-    add(api.llama_sampler_init_dist((sampling.seed or 0) & 0xFFFFFFFF))
+    add(api.llama_sampler_init_dist(sampling.seed or 0))
     return Sampler(chain)

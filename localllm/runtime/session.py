@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from localllm.errors import LocalLLMError
 from localllm.runtime.types import Message, Reply, Responder, Sampling, Stats
 
 
@@ -71,7 +70,7 @@ class Chat:
         failed = False
         try:
             yield from reply
-        except LocalLLMError:
+        except Exception:
             failed = True
             raise
         finally:

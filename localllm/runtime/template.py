@@ -8,6 +8,7 @@ tokenized.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
@@ -74,7 +75,7 @@ class ChatTemplate:
                 documents=None,
                 **self._special,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        except Exception as error:  # it is foreign code, and may fail in any way
             system = any(message.role == "system" for message in messages)
             hint = "Some models take no system prompt: try without --system." if system else "Try --raw."
             raise BadTemplate(
@@ -83,9 +84,9 @@ class ChatTemplate:
         return text + open_text
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
+def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
     """Plain JSON. Jinja's own filter escapes `<` and `'` for HTML, which a model has never seen."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
 
 def _raise(message: str) -> None:
@@ -95,15 +96,14 @@ def _raise(message: str) -> None:
 class TokenMemory:
     """What the model generated, as text and as tokens, so that later prompts hold the very tokens it generated.
 
-    Text alone does not tell them: a tokenizer may cut the same text otherwise than the model did. Keeps the last
-    `capacity` texts.
+    Text alone does not tell them: a tokenizer may cut the same text otherwise than the model did. Keeps the last texts,
+    up to `capacity` tokens together.
     """
 
-    def __init__(self, vocab: Vocab, capacity: int = 256) -> None:
+    def __init__(self, vocab: Vocab, capacity: int = 1 << 21) -> None:
         self._vocab = vocab
         self._capacity = capacity
-        self._known: OrderedDict[str, tuple[int, ...]] = OrderedDict()
-        self._bos_text = vocab.text(vocab.bos) if vocab.adds_bos else ""
+        self._known: OrderedDict[str, array[int]] = OrderedDict()
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a whole prompt, its first special token included once.
@@ -115,9 +115,7 @@ class TokenMemory:
         if start is not None:
             self._known.move_to_end(start)
             return [*self._known[start], *self._vocab.tokenize_tail(text[len(start) :])]
-        # llama.cpp adds the first special token itself: a template that prints it too would double it.
-        once = text.removeprefix(self._bos_text) if self._bos_text else text
-        return self._vocab.tokenize(once, add_special=True, parse_special=True)
+        return self._vocab.tokenize_prompt(text)
 
     def generated(self, prompt: str, tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
         """Remember that the model, after `prompt`, wrote `answer` as `answer_tokens`.
@@ -128,9 +126,9 @@ class TokenMemory:
         if not answer:
             return
         for said in {answer, answer.strip()}:
-            self._known[prompt + said] = (*tokens, *answer_tokens)
+            self._known[prompt + said] = array("i", (*tokens, *answer_tokens))
             self._known.move_to_end(prompt + said)
-        while len(self._known) > self._capacity:
+        while len(self._known) > 1 and sum(map(len, self._known.values())) > self._capacity:
             self._known.popitem(last=False)
 
     def forget(self) -> None:

@@ -14,6 +14,9 @@ from typing import Literal, Protocol
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 """Types that llama.cpp accepts for the KV cache."""
 
+MAX_THREADS = 512
+"""`GGML_MAX_N_THREADS` of ggml.h."""
+
 StopReason = Literal["end", "length", "context", "cancelled"]
 """`end`: the model ended its turn; `length`: `max_tokens`; `context`: the window is full; `cancelled`."""
 
@@ -44,6 +47,9 @@ class Options:
 
     `n_ctx` 0 and `threads` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None means
     llama.cpp decides. `kv_type` is one of `KV_TYPES`.
+
+    Raises:
+        ValueError: a number that llama.cpp could only abort on.
     """
 
     n_ctx: int = 0
@@ -55,6 +61,16 @@ class Options:
     flash_attention: bool | None = None
     mmap: bool = True
     mlock: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kv_type not in KV_TYPES:
+            raise ValueError(f"the KV cache has no type {self.kv_type!r}; it has {', '.join(KV_TYPES)}")
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"{self.threads} threads: llama.cpp takes up to {MAX_THREADS}")
+        if self.n_ctx < 0 or self.n_ctx >= 1 << 31 or (self.gpu_layers or 0) < 0:
+            raise ValueError("the context and the number of layers are counts")
+        if not 1 <= self.n_ubatch <= self.n_batch < 1 << 31:
+            raise ValueError(f"a batch of {self.n_batch} cannot hold ubatches of {self.n_ubatch}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from localllm import __version__
 from localllm.cli import options
 from localllm.cli.main import build_parser, main
 from localllm.native.handles import KV_TYPE_IDS
-from localllm.runtime.types import KV_TYPES, Options, Sampling
+from localllm.runtime.sampling import LARGEST_SEED
+from localllm.runtime.types import KV_TYPES, MAX_THREADS, Options, Sampling
 
 
 def _commands() -> dict[str, argparse.ArgumentParser]:
@@ -50,6 +51,7 @@ def test_flags_default_to_what_the_runtime_defaults_to() -> None:
     assert options.sampling(args) == Sampling()
     assert options.KV_TYPES == KV_TYPES
     assert set(KV_TYPES) == set(KV_TYPE_IDS)
+    assert (options.MAX_THREADS, options.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
 
 
 def test_flags_arrive() -> None:

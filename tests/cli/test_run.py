@@ -74,6 +74,36 @@ def test_one_argument_beside_a_pipe_is_the_model(
         assert "Paris" in capsys.readouterr().out
 
 
+def test_a_lone_argument_with_a_slash_is_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "and/or", "--max-tokens", "2", *GREEDY]) == 0
+    assert capsys.readouterr().out
+
+
+def test_a_mistyped_model_beside_a_pipe_is_no_prompt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pipe(monkeypatch, QUESTION)
+    assert main(["run", "smolm2:135m"]) == 1
+    assert "smollm2:135m" in capsys.readouterr().err
+
+
+def test_a_terminal_that_cannot_show_a_character_shows_another() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = _run("--raw", "Translate to Japanese: 東京は日本の首都です。こんにちは、", *GREEDY, "--max-tokens", "12")
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=True)
+    assert b"?" in done.stdout
+    assert done.stderr == b""
+
+
+def test_a_full_disk_is_an_error_not_a_traceback() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = _run("Hi", *GREEDY, "--max-tokens", "4")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_prompt_and_a_pipe_are_joined(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _pipe(monkeypatch, "The rain in Spain")
     assert main(["run", "Repeat this:", "--json", "--raw", "--max-tokens", "1", *GREEDY]) == 0
@@ -134,6 +164,9 @@ def test_errors_are_plain_and_say_what_to_do(
         ["run", "Hi", "--top-p", "2"],
         ["run", "Hi", "--ctx", "many"],
         ["run", "Hi", "--kv-type", "q9"],
+        ["run", "Hi", "--batch", "4294967296"],
+        ["run", "Hi", "--threads", "100000"],
+        ["run", "Hi", "--seed", "4294967295"],
         ["frobnicate"],
     ],
 )

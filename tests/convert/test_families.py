@@ -10,7 +10,7 @@ import pytest
 
 from localllm.convert import families
 from localllm.convert.config import Config
-from localllm.convert.families import ARCHITECTURES, llama
+from localllm.convert.families import decoder, known, llama, rope
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
 LLAMA3 = {
@@ -30,13 +30,14 @@ def _config(architecture: str = "LlamaForCausalLM", **values: Any) -> Config:
 
 
 def _keys(config: Config) -> dict[str, Any]:
-    return {key.removeprefix("llama."): value.value for key, value in llama.hyperparameters(config).items()}
+    return {key.removeprefix("llama."): value.value for key, value in llama.hyperparameters(config, "llama").items()}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", sorted(known()))
 def test_every_known_architecture_has_a_family_with_defaults(architecture: str) -> None:
     family = families.find(Config({"architectures": [architecture]}))
-    assert family.defaults[architecture]["hidden_size"] > 0
+    sizes = family.dimensions(Config({}, family.defaults[architecture]))
+    assert min(sizes["layers"], sizes["vocab"], sizes["hidden"]) > 1
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
@@ -45,7 +46,7 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 
 
 def test_a_missing_architecture_names_the_known() -> None:
-    with pytest.raises(UnsupportedModel, match=r"is missing.*\nKnown: .*MistralForCausalLM"):
+    with pytest.raises(UnsupportedModel, match=r"is missing.*\nKnown: .*LlamaForCausalLM.*MistralForCausalLM"):
         families.find(Config({}))
 
 
@@ -59,7 +60,7 @@ def test_defaults_are_those_of_transformers() -> None:
 
 def test_an_explicit_head_size_counts() -> None:
     config = _config(hidden_size=3072, num_attention_heads=24, head_dim=256, num_key_value_heads=8)
-    sizes, keys = llama.dimensions(config), _keys(config)
+    sizes, keys = decoder.dimensions(config), _keys(config)
     assert (sizes["q"], sizes["kv"]) == (24 * 256, 8 * 256)
     assert keys["attention.key_length"] == keys["attention.value_length"] == keys["rope.dimension_count"] == 256
 
@@ -90,9 +91,9 @@ def test_another_attention_factor_is_given_relative_to_that_of_llama_cpp(
 def test_llama3_scaling_becomes_a_tensor_of_factors() -> None:
     config = _config(head_dim=128, rope_theta=500000.0, rope_scaling=LLAMA3)
     assert not [key for key in _keys(config) if "scaling" in key]
-    (extra,) = llama.extras(config)
+    (extra,) = llama.FAMILY.extras(config)
     assert (extra.name, extra.transform.shape([])) == ("rope_freqs.weight", (64,))
-    factors = llama.rope_factors(config.rope, 128)
+    factors = rope.llama3_factors(config.rope, 128)
     for index, factor in enumerate(factors):
         wavelength = 2 * math.pi * 500000.0 ** (2 * index / 128)
         if wavelength < 8192 / 4:
@@ -106,7 +107,7 @@ def test_llama3_scaling_becomes_a_tensor_of_factors() -> None:
 
 
 def test_without_llama3_scaling_there_is_no_extra_tensor() -> None:
-    assert llama.extras(_config()) == []
+    assert llama.FAMILY.extras(_config()) == []
 
 
 def test_a_sliding_window_limits_the_context_and_is_told() -> None:
@@ -120,7 +121,7 @@ def test_a_sliding_window_limits_the_context_and_is_told() -> None:
     ("values", "says"),
     [
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
+        ({"partial_rotary_factor": 0.5}, "a part of each head"),
         ({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}, "rope type 'longrope'.*known: default, linear"),
         ({"rope_scaling": {**YARN, "beta_fast": 16.0}}, "YaRN with beta_fast 16.0"),
         ({"rope_scaling": {**YARN, "truncate": False}}, "YaRN with truncate False"),
@@ -134,4 +135,4 @@ def test_what_llama_cpp_does_not_compute_is_refused(values: dict[str, Any], says
 
 def test_heads_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(BadCheckpoint, match="32 heads of 128 with 5 key-value heads"):
-        llama.refuse(_config(num_key_value_heads=5))
+        decoder.dimensions(_config(num_key_value_heads=5))

@@ -8,11 +8,34 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from localllm.convert.transforms import Given, Interleave, InterleaveVector, Keep, ReadRows, Transform
+from localllm.convert.transforms import (
+    Compute,
+    Given,
+    Interleave,
+    Join,
+    Keep,
+    ReadRows,
+    Segment,
+    Transform,
+    Transpose,
+    part,
+    plus_one,
+    rows_and_columns,
+    stack,
+)
 
 
-def _whole(tensor: npt.NDArray[Any]) -> ReadRows:
-    return lambda _source, start, stop: tensor.reshape(-1, tensor.shape[-1])[start:stop]
+def _read(*tensors: npt.NDArray[Any]) -> ReadRows:
+    return lambda source, start, stop: tensors[source].reshape(rows_and_columns(tensors[source].shape))[start:stop]
+
+
+def _whole(transform: Transform, *tensors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    shape = transform.shape([tensor.shape for tensor in tensors])
+    return transform.rows(_read(*tensors), 0, rows_and_columns(shape)[0]).reshape(shape)
+
+
+def _numbers(*shape: int, seed: int = 1) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 def _plain(tensor: npt.NDArray[Any], head: int) -> npt.NDArray[Any]:
@@ -28,27 +51,71 @@ def _plain(tensor: npt.NDArray[Any], head: int) -> npt.NDArray[Any]:
 @pytest.mark.parametrize(("heads", "head"), [(1, 2), (4, 8), (9, 64), (3, 6)])
 def test_interleave(heads: int, head: int) -> None:
     tensor = np.arange(heads * head * 5, dtype=np.uint16).reshape(heads * head, 5)
-    transform = Interleave(head)
-    np.testing.assert_array_equal(transform.rows(_whole(tensor), 0, heads * head), _plain(tensor, head))
-    assert (transform.granule, transform.shape([tensor.shape])) == (head, tensor.shape)
-
-
-@pytest.mark.parametrize("transform", [Keep(), Interleave(8)])
-def test_any_split_at_granules_gives_the_same_rows(transform: Transform) -> None:
-    tensor = np.random.default_rng(1).standard_normal((48, 7)).astype(np.float32)
-    whole = transform.rows(_whole(tensor), 0, 48)
-    step = 2 * transform.granule
-    parts = [transform.rows(_whole(tensor), start, min(start + step, 48)) for start in range(0, 48, step)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_array_equal(_whole(Interleave(head), tensor), _plain(tensor, head))
+    assert Interleave(head).granule == head
 
 
 def test_a_bias_is_turned_like_its_rows() -> None:
     bias = np.arange(24, dtype=np.uint16)
-    turned = InterleaveVector(8).rows(_whole(bias), 0, 1)
-    np.testing.assert_array_equal(turned[0], _plain(bias.reshape(24, 1), 8)[:, 0])
+    np.testing.assert_array_equal(_whole(Interleave(8), bias), _plain(bias.reshape(24, 1), 8)[:, 0])
+
+
+SWAPPED = Join((Segment(0, 12, 24), Segment(1, 0, 24), Segment(0, 0, 12)), (48, 7))
+
+
+@pytest.mark.parametrize(
+    ("transform", "shapes"),
+    [
+        (Keep(), [(48, 7)]),
+        (Keep((16, 3, 7)), [(48, 7)]),
+        (Interleave(8), [(48, 7)]),
+        (SWAPPED, [(24, 7), (24, 7)]),
+        (stack(4, (12, 7)), [(12, 7)] * 4),
+        (Transpose(Keep(), (6, 7, 8)), [(6, 7, 8)]),
+        (Transpose(SWAPPED, (6, 8, 7)), [(24, 7), (24, 7)]),
+        (Compute(plus_one, stack(2, (24, 1))), [(24, 1)] * 2),
+        (Given(tuple(range(48))), []),
+    ],
+    ids=repr,
+)
+def test_any_split_at_granules_gives_the_same_rows(transform: Transform, shapes: list[tuple[int, ...]]) -> None:
+    read = _read(*(_numbers(*shape, seed=index) for index, shape in enumerate(shapes)))
+    count = rows_and_columns(transform.shape(shapes))[0]
+    whole = transform.rows(read, 0, count)
+    for granules in (1, 2, 5):
+        step = granules * transform.granule
+        parts = [transform.rows(read, start, min(start + step, count)) for start in range(0, count, step)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_join_puts_segments_behind_each_other() -> None:
+    first, second = _numbers(24, 7), _numbers(24, 7, seed=2)
+    np.testing.assert_array_equal(_whole(SWAPPED, first, second), np.concatenate([first[12:], second, first[:12]]))
+    np.testing.assert_array_equal(_whole(part(3, 9, 7), first), first[3:9])
+    np.testing.assert_array_equal(_whole(part(3, 9, 0), first[:, 0]), first[3:9, 0])
+
+
+def test_stack_adds_a_dimension() -> None:
+    experts = [_numbers(4, 3, seed=seed) for seed in range(5)]
+    np.testing.assert_array_equal(_whole(stack(5, (4, 3)), *experts), np.stack(experts))
+
+
+def test_transpose_swaps_the_last_two_dimensions() -> None:
+    tensor = _numbers(3, 4, 5)
+    np.testing.assert_array_equal(_whole(Transpose(Keep(), tensor.shape), tensor), tensor.transpose(0, 2, 1))
+
+
+def test_compute_widens_what_is_stored_in_16_bits() -> None:
+    numbers = np.array([[1.0, -2.5], [0.15625, 3e38]], dtype=np.float32)
+    bits = (numbers.view(np.uint32) >> 16).astype(np.uint16)
+    kept = (bits.astype(np.uint32) << 16).view(np.float32)
+    found = _whole(Compute(plus_one), bits)
+    assert Compute(plus_one).dtype(["BF16"]) == "F32"
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, kept + 1)
+    halves = numbers[:1].astype(np.float16)
+    np.testing.assert_array_equal(_whole(Compute(plus_one), halves), halves.astype(np.float32) + 1)
 
 
 def test_given_numbers() -> None:
-    given = Given((1.0, 8.0))
-    assert given.shape([]) == (2,)
-    np.testing.assert_array_equal(given.rows(_whole(np.empty((1, 1))), 0, 1), np.array([[1, 8]], dtype=np.float32))
+    np.testing.assert_array_equal(_whole(Given((1.0, 8.0))), np.array([1, 8], dtype=np.float32))

@@ -38,6 +38,15 @@ def test_a_cgroup_limit_is_the_truth(
         assert available == 1_000_000 - expected
 
 
+def test_a_full_parent_limits_an_empty_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, limit, used in (("leaf", 1 << 30, 0), ("parent", 2 << 30, (2 << 30) - (100 << 20))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "memory.max").write_text(str(limit))
+        (tmp_path / name / "memory.current").write_text(str(used))
+    monkeypatch.setattr(devices, "_cgroup_folders", lambda: (tmp_path / "leaf", tmp_path / "parent"))
+    assert devices.system_memory() == (100 << 20, 1 << 30)
+
+
 @pytest.mark.parametrize(("quota", "threads"), [("150000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
 def test_threads_follow_the_cpu_quota(
     quota: str, threads: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from localllm.errors import ContextFull, EngineDied
@@ -75,6 +75,43 @@ def test_repeat_penalty_changes_what_is_said(model: Model) -> None:
 
 
 @pytest.mark.slow
+def test_penalties_know_the_prompt(model: Model) -> None:
+    prompt = "I like Paris. The capital of France is"
+    assert "Paris" in "".join(model.complete(prompt, sampling=GREEDY, max_tokens=2))
+    penalized = Sampling(temperature=0, repeat_penalty=1000)
+    assert "Paris" not in "".join(model.complete(prompt, sampling=penalized, max_tokens=2))
+
+
+@pytest.mark.parametrize("seed", [-1, (1 << 32) - 1])
+def test_a_seed_that_means_chance_is_refused(model: Model, seed: int) -> None:
+    with pytest.raises(ValueError, match="seed"):
+        model.complete("Hi", sampling=Sampling(seed=seed))
+
+
+@pytest.mark.slow
+def test_loading_and_closing_leaves_nothing_behind(smollm2: Path) -> None:
+    process = psutil.Process()
+
+    def once() -> None:
+        with Model.load(smollm2, Options(n_ctx=256)) as model:
+            list(model.complete("Once", max_tokens=2))
+
+    once()
+    before, files = process.memory_info().rss, process.num_fds()
+    for _ in range(5):
+        once()
+    assert process.memory_info().rss - before < 16 << 20
+    assert process.num_fds() == files
+
+
+def test_a_failing_progress_callback_is_what_is_raised(smollm2: Path) -> None:
+    def fail(fraction: float) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Model.load(smollm2, Options(n_ctx=256), progress=fail)
+
+
 def test_max_tokens_and_the_context_end_a_reply(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=256)) as model:
         short = model.complete(LONG[:300], sampling=GREEDY, max_tokens=3)
@@ -95,23 +132,14 @@ def test_a_prompt_longer_than_the_context_says_by_how_much(model: Model) -> None
     assert _say(model, "Hello")[0]  # and the engine still works
 
 
-@pytest.mark.parametrize("wait", [0.0, 0.25], ids=["before", "in prefill"])
-@pytest.mark.slow
-def test_cancel_ends_prefill_at_once(model: Model, wait: float) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["before", "in prefill"])
+def test_cancel_ends_prefill_at_once(model: Model, begun: bool) -> None:
     reply = model.complete(LONG * 2, sampling=GREEDY)
-    asked: list[float] = []
-
-    def cancel() -> None:
-        asked.append(time.perf_counter())
-        reply.cancel()
-
-    timer = threading.Timer(wait, cancel)
-    if wait:
-        timer.start()
+    if begun:
+        reply.on_progress = lambda progress: reply.cancel()
     else:
-        cancel()
+        reply.cancel()
     assert "".join(reply) == ""
-    timer.cancel()
     assert reply.stats is not None
     assert reply.stats.stop_reason == "cancelled"
     assert reply.stats.completion_tokens == 0
@@ -149,7 +177,7 @@ def test_progress_counts_the_prompt(model: Model) -> None:
 def test_a_second_reply_in_the_same_thread_is_refused_not_deadlocked(model: Model) -> None:
     first = model.complete("Once", sampling=GREEDY)
     next(first)
-    with pytest.raises(RuntimeError, match="not finished"):
+    with pytest.raises(RuntimeError, match="unfinished"):
         next(model.complete("Twice"))
     first.close()
     assert first.stats is not None
@@ -181,8 +209,37 @@ def test_a_closed_model_says_so(smollm2: Path) -> None:
     model.close()
     model.close()
     assert unfinished.stats is not None
+    assert list(unfinished) == []
+    assert model.context_used() == 0
     with pytest.raises(EngineDied, match="closed"):
         list(model.complete("Once"))
+    with pytest.raises(EngineDied, match="closed"):
+        model.tokenize("Once")
+    with pytest.raises(EngineDied, match="closed"):
+        model.forget()
+
+
+@pytest.mark.slow
+def test_closing_ends_replies_that_other_threads_began_or_wait_for(smollm2: Path) -> None:
+    model = Model.load(smollm2, Options(n_ctx=512))
+    suspended = model.complete("Once", sampling=GREEDY)
+    starter = threading.Thread(target=lambda: next(suspended))
+    starter.start()
+    starter.join()
+    ended: list[type[Exception]] = []
+
+    def wait() -> None:
+        try:
+            list(model.complete("Twice"))
+        except EngineDied as error:
+            ended.append(type(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    model.close()
+    waiting.join(timeout=20)
+    assert ended == [EngineDied]
+    assert list(suspended) == []
 
 
 def test_characters_are_never_broken(model: Model) -> None:

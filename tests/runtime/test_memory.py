@@ -17,6 +17,8 @@ Rss:                6144 kB
 Pss:                3072 kB
 7f0001000000-7f0001100000 r--p 00000000 08:01 43                         /models/other.gguf
 Rss:                1024 kB
+7f0001800000-7f0001900000 r--s 00000000 08:01 44                         /backup/models/a.gguf
+Rss:                1024 kB
 7f0002000000-7f0002400000 r--s 00800000 08:01 42                         /models/a.gguf
 Rss:                 100 kB
 """
@@ -25,11 +27,11 @@ Rss:                 100 kB
 def test_resident_weights_are_read_from_smaps(tmp_path: Path) -> None:
     smaps = tmp_path / "smaps"
     smaps.write_text(SMAPS)
-    assert mapped_weights(Path("/models/a.gguf"), smaps) == (12 << 20, (6144 + 100) << 10)
+    assert mapped_weights([Path("/models/a.gguf")], smaps) == (12 << 20, (6144 + 100) << 10)
 
 
 def test_a_system_without_smaps_tells_nothing(tmp_path: Path) -> None:
-    assert mapped_weights(Path("/models/a.gguf"), tmp_path / "none") == (0, None)
+    assert mapped_weights([Path("/models/a.gguf")], tmp_path / "none") == (0, None)
 
 
 def test_the_sample_follows_the_conversation(model: Model) -> None:

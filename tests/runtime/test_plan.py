@@ -9,11 +9,11 @@ import pytest
 
 from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
 from localllm.gguf_file import read_header
-from localllm.native import devices, ledger
+from localllm.native import devices, ledger, quants
 from localllm.runtime import estimate
 from localllm.runtime.model import Model, display_name
 from localllm.runtime.plan import DEFAULT_CTX, check_fits, layers_by_device, make_plan, mib, needs
-from localllm.runtime.types import Options
+from localllm.runtime.types import KV_TYPES, Options
 
 
 def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -21,7 +21,7 @@ def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(devices, "system_memory", lambda: (free, 64 << 30))
 
 
-@pytest.mark.parametrize("options", [Options(n_ctx=512, mmap=False), Options(n_ctx=2000, kv_type="q8_0", mmap=False)])
+@pytest.mark.parametrize("options", [Options(n_ctx=512), Options(n_ctx=2000, kv_type="q8_0", mmap=False)])
 def test_the_plan_is_what_the_load_takes(smollm2: Path, options: Options) -> None:
     plan = make_plan(smollm2, options)
     with Model.load(smollm2, options) as model:
@@ -32,6 +32,17 @@ def test_the_plan_is_what_the_load_takes(smollm2: Path, options: Options) -> Non
     assert plan.exact
     assert (planned.weights, planned.kv, planned.compute) == (real.weights, real.kv, real.compute)
     assert planned.layers == real.layers == 31
+    assert model.plan.fits
+
+
+@pytest.mark.slow
+def test_weights_that_are_repacked_are_counted_once(smollm2: Path, tmp_path: Path) -> None:
+    repacked = tmp_path / "q4_0.gguf"
+    quants.quantize_file(smollm2, repacked, "Q4_0", requantize=True)
+    plan = make_plan(repacked, Options(n_ctx=512))
+    with Model.load(repacked, Options(n_ctx=512)) as model:
+        assert model.plan.devices[0].weights == plan.devices[0].weights
+        assert model.memory().devices[0].weights == plan.devices[0].weights
 
 
 def test_the_context_is_chosen_below_what_the_model_knows(smollm2: Path) -> None:
@@ -103,7 +114,7 @@ def test_the_formulas_agree_with_the_ledger(smollm2: Path, monkeypatch: pytest.M
     assert not plan.exact
     assert guess.kv == exact.kv
     assert guess.layers == exact.layers
-    assert abs(guess.weights - exact.weights) < 4096
+    assert guess.weights == exact.weights
     assert exact.compute / 2 < guess.compute < exact.compute * 3
 
 
@@ -126,10 +137,7 @@ def test_layers_are_read_from_the_log() -> None:
 
 
 def test_every_kv_type_makes_a_context(smollm2: Path) -> None:
-    sizes = {
-        kind: make_plan(smollm2, Options(n_ctx=512, kv_type=kind)).devices[0].kv
-        for kind in ("f32", "f16", "q8_0", "q4_0")
-    }
+    sizes = {kind: make_plan(smollm2, Options(n_ctx=512, kv_type=kind)).devices[0].kv for kind in KV_TYPES}
     assert sizes["f32"] == 2 * sizes["f16"]
     assert sizes["q8_0"] == sizes["f16"] * 34 // 64
     assert sizes["q4_0"] == sizes["f16"] * 18 // 64
@@ -157,3 +165,27 @@ def test_options_have_nothing_open(smollm2: Path) -> None:
 )
 def test_models_are_called_by_their_file(file: str, quantization: str, name: str) -> None:
     assert display_name(Path(file), quantization) == name
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kv_type": "q9"},
+        {"threads": 100_000},
+        {"threads": -1},
+        {"n_ctx": -1},
+        {"n_ctx": 1 << 31},
+        {"gpu_layers": -2},
+        {"n_batch": 64, "n_ubatch": 128},
+        {"n_ubatch": 0},
+        {"n_batch": 1 << 32},
+    ],
+)
+def test_settings_that_would_abort_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        Options(**wrong)  # type: ignore[arg-type]
+
+
+def test_small_batches_work(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=512, n_batch=64, n_ubatch=64)) as model:
+        assert "".join(model.complete("word " * 200, max_tokens=2))

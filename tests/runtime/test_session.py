@@ -85,6 +85,7 @@ def test_a_turn_that_does_not_fit_leaves_the_conversation_alone(model: Model) ->
 
 
 def test_a_model_without_a_template_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(model._handle), "chat_template", lambda _handle: None)
     monkeypatch.setattr(model, "_template", None)
     with pytest.raises(BadTemplate, match="no chat template") as caught:
         _chat(model).ask("Hello")
@@ -110,9 +111,26 @@ def test_three_lines_of_python() -> None:
         assert chat.messages[0] == Message("system", "You are a helpful assistant.")
 
 
+PUBLIC = """
+BadCheckpoint BadModelFile BadOutput BadStore BadTemplate Cancelled Chat ContextFull DoesNotFit DownloadFailed
+EngineDied LocalLLMError Message MissingPackage Model ModelNotFound ModelProcess Options Plan Sampling Stats
+UnsupportedModel __version__ load plan"""
+
+
 def test_the_public_names_are_these() -> None:
-    assert set(localllm.__all__) == set(dir(localllm))
+    assert sorted(localllm.__all__) == PUBLIC.split()
     for name in localllm.__all__:
         assert getattr(localllm, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = localllm.lod
+
+
+def test_a_mistake_leaves_the_conversation_alone(model: Model) -> None:
+    open_chat, other = _chat(model), _chat(model)
+    stream = open_chat.stream("Name the capital of France.")
+    next(iter(stream))
+    with pytest.raises(RuntimeError, match="unfinished"):
+        other.ask("Hello")
+    assert other.messages == []
+    stream.close()  # type: ignore[attr-defined]
+    assert other.ask("Hello")

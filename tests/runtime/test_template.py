@@ -41,6 +41,7 @@ def test_a_last_message_of_the_assistant_is_left_open() -> None:
         ("{% generation %}x{{ messages|length }}{% endgeneration %}", "x1"),
         ("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "01"),
         ("{% if tools is none %}no tools{% endif %}", "no tools"),
+        ("{{ messages[0]['content'] | tojson(ensure_ascii=True, indent=1) }}", "\"a<b '\\u00e9'\""),
     ],
 )
 def test_what_published_templates_use(source: str, expected: str) -> None:
@@ -57,6 +58,7 @@ def test_the_date_is_told() -> None:
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append('x') }}",
         "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
     ],
 )
 def test_a_hostile_template_gets_nowhere(source: str) -> None:
@@ -104,7 +106,7 @@ def test_a_word_that_runs_on_is_tokenized_whole(vocab: Vocab) -> None:
 
 
 def test_the_memory_is_bounded(vocab: Vocab) -> None:
-    memory = TokenMemory(vocab, capacity=3)
+    memory = TokenMemory(vocab, capacity=6)
     for number in range(9):
         memory.generated(f"{number}:", [number], "answer", [99])
     assert memory.tokenize("8:answer") == [8, 99]

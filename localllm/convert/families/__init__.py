@@ -1,14 +1,18 @@
 """Model families as data: which tensors a GGUF of the family has, where each comes from, and its hyperparameters.
 
-A family is one small module; `FAMILIES` lists them. Knows no weights and no files.
+A family is one small module in this folder with a `FAMILY` or several `FAMILIES`; nothing else lists it. Knows no
+weights and no files.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import math
+import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from localllm.convert.config import Config
@@ -16,22 +20,36 @@ from localllm.convert.header import Keys
 from localllm.convert.transforms import Keep, Transform
 from localllm.errors import UnsupportedModel
 
-ARCHITECTURES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "llama"}
-"""The architecture that `config.json` names, and the module here that converts it."""
+Sizes = Mapping[str, int]
+"""Sizes by name: `hidden`, `ffn`, `head`. A shape is written with these names."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """One tensor of the GGUF. In the names `{i}` stands for the number of the layer.
 
-    `shape` is what the source must have, by names of `Family.dimensions`, rows first. An optional one may be missing.
+    `source` is its name in the checkpoint. With `{e}` in it there is one source for each of the `experts`, and the
+    transform gets them all. `shape` is what each source must have, rows first: a dimension is a number, the name of
+    a size, or a product of such (`2 ffn`).
+
+    An `optional` one may be missing. Several rules with one `name` are alternatives: the first whose source is there
+    counts. `when` leaves a rule out for a configuration, or for some of its layers (`layer` is -1 outside layers).
     """
 
     name: str
     source: str
-    shape: tuple[str, ...]
-    transform: Callable[[Mapping[str, int]], Transform] = lambda _: Keep()
+    shape: tuple[str | int, ...]
+    transform: Callable[[Sizes], Transform] = lambda _: Keep()
     optional: bool = False
+    when: Callable[[Config, int], bool] = lambda _config, _layer: True
+
+    def source_shape(self, sizes: Sizes) -> tuple[int, ...]:
+        """The shape that each source must have."""
+        return tuple(math.prod(_size(factor, sizes) for factor in str(side).split()) for side in self.shape)
+
+
+def _size(factor: str, sizes: Sizes) -> int:
+    return int(factor) if factor.isdecimal() else sizes[factor]
 
 
 @dataclass(frozen=True)
@@ -42,25 +60,52 @@ class Extra:
     transform: Transform
 
 
+def _nothing(_: Config) -> None:
+    """What `refuse` does where there is nothing to refuse."""
+
+
 @dataclass(frozen=True)
 class Family:
-    """How one architecture becomes a GGUF.
+    """How some architectures become a GGUF with the architecture `arch` of llama.cpp.
 
-    `layer_rules` repeat for every layer. `ignored` are the ends of names of tensors that older checkpoints store and
-    nobody needs. `refuse` raises `UnsupportedModel` for a configuration that GGUF cannot express. `notes` says in words
-    where llama.cpp's graph and transformers differ for a configuration that is converted all the same.
+    `defaults` has a key for each architecture as `config.json` names it, with the values that its class in transformers
+    takes when the file leaves them out. `dimensions` gives sizes, `layers` and `vocab` among them; `layer_dimensions`
+    those that differ between layers. `layer_rules` repeat for every layer.
+
+    `renames` are regular expressions and replacements that bring a checkpoint's names to those of the rules.
+    `ignored` are expressions for tensors that nobody needs, such as buffers that older checkpoints store; `left_out`
+    for parts of a checkpoint that the GGUF does not hold, with what to tell the person. `head` is the output matrix,
+    which is left out where it is tied to the embeddings.
+
+    `refuse` raises `UnsupportedModel` for a configuration that llama.cpp does not compute. `notes` says in words where
+    llama.cpp and transformers differ for a configuration that is converted all the same.
     """
 
     arch: str
     defaults: Mapping[str, Mapping[str, Any]]
-    dimensions: Callable[[Config], Mapping[str, int]]
-    hyperparameters: Callable[[Config], Keys]
+    dimensions: Callable[[Config], Sizes]
+    hyperparameters: Callable[[Config, str], Keys]
     rules: tuple[Rule, ...]
     layer_rules: tuple[Rule, ...]
-    refuse: Callable[[Config], None]
+    layer_dimensions: Callable[[Config, int], Sizes] = lambda _config, _layer: {}
+    refuse: Callable[[Config], None] = _nothing
     extras: Callable[[Config], list[Extra]] = lambda _: []
     notes: Callable[[Config], list[str]] = lambda _: []
-    ignored: tuple[str, ...] = field(default=())
+    renames: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    head: str = "lm_head.weight"
+
+
+@functools.cache
+def known() -> Mapping[str, Family]:
+    """Every family by the architectures that it converts, from the modules in this folder."""
+    found: dict[str, Family] = {}
+    for module in pkgutil.iter_modules(__path__):
+        held = importlib.import_module(f"{__name__}.{module.name}")
+        for family in getattr(held, "FAMILIES", (held.FAMILY,) if hasattr(held, "FAMILY") else ()):
+            found |= dict.fromkeys(family.defaults, family)
+    return found
 
 
 def find(config: Config) -> Family:
@@ -69,13 +114,12 @@ def find(config: Config) -> Family:
     Raises:
         UnsupportedModel: nobody here knows its architecture; says the nearest that is known.
     """
-    module = ARCHITECTURES.get(config.architecture)
-    if module is None:
-        near = difflib.get_close_matches(config.architecture, ARCHITECTURES, n=3, cutoff=0.6)
+    family = known().get(config.architecture)
+    if family is None:
+        near = difflib.get_close_matches(config.architecture, known(), n=3, cutoff=0.6)
         named = repr(config.architecture) if config.architecture else "missing"
         raise UnsupportedModel(
             f"The architecture in config.json is {named}; it is not converted yet.",
-            hint=f"{'Nearest known' if near else 'Known'}: {', '.join(near or ARCHITECTURES)}.",
+            hint=f"{'Nearest known' if near else 'Known'}: {', '.join(near or sorted(known()))}.",
         )
-    family: Family = importlib.import_module(f"{__name__}.{module}").FAMILY
     return family

@@ -1,0 +1,200 @@
+"""What most decoders since Llama share: sizes, keys, and rules for embeddings, attention, feed-forward and experts.
+
+A family takes the parts that are its own and adds the odd rule. The names are those of transformers under `model.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from localllm.convert.config import Config
+from localllm.convert.families import Rule, Sizes, rope
+from localllm.convert.header import Keys, f32, u32
+from localllm.convert.transforms import Compute, Interleave, Join, Segment, Transform, plus_one, stack
+from localllm.errors import BadCheckpoint
+
+LAYER, BLOCK = "model.layers.{i}", "blk.{i}"
+
+INV_FREQ = r"\.rotary_emb\.inv_freq$"
+"""Frequencies that old checkpoints store although they follow from the configuration."""
+
+
+def head_dim(config: Config) -> int:
+    """Numbers in one head of attention."""
+    return config.count("head_dim", config.count("hidden_size") // config.count("num_attention_heads"))
+
+
+def kv_heads(config: Config) -> int:
+    """Heads of keys and values; as many as of queries where the file does not say."""
+    return config.count("num_key_value_heads", config.count("num_attention_heads"))
+
+
+def dimensions(config: Config) -> dict[str, int]:
+    """Sizes that the rules name.
+
+    Raises:
+        BadCheckpoint: heads that do not fit together.
+    """
+    heads, size = config.count("num_attention_heads"), head_dim(config)
+    if heads % kv_heads(config) or size % 2:
+        raise BadCheckpoint(
+            f"config.json: {heads} heads of {size} with {kv_heads(config)} key-value heads do not fit together."
+        )
+    return {
+        "layers": config.count("num_hidden_layers"),
+        "vocab": config.count("vocab_size"),
+        "hidden": config.count("hidden_size"),
+        "ffn": config.count("intermediate_size"),
+        "head": size,
+        "q": heads * size,
+        "kv": kv_heads(config) * size,
+    }
+
+
+def hyperparameters(config: Config, arch: str) -> Keys:
+    """The keys of sizes, positions and the RMS norm, in the order of the reference converter."""
+    return {
+        f"{arch}.block_count": u32(config.count("num_hidden_layers")),
+        f"{arch}.context_length": u32(config.count("max_position_embeddings")),
+        f"{arch}.embedding_length": u32(config.count("hidden_size")),
+        f"{arch}.feed_forward_length": u32(config.count("intermediate_size")),
+        f"{arch}.attention.head_count": u32(config.count("num_attention_heads")),
+        f"{arch}.attention.head_count_kv": u32(kv_heads(config)),
+        **rope.keys(config.rope, arch),
+        f"{arch}.attention.layer_norm_rms_epsilon": f32(config.number("rms_norm_eps")),
+        f"{arch}.attention.key_length": u32(head_dim(config)),
+        f"{arch}.attention.value_length": u32(head_dim(config)),
+        f"{arch}.rope.dimension_count": u32(head_dim(config)),
+    }
+
+
+def refuse(config: Config) -> None:
+    """Refuse another activation than SiLU and rotary positions that are not usual."""
+    config.only("hidden_act", "silu")
+    rope.refuse(config)
+
+
+EMBEDDINGS = (
+    Rule("token_embd.weight", "model.embed_tokens.weight", ("vocab", "hidden")),
+    Rule("output_norm.weight", "model.norm.weight", ("hidden",)),
+    Rule("output.weight", "lm_head.weight", ("vocab", "hidden")),
+)
+
+NORMS = (
+    Rule(f"{BLOCK}.attn_norm.weight", f"{LAYER}.input_layernorm.weight", ("hidden",)),
+    Rule(f"{BLOCK}.ffn_norm.weight", f"{LAYER}.post_attention_layernorm.weight", ("hidden",)),
+)
+
+QK_NORMS = (
+    Rule(f"{BLOCK}.attn_q_norm.weight", f"{LAYER}.self_attn.q_norm.weight", ("head",)),
+    Rule(f"{BLOCK}.attn_k_norm.weight", f"{LAYER}.self_attn.k_norm.weight", ("head",)),
+)
+"""Norms of the queries and keys of each head."""
+
+
+def interleave(sizes: Sizes) -> Transform:
+    """The transform of q and k for graphs of llama.cpp that rotate neighbours."""
+    return Interleave(sizes["head"])
+
+
+def attention(*, bias: str = "", optional_bias: str = "", interleaved: bool = False) -> tuple[Rule, ...]:
+    """The four matrices. `bias` has a letter (`qkvo`) for each that has a bias, `optional_bias` for each that may."""
+    rules = []
+    for letter, name, shape in (
+        ("q", "attn_q", ("q", "hidden")),
+        ("k", "attn_k", ("kv", "hidden")),
+        ("v", "attn_v", ("kv", "hidden")),
+        ("o", "attn_output", ("hidden", "q")),
+    ):
+        source = f"{LAYER}.self_attn.{letter}_proj"
+        rule = Rule(f"{BLOCK}.{name}.weight", f"{source}.weight", shape)
+        if interleaved and letter in "qk":
+            rule = replace(rule, transform=interleave)
+        rules.append(rule)
+        if letter in bias + optional_bias:
+            rules.append(
+                replace(
+                    rule,
+                    name=f"{BLOCK}.{name}.bias",
+                    source=f"{source}.bias",
+                    shape=shape[:1],
+                    optional=letter in optional_bias,
+                )
+            )
+    return tuple(rules)
+
+
+def feed_forward(
+    parts: tuple[str, ...] = ("gate", "up", "down"), *, module: str = "mlp", bias: bool = False, size: str = "ffn"
+) -> tuple[Rule, ...]:
+    """The matrices of a feed-forward layer in `module`; with `bias` each may have one."""
+    rules = []
+    for name in parts:
+        shape = ("hidden", size) if name == "down" else (size, "hidden")
+        source = f"{LAYER}.{module}.{name}_proj"
+        rules.append(Rule(f"{BLOCK}.ffn_{name}.weight", f"{source}.weight", shape))
+        if bias:
+            rules.append(Rule(f"{BLOCK}.ffn_{name}.bias", f"{source}.bias", shape[:1], optional=True))
+    return tuple(rules)
+
+
+def experts(
+    module: str = "mlp.experts",
+    *,
+    gate: str = "gate_proj",
+    up: str = "up_proj",
+    down: str = "down_proj",
+    size: str = "expert_ffn",
+) -> tuple[Rule, ...]:
+    """The stacked matrices of all experts: from one tensor for each, or from the stacks of transformers 5.
+
+    The sizes must have `experts` and, by the name `size`, the width of an expert.
+    """
+    source = f"{LAYER}.{module}"
+    return (
+        Rule(
+            f"{BLOCK}.ffn_gate_exps.weight", f"{source}.{{e}}.{gate}.weight", (size, "hidden"), stacked(size, "hidden")
+        ),
+        Rule(f"{BLOCK}.ffn_up_exps.weight", f"{source}.{{e}}.{up}.weight", (size, "hidden"), stacked(size, "hidden")),
+        Rule(
+            f"{BLOCK}.ffn_down_exps.weight", f"{source}.{{e}}.{down}.weight", ("hidden", size), stacked("hidden", size)
+        ),
+        Rule(
+            f"{BLOCK}.ffn_gate_exps.weight",
+            f"{source}.gate_up_proj",
+            ("experts", f"2 {size}", "hidden"),
+            half_of_each(0, size),
+        ),
+        Rule(
+            f"{BLOCK}.ffn_up_exps.weight",
+            f"{source}.gate_up_proj",
+            ("experts", f"2 {size}", "hidden"),
+            half_of_each(1, size),
+        ),
+        Rule(f"{BLOCK}.ffn_down_exps.weight", f"{source}.down_proj", ("experts", "hidden", size)),
+    )
+
+
+def stacked(*shape: str) -> Callable[[Sizes], Transform]:
+    """All experts' matrices of this shape as one tensor."""
+    return lambda sizes: stack(sizes["experts"], tuple(sizes[name] for name in shape))
+
+
+def half_of_each(half: int, size: str) -> Callable[[Sizes], Transform]:
+    """The first or second half of the rows of each expert's matrix."""
+
+    def make(sizes: Sizes) -> Transform:
+        rows, count = sizes[size], sizes["experts"]
+        firsts = [(2 * number + half) * rows for number in range(count)]
+        return Join(tuple(Segment(0, first, first + rows) for first in firsts), (count, rows, sizes["hidden"]))
+
+    return make
+
+
+def norms_plus_one(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The same rules, where norms are stored as the difference from one."""
+    return tuple(
+        replace(rule, transform=lambda _: Compute(plus_one)) if rule.name.endswith("norm.weight") else rule
+        for rule in rules
+    )

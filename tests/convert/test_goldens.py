@@ -1,0 +1,42 @@
+"""The gate of every family: a tiny checkpoint, converted to F32, gives the outputs of transformers in llama.cpp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from localllm.convert import convert, prepare
+from localllm.convert.families import known
+from tests.convert.golden import Golden, error, goldens, llama_outputs, write_checkpoint
+
+GOLDENS = goldens()
+LIMIT = 1e-3
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=[golden.name for golden in GOLDENS])
+def test_llama_cpp_computes_what_transformers_computes(golden: Golden, tmp_path: Path) -> None:
+    path = convert(write_checkpoint(golden, tmp_path / "tiny"), tmp_path / "x.gguf", type="F32").outfile
+    found = llama_outputs(path, embeds=golden.embeds)
+    assert error(golden.outputs, found) < LIMIT
+    if not golden.embeds:
+        best = golden.outputs.max(axis=1)
+        chosen = golden.outputs[np.arange(len(found)), found.argmax(axis=1)]
+        assert np.all(best - chosen <= 1e-3 * np.abs(best)), "another token is the likeliest"
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=[golden.name for golden in GOLDENS])
+def test_the_older_dialect_of_config_gives_the_same_file(golden: Golden, tmp_path: Path) -> None:
+    headers = []
+    for config in (golden.config, golden.old_config):
+        folder = write_checkpoint(golden, tmp_path / "tiny", config)
+        with prepare(folder, "F32") as prepared:
+            headers.append(prepared.header)
+    assert golden.old_config != golden.config
+    assert headers[0] == headers[1]
+
+
+def test_every_architecture_has_a_golden() -> None:
+    covered = {golden.config["architectures"][0] for golden in GOLDENS}
+    assert sorted(set(known()) - covered) == []
