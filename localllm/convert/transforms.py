@@ -214,7 +214,8 @@ class Given:
 def as_float32(rows: Rows) -> npt.NDArray[np.float32]:
     """Rows as they are stored, bf16 as its bits, widened to float32."""
     if rows.dtype == np.uint16:
-        rows = (rows.astype(np.uint32) << 16).view(np.float32)
+        bits: npt.NDArray[np.uint32] = rows.astype(np.uint32) << np.uint32(16)
+        rows = bits.view(np.float32)
     return np.asarray(rows, dtype=np.float32)
 
 
@@ -231,4 +232,5 @@ def part(first: int, last: int, columns: int) -> Join:
 
 def plus_one(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Norms that are stored as the difference from one."""
-    return numbers + np.float32(1)
+    more: npt.NDArray[np.float32] = numbers + np.float32(1)
+    return more

@@ -116,7 +116,7 @@ def write_checkpoint(golden: Golden, folder: Path, config: dict[str, Any] | None
     """The checkpoint of a golden in `folder`, which is made: float32 weights and a small byte-level tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     config = config or golden.config
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None})
     vocab = (config.get("text_config") or config).get("vocab_size") or 320
     write_json(folder / "tokenizer.json", byte_level_tokenizer(vocab))
     names = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
