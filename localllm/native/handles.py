@@ -143,11 +143,15 @@ def _reason(problems: list[str]) -> str:
 
 @dataclass
 class ContextHandle:
-    """A `llama_context`. `pointer` is None after `close()`; `stop_flag` aborts a running decode when set to b"x"."""
+    """A `llama_context`. `pointer` is None after `close()`; `stop_flag` aborts a running decode when set to b"x".
+
+    `n_ctx` and `n_batch` are what llama.cpp made of the wish: it rounds a context up and a batch down.
+    """
 
     pointer: Any
     memory: Any
     n_ctx: int
+    n_batch: int
     stop_flag: ctypes.Array[ctypes.c_char]
 
     def close(self) -> None:
@@ -199,7 +203,8 @@ def open_context(
             hint="Choose a model that was trained to chat or to continue text.",
         )
     _set_abort(api, pointer, stop_flag)
-    return ContextHandle(pointer, api.llama_get_memory(pointer), api.llama_n_ctx(pointer), stop_flag)
+    n_ctx, n_batch = api.llama_n_ctx(pointer), api.llama_n_batch(pointer)
+    return ContextHandle(pointer, api.llama_get_memory(pointer), n_ctx, n_batch, stop_flag)
 
 
 def _set_abort(api: Any, context: Any, flag: ctypes.Array[ctypes.c_char]) -> None:

@@ -25,7 +25,8 @@ class Engine:
 
     def __init__(self, model: handles.ModelHandle, vocab: Vocab, context: handles.ContextHandle, chunk: int) -> None:
         api = self._api = lib.llama()
-        self._vocab, self._context, self._chunk = vocab, context, chunk
+        self._vocab, self._context = vocab, context
+        self._chunk = chunk = min(chunk, context.n_batch)  # llama.cpp ends the process over a larger batch
         self._window: int = api.llama_model_n_swa(model.pointer)
         self._batch = api.llama_batch_init(chunk, 0, 1)
         self.cached: list[int] = []

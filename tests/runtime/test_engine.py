@@ -53,6 +53,14 @@ def test_a_shorter_prompt_cuts_the_cache_back(model: Model) -> None:
     assert model.context_used() == len(model.tokenize(LONG[:400])) + 11  # the twelfth token was not evaluated
 
 
+def test_a_prompt_longer_than_a_tiny_context_asked_for_is_evaluated_in_parts(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=16)) as model:
+        prompt = LONG[:300]
+        assert 16 < len(model.tokenize(prompt)) < model.info.n_ctx
+        text, _ = _say(model, prompt)
+        assert text
+
+
 def test_the_same_seed_gives_the_same_text(model: Model) -> None:
     def draw(seed: int) -> str:
         return "".join(model.complete("Once upon a time", sampling=Sampling(temperature=1.0, seed=seed), max_tokens=20))
