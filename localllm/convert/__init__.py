@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm.convert import families, verify
+from localllm.convert import architectures, verify
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.general import general_keys
 from localllm.convert.header import Layout, lay_out
@@ -137,7 +137,7 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
     file_type, folder = parse_type(type), Path(source)
     checkpoint = open_checkpoint(folder)
     try:
-        family = families.find(checkpoint.config)
+        family = architectures.find(checkpoint.config)
         config = checkpoint.config.with_defaults(family.defaults[checkpoint.config.architecture])
         family.refuse(config)
         plan = plan_tensors(checkpoint, family, config)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from localllm.convert import families
+from localllm.convert import architectures
 from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
 from localllm.errors import BadCheckpoint
@@ -22,7 +22,7 @@ Header = dict[str, dict[str, Any]]
 
 def _plan(folder: Path) -> list[PlannedTensor]:
     with open_checkpoint(folder) as checkpoint:
-        family = families.find(checkpoint.config)
+        family = architectures.find(checkpoint.config)
         return plan_tensors(checkpoint, family, checkpoint.config)
 
 

@@ -6,7 +6,6 @@ weights and no files.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import math
@@ -18,7 +17,6 @@ from typing import Any
 from localllm.convert.config import Config
 from localllm.convert.header import Keys
 from localllm.convert.transforms import Keep, Transform
-from localllm.errors import UnsupportedModel
 
 Sizes = Mapping[str, int]
 """Sizes by name: `hidden`, `ffn`, `head`. A shape is written with these names."""
@@ -106,20 +104,3 @@ def known() -> Mapping[str, Family]:
         for family in getattr(held, "FAMILIES", (held.FAMILY,) if hasattr(held, "FAMILY") else ()):
             found |= dict.fromkeys(family.defaults, family)
     return found
-
-
-def find(config: Config) -> Family:
-    """The family of a checkpoint.
-
-    Raises:
-        UnsupportedModel: nobody here knows its architecture; says the nearest that is known.
-    """
-    family = known().get(config.architecture)
-    if family is None:
-        near = difflib.get_close_matches(config.architecture, known(), n=3, cutoff=0.6)
-        named = repr(config.architecture) if config.architecture else "missing"
-        raise UnsupportedModel(
-            f"The architecture in config.json is {named}; it is not converted yet.",
-            hint=f"{'Nearest known' if near else 'Known'}: {', '.join(near or sorted(known()))}.",
-        )
-    return family
