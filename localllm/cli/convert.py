@@ -13,7 +13,7 @@ from localllm.cli import options
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from localllm.convert import Conversion, Preview
+    from localllm.convert import Conversion, Preview, Settings
     from localllm.convert.writer import Progress
 
 EPILOG = """quantization types, from large to small:
@@ -62,7 +62,7 @@ def handle(args: argparse.Namespace) -> int:
 
     options.route_log(args)
     if args.preview:
-        preview = convert.preview(args.source, args.type)
+        preview = convert.preview(args.source, settings=_settings(args))
         target = args.outfile or convert.default_outfile(args.source, preview.type)
         _announce(preview, target)
         if args.json:
@@ -74,7 +74,7 @@ def handle(args: argparse.Namespace) -> int:
         result = convert.convert(
             args.source,
             args.outfile,
-            type=args.type,
+            settings=_settings(args),
             force=args.force,
             threads=args.threads,
             progress=bar.update,
@@ -83,6 +83,13 @@ def handle(args: argparse.Namespace) -> int:
     print(f"done in {result.seconds:.1f} s", file=sys.stderr)
     print(_result_json(result) if args.json else result.outfile)
     return 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """The options of the conversion itself."""
+    from localllm.convert import Settings
+
+    return Settings(type=args.type)
 
 
 class _stopped_by_sigterm:  # noqa: N801 - used as a statement

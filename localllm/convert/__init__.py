@@ -3,6 +3,7 @@
     from localllm.convert import convert
     result = convert("SmolLM2-135M-Instruct", type="Q4_K_M")
 
+`type` is the option that people set; every other one is a field of `Settings`: `convert(folder, settings=Settings(…))`.
 `convert` and `preview` are the way in; `prepare` is between them: all checks and decisions made, nothing written yet.
 """
 
@@ -19,15 +20,16 @@ from localllm.convert import architectures, verify
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.general import general_keys
 from localllm.convert.header import Layout, lay_out
-from localllm.convert.mixture import FLOAT_TYPES, Mixture, choose_types, file_keys, parse_type
+from localllm.convert.mixture import FLOAT_TYPES, Mixture, choose_types, file_keys
 from localllm.convert.plan import PlannedTensor, half_type, left_out, plan_tensors
+from localllm.convert.settings import Settings, settled
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, check_target, write
 from localllm.errors import BadModelFile, BadOutput
 from localllm.gguf_file import read_header
 
-__all__ = ["Conversion", "Preview", "PreviewTensor", "convert", "prepare", "preview"]
+__all__ = ["Conversion", "Preview", "PreviewTensor", "Settings", "convert", "prepare", "preview"]
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
+def prepare(source: str | Path, type: str | None = None, settings: Settings | None = None) -> Prepared:
     """Read the headers of a checkpoint, decide everything, prove the tokenizer. Writes nothing.
+
+    `type` is short for `Settings(type=…)`, and goes before that of `settings`.
 
     Raises:
         ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
     """
-    file_type, folder = parse_type(type), Path(source)
+    settings, folder = settled(type, settings), Path(source)
     checkpoint = open_checkpoint(folder)
     try:
         family = architectures.find(checkpoint.config)
@@ -147,11 +151,11 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
             **family.hyperparameters(config, family.arch),
         }
         half = half_type(checkpoint)
-        mixture = choose_types(model_keys, plan, half, file_type)
+        mixture = choose_types(model_keys, plan, half, settings.type)
         reference = verify.Reference(tokenizer_text(checkpoint))
         vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
         vocabulary, proof = verify.prove_vocabulary(vocabulary, reference)
-        keys = file_keys({**model_keys, **vocabulary.keys()}, file_type)
+        keys = file_keys({**model_keys, **vocabulary.keys()}, settings.type)
         layout = lay_out(keys, [(tensor.name, tensor.shape[::-1], mixture.types[tensor.name]) for tensor in plan])
     except BaseException:
         checkpoint.files.close()
@@ -159,7 +163,7 @@ def prepare(source: str | Path, type: str = "Q4_K_M") -> Prepared:
     preview = Preview(
         source=folder,
         architecture=checkpoint.config.architecture,
-        type=file_type,
+        type=settings.type,
         parameters=parameters,
         bytes=layout.file_bytes,
         tensors=tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries),
@@ -178,13 +182,13 @@ def _fallback_note(mixture: Mixture, tensors: int) -> list[str]:
     ]
 
 
-def preview(source: str | Path, type: str = "Q4_K_M") -> Preview:
-    """What `convert` would write, to the byte, without writing.
+def preview(source: str | Path, type: str | None = None, settings: Settings | None = None) -> Preview:
+    """What `convert` would write, to the byte, without writing. Takes the options of `prepare`.
 
     Raises:
         ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
     """
-    with prepare(source, type) as prepared:
+    with prepare(source, type, settings) as prepared:
         return prepared.preview
 
 
@@ -192,7 +196,8 @@ def convert(
     source: str | Path,
     outfile: str | Path | None = None,
     *,
-    type: str = "Q4_K_M",
+    type: str | None = None,
+    settings: Settings | None = None,
     force: bool = False,
     threads: int = 0,
     progress: Progress | None = None,
@@ -201,7 +206,8 @@ def convert(
     """Convert the checkpoint in the folder `source` to a GGUF.
 
     The bytes of every tensor equal those of llama.cpp's converter followed by `llama-quantize`. `outfile` is by default
-    `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole. `threads` 0 uses every core.
+    `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole. `type` is short for
+    `Settings(type=…)`, and goes before that of `settings`. `threads` 0 uses every core.
     `progress` is called with the weights done and in all; `announce` with the exact size before the first byte is
     written.
 
@@ -212,10 +218,10 @@ def convert(
         BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
         MissingPackage: the extra `convert` is not installed.
     """
-    folder, file_type = Path(source), parse_type(type)
-    target = Path(outfile) if outfile is not None else default_outfile(folder, file_type)
+    folder, settings = Path(source), settled(type, settings)
+    target = Path(outfile) if outfile is not None else default_outfile(folder, settings.type)
     check_target(target, 0, force)
-    with prepare(folder, file_type) as prepared:
+    with prepare(folder, settings=settings) as prepared:
         if announce is not None:
             announce(prepared.preview, target)
         return prepared.write(target, force=force, threads=threads, progress=progress)
