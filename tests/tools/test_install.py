@@ -61,9 +61,10 @@ class Checkout:
         python.chmod(0o755)
 
     def install(self, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        # CUDA_HOME hides a compiler of this machine, and the PATH its GPUs.
+        # CUDA_HOME and CXX hide compilers of this machine, and the PATH its GPUs.
         path = os.pathsep.join([str(self.root / "bin"), "/usr/bin", "/bin"])
-        environment = {"PATH": path, "HOME": str(self.root), "CUDA_HOME": str(self.root), **variables}
+        hidden = {"CUDA_HOME": str(self.root), "CXX": str(self.root / "no-compiler")}
+        environment = {"PATH": path, "HOME": str(self.root), **hidden, **variables}
         command = [sys.executable, str(self.root / "tools" / "install"), *args]
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -224,6 +225,18 @@ def test_a_build_that_does_not_start_is_not_taken(checkout: Checkout) -> None:
     done = checkout.install("--backend", "cpu")
     assert done.returncode == 1
     assert "it ends with signal 4" in done.stderr
+
+
+def test_a_build_that_crashes_at_the_first_token_is_told(checkout: Checkout) -> None:
+    checkout.environment()
+    python = checkout.venv / "bin" / "python"
+    crash = 'case "$*" in\n  *"localllm run"*) kill -SEGV $$ ;;\n'
+    python.write_text(python.read_text().replace('case "$*" in\n', crash))
+    done = checkout.install("--backend", "cpu")
+    assert done.returncode == 1
+    assert "a first answer fails: it ends with signal 11" in done.stderr
+    assert "-DGGML_NATIVE=OFF" in done.stderr
+    assert not (checkout.venv / "localllm-install.json").exists()
 
 
 def test_a_damaged_state_is_no_obstacle(checkout: Checkout) -> None:

@@ -8,8 +8,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from . import processor
 from .accelerator import Choice, install_command
-from .environment import LOG, PYTHON, SetupError, requirement, site_packages
+from .environment import LOG, PYTHON, VENV, SetupError, requirement, site_packages
 from .progress import run_logged
 
 PREBUILT_INDEX = "https://abetlen.github.io/llama-cpp-python/whl/"
@@ -78,9 +79,23 @@ def does_not_start() -> str:
     return (done.stderr.strip().splitlines() or ["it does not start"])[-1]
 
 
+def does_not_answer() -> str:
+    """Why localllm does not compute two tokens with the default model; empty when it does.
+
+    A library can start and still crash in a kernel that was compiled wrong for this processor.
+    """
+    command = [str(PYTHON), "-m", "localllm", "run", "Hello", "--max-tokens", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=VENV, check=False)
+    if done.returncode == 0:
+        return ""
+    if done.returncode < 0:
+        return f"it ends with signal {-done.returncode}"
+    return done.stderr.strip() or f"it ends with exit code {done.returncode}"
+
+
 def cmake_args(choice: Choice) -> str:
     """The value of CMAKE_ARGS for the build: our options, then the caller's, which win."""
-    return " ".join([*OPTIONS, *choice.cmake, os.environ.get("CMAKE_ARGS", "")]).strip()
+    return " ".join([*OPTIONS, *choice.cmake, *processor.caution().cmake, os.environ.get("CMAKE_ARGS", "")]).strip()
 
 
 def build_command(*, fresh: bool) -> list[str]:

