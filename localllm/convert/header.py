@@ -83,6 +83,11 @@ def i32s(values: Sequence[int]) -> KeyValue:
     return KeyValue(_ARRAY, values, _INT32)
 
 
+def flags(values: Sequence[bool]) -> KeyValue:
+    """An array of true and false."""
+    return KeyValue(_ARRAY, values, _BOOL)
+
+
 def f32s(values: Sequence[float]) -> KeyValue:
     """An array of float32."""
     return KeyValue(_ARRAY, values, _FLOAT32)

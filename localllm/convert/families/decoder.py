@@ -11,8 +11,8 @@ from dataclasses import replace
 from localllm.convert.config import Config
 from localllm.convert.families import Rule, Sizes, rope
 from localllm.convert.header import Keys, f32, u32
-from localllm.convert.transforms import Compute, Interleave, Join, Segment, Transform, plus_one, stack
-from localllm.errors import BadCheckpoint
+from localllm.convert.transforms import Compute, Interleave, Join, Segment, Transform, part, plus_one, stack
+from localllm.errors import BadCheckpoint, UnsupportedModel
 
 LAYER, BLOCK = "model.layers.{i}", "blk.{i}"
 
@@ -52,8 +52,14 @@ def dimensions(config: Config) -> dict[str, int]:
     }
 
 
-def hyperparameters(config: Config, arch: str) -> Keys:
-    """The keys of sizes, positions and the RMS norm, in the order of the reference converter."""
+_EPSILONS = {"rms_norm_eps": "layer_norm_rms_epsilon", "layer_norm_eps": "layer_norm_epsilon"}
+
+
+def hyperparameters(config: Config, arch: str, epsilon: str = "rms_norm_eps") -> Keys:
+    """The keys of sizes, positions and norms, in the order of the reference converter.
+
+    `epsilon` is what config.json calls that of the norms; the name tells whether they subtract the mean.
+    """
     return {
         f"{arch}.block_count": u32(config.count("num_hidden_layers")),
         f"{arch}.context_length": u32(config.count("max_position_embeddings")),
@@ -62,11 +68,48 @@ def hyperparameters(config: Config, arch: str) -> Keys:
         f"{arch}.attention.head_count": u32(config.count("num_attention_heads")),
         f"{arch}.attention.head_count_kv": u32(kv_heads(config)),
         **rope.keys(config.rope, arch),
-        f"{arch}.attention.layer_norm_rms_epsilon": f32(config.number("rms_norm_eps")),
+        f"{arch}.attention.{_EPSILONS[epsilon]}": f32(config.number(epsilon)),
         f"{arch}.attention.key_length": u32(head_dim(config)),
         f"{arch}.attention.value_length": u32(head_dim(config)),
-        f"{arch}.rope.dimension_count": u32(head_dim(config)),
+        f"{arch}.rope.dimension_count": u32(rope.dims(config, head_dim(config))),
     }
+
+
+def sliding_layers(config: Config) -> list[bool]:
+    """Which layers attend to a window only: by `layer_types`, or by the pattern that older files have instead.
+
+    Raises:
+        BadCheckpoint: not one type for each layer.
+        UnsupportedModel: another type of layer.
+    """
+    layers = config.count("num_hidden_layers")
+    kinds, pattern = config.get("layer_types"), config.get("sliding_window_pattern")
+    if kinds is None and isinstance(pattern, str) and pattern:
+        letters = {"L": "sliding_attention", "G": "full_attention"}
+        kinds = [letters.get(pattern[layer % len(pattern)], pattern) for layer in range(layers)]
+    elif kinds is None:
+        every = config.count("sliding_window_pattern")
+        kinds = ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(layers)]
+    if not isinstance(kinds, list) or len(kinds) != layers:
+        raise BadCheckpoint(f"config.json: layer_types is {str(kinds)[:60]}, not a list of {layers} types.")
+    other = next((kind for kind in kinds if kind not in ("sliding_attention", "full_attention")), None)
+    if other is not None:
+        raise UnsupportedModel(f"config.json: a layer of {config.architecture} with {other!r} is not converted.")
+    return [kind == "sliding_attention" for kind in kinds]
+
+
+def whole_hidden(config: Config) -> None:
+    """Refuse heads that are together not as wide as the hidden state, where llama.cpp takes that for granted.
+
+    Raises:
+        UnsupportedModel: they are not.
+    """
+    width = config.count("num_attention_heads") * head_dim(config)
+    if width != config.count("hidden_size"):
+        raise UnsupportedModel(
+            f"config.json: heads of {head_dim(config)} make {width}, not the hidden size; "
+            f"llama.cpp runs {config.architecture} only where they are the same."
+        )
 
 
 def refuse(config: Config) -> None:
@@ -160,20 +203,33 @@ def experts(
         Rule(
             f"{BLOCK}.ffn_down_exps.weight", f"{source}.{{e}}.{down}.weight", ("hidden", size), stacked("hidden", size)
         ),
-        Rule(
-            f"{BLOCK}.ffn_gate_exps.weight",
-            f"{source}.gate_up_proj",
-            ("experts", f"2 {size}", "hidden"),
-            half_of_each(0, size),
-        ),
-        Rule(
-            f"{BLOCK}.ffn_up_exps.weight",
-            f"{source}.gate_up_proj",
-            ("experts", f"2 {size}", "hidden"),
-            half_of_each(1, size),
-        ),
-        Rule(f"{BLOCK}.ffn_down_exps.weight", f"{source}.down_proj", ("experts", "hidden", size)),
+        *fused_experts(f"{source}.gate_up_proj", f"{source}.down_proj", size=size),
     )
+
+
+def fused_experts(gate_up: str, down: str, *, size: str = "expert_ffn") -> tuple[Rule, ...]:
+    """The matrices of all experts from two stacks, the first with the gate and then the up of each expert."""
+    both = ("experts", f"2 {size}", "hidden")
+    return (
+        Rule(f"{BLOCK}.ffn_gate_exps.weight", gate_up, both, half_of_each(0, size)),
+        Rule(f"{BLOCK}.ffn_up_exps.weight", gate_up, both, half_of_each(1, size)),
+        Rule(f"{BLOCK}.ffn_down_exps.weight", down, ("experts", "hidden", size)),
+    )
+
+
+def fused(names: tuple[str, ...], source: str, size: str) -> tuple[Rule, ...]:
+    """Matrices of `size` rows that the checkpoint holds as one, one below the other."""
+
+    def rows(number: int) -> Callable[[Sizes], Transform]:
+        return lambda sizes: part(number * sizes[size], (number + 1) * sizes[size], sizes["hidden"])
+
+    shape = (f"{len(names)} {size}", "hidden")
+    return tuple(Rule(name, source, shape, rows(number)) for number, name in enumerate(names))
+
+
+def only_when(condition: Callable[[Config, int], bool], rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The same rules for the configurations and layers for which the condition holds."""
+    return tuple(replace(rule, when=condition) for rule in rules)
 
 
 def stacked(*shape: str) -> Callable[[Sizes], Transform]:

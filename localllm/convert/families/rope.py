@@ -47,6 +47,11 @@ def refuse(config: Config, allowed: Sequence[str] = USUAL, *, partial: bool = Fa
                 )
 
 
+def dims(config: Config, head: int) -> int:
+    """How many of the `head` numbers of each head are rotated."""
+    return int(head * config.rope.number("partial_rotary_factor", 1.0))
+
+
 def keys(rope: Rope, arch: str) -> Keys:
     """The keys of scaling, then the base of the frequencies."""
     scaling = _SCALING.get(rope.kind, _no_scaling)(rope, arch)

@@ -1,0 +1,44 @@
+"""Configurations that llama.cpp would compute otherwise than transformers: refused by the name of what is not known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from localllm.convert.config import Config
+from localllm.convert.families import known
+from localllm.errors import UnsupportedModel
+from tests.convert.golden import goldens
+
+GOLDENS = {golden.name: golden for golden in goldens()}
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("granite", {"hidden_act": "gelu"}, "hidden_act"),
+    ("cohere", {"use_qk_norm": True}, "use_qk_norm"),
+    ("cohere-qk-norm", {"use_qk_norm": False}, "use_qk_norm"),
+    ("cohere", {"tie_word_embeddings": False}, "tie_word_embeddings"),
+    ("cohere", {"head_dim": 32}, "heads of 32 make 128"),
+    ("cohere2", {"attention_bias": True}, "attention_bias"),
+    ("cohere2", {"rotary_pct": 0.5}, "rotary_pct"),
+    ("cohere2", {"layer_types": ["full_attention"] * 3 + ["chunked_attention"]}, "chunked_attention"),
+    ("smollm3", {"no_rope_layers": [1, 0, 1, 0, 1]}, "no_rope_layers"),
+    ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 3}, "no_rope_layers"),
+    ("smollm3", {"use_sliding_window": True}, "use_sliding_window"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "named"), REFUSED, ids=[f"{n}-{'-'.join(c)}" for n, c, _ in REFUSED])
+def test_what_llama_cpp_does_not_compute_is_refused_by_name(name: str, change: dict[str, Any], named: str) -> None:
+    config = GOLDENS[name].config
+    _read(config)
+    with pytest.raises(UnsupportedModel) as caught:
+        _read(config | change)
+    assert named in str(caught.value)
+
+
+def _read(values: dict[str, Any]) -> None:
+    family = known()[values["architectures"][0]]
+    config = Config(values, family.defaults[values["architectures"][0]])
+    family.refuse(config)
+    family.hyperparameters(config, family.arch)
