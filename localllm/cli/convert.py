@@ -16,19 +16,11 @@ if TYPE_CHECKING:
     from localllm.convert import Conversion, Preview, Settings
     from localllm.convert.writer import Progress
 
-EPILOG = """quantization types, from large to small:
-  F32 F16 BF16      not quantized; BF16 is what most checkpoints are stored in
-  Q8_0 Q6_K         hardly distinguishable from the original
-  Q5_K_M Q5_K_S     close to it
-  Q4_K_M Q4_K_S     the usual choice: a quarter of the size (default: Q4_K_M)
-  Q3_K_L Q3_K_M Q3_K_S Q2_K    smaller, with a loss that shows
-  IQ4_NL IQ4_XS     as small as Q4_K_S or smaller, slow to make
-  Q4_0 Q4_1 Q5_0 Q5_1          older and simpler; Q4_0 is fast on CPUs
-
-examples:
+EPILOG = """examples:
   localllm convert ./SmolLM2-135M-Instruct              writes SmolLM2-135M-Instruct-Q4_K_M.gguf here
   localllm convert ./my-model --type Q8_0 --outfile my-model.gguf
   localllm convert ./my-model --preview                 every tensor and the exact size; writes nothing
+  localllm convert --list-types                         every quantization type, and which are fast on this CPU
 
 SOURCE is a folder with config.json, one or several safetensors files and tokenizer.json. The file gets its name when it
 is whole; a conversion that fails or is stopped leaves nothing behind. The tokenizer is proven: llama.cpp must give the
@@ -45,15 +37,16 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder of the checkpoint")
+    parser.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of the checkpoint")
     parser.add_argument("--outfile", type=Path, metavar="F", help="file to write (default: NAME-TYPE.gguf here)")
     parser.add_argument("--type", default="Q4_K_M", metavar="T", help="quantization type (default: Q4_K_M)")
+    parser.add_argument("--list-types", action="store_true", help="show the quantization types and what they cost")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     parser.add_argument("--preview", action="store_true", help="show what would be written, write nothing")
     parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     options.add_log_flags(parser)
-    parser.set_defaults(handle=handle)
+    parser.set_defaults(handle=handle, wrong_usage=parser.error)
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -61,6 +54,10 @@ def handle(args: argparse.Namespace) -> int:
     from localllm import convert
 
     options.route_log(args)
+    if args.list_types:
+        return _list_types(args.json)
+    if args.source is None:
+        args.wrong_usage("the following arguments are required: SOURCE")
     if args.preview:
         preview = convert.preview(args.source, settings=_settings(args))
         target = args.outfile or convert.default_outfile(args.source, preview.type)
@@ -82,6 +79,14 @@ def handle(args: argparse.Namespace) -> int:
         )
     print(f"done in {result.seconds:.1f} s", file=sys.stderr)
     print(_result_json(result) if args.json else result.outfile)
+    return 0
+
+
+def _list_types(as_json: bool) -> int:
+    from localllm.cli import type_table
+    from localllm.convert.listing import list_types
+
+    print(type_table.as_json(list_types()) if as_json else type_table.as_text(list_types()))
     return 0
 
 

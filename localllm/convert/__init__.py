@@ -20,13 +20,14 @@ from localllm.convert import architectures, verify
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.general import general_keys
 from localllm.convert.header import Layout, lay_out
-from localllm.convert.mixture import FLOAT_TYPES, Mixture, choose_types, file_keys
+from localllm.convert.mixture import Mixture, TensorInfo, choose_types, file_keys
 from localllm.convert.plan import PlannedTensor, half_type, left_out, plan_tensors
+from localllm.convert.quantizations import FLOAT_TYPES
 from localllm.convert.settings import Settings, settled
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, check_target, write
-from localllm.errors import BadModelFile, BadOutput
+from localllm.errors import BadModelFile, BadOutput, UnsupportedModel
 from localllm.gguf_file import read_header
 
 __all__ = ["Conversion", "Preview", "PreviewTensor", "Settings", "convert", "prepare", "preview"]
@@ -151,7 +152,8 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
             **family.hyperparameters(config, family.arch),
         }
         half = half_type(checkpoint)
-        mixture = choose_types(model_keys, plan, half, settings.type)
+        mixture = choose_types(model_keys, [_unquantized(tensor, half) for tensor in plan], settings)
+        _refuse_without_imatrix(mixture, settings)
         reference = verify.Reference(tokenizer_text(checkpoint))
         vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
         vocabulary, proof = verify.prove_vocabulary(vocabulary, reference)
@@ -171,6 +173,19 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         notes=(*family.notes(config), *left_out(checkpoint, family), *_fallback_note(mixture, len(plan)), *proof.notes),
     )
     return Prepared(checkpoint, preview, plan, layout)
+
+
+def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
+    """A tensor as the reference converter would write it for llama.cpp's quantizer: in F32 or in 16 bits."""
+    return tensor.name, tensor.shape[::-1], "F32" if tensor.keeps_f32 else half
+
+
+def _refuse_without_imatrix(mixture: Mixture, settings: Settings) -> None:
+    if mixture.needing:
+        raise UnsupportedModel(
+            f"{settings.type} needs an importance matrix, which convert does not take yet.",
+            hint="Q2_K is the smallest type of those for all models that needs none.",
+        )
 
 
 def _fallback_note(mixture: Mixture, tensors: int) -> list[str]:

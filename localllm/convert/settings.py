@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from localllm.convert.mixture import parse_type
+from localllm.convert.quantizations import parse_type
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from localllm.convert.checkpoint import Checkpoint
 
 MakeTiny = Callable[..., Path]
 
+NEED_IMATRIX = ("Q2_K_S", "IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_XS", "IQ3_XXS")
+"""Types that llama.cpp does not make of a model without an importance matrix."""
+
 
 def edit_json(path: Path, **changes: Any) -> None:
     """Set keys of a JSON file; None removes one."""

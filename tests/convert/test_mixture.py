@@ -1,4 +1,4 @@
-"""Quantization types: the names people give, and the types that libllama picks."""
+"""The types that libllama picks for each tensor, and what it needs for them."""
 
 from __future__ import annotations
 
@@ -6,51 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from localllm.convert import preview
-from localllm.convert.mixture import NEED_IMATRIX, TYPES, parse_type
+from localllm.convert import convert, preview
+from localllm.convert.quantizations import TYPES
 from localllm.errors import UnsupportedModel
-from localllm.native.quants import FILE_TYPE_IDS, quantize_file
-from tests.convert.helpers import MakeTiny
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("q4_k_m", "Q4_K_M"),
-        ("Q4_K", "Q4_K_M"),
-        ("Q5_k", "Q5_K_M"),
-        ("q3-k", "Q3_K_M"),
-        (" f16 ", "F16"),
-        ("fp16", "F16"),
-    ],
-)
-def test_names_in_any_case_and_with_aliases(name: str, kind: str) -> None:
-    assert parse_type(name) == kind
-
-
-@pytest.mark.parametrize(("name", "near"), [("Q4_K_N", "Q4_K_M"), ("Q8", "Q8_0"), ("q4km", "Q4_K_M"), ("zzz", "Known")])
-def test_a_wrong_name_suggests_the_nearest(name: str, near: str) -> None:
-    with pytest.raises(UnsupportedModel, match=near):
-        parse_type(name)
+from localllm.native.quants import quantize_file
+from tests.convert.helpers import NEED_IMATRIX, MakeTiny
 
 
 @pytest.mark.parametrize("name", NEED_IMATRIX)
-def test_types_that_need_an_importance_matrix_say_so(name: str) -> None:
-    with pytest.raises(UnsupportedModel, match="needs an importance matrix"):
-        parse_type(name)
-
-
-@pytest.mark.parametrize("name", NEED_IMATRIX)
-def test_llama_cpp_itself_wants_an_importance_matrix_for_these(tiny: MakeTiny, name: str, tmp_path: Path) -> None:
-    from localllm.convert import convert
-
-    source = convert(tiny(), tmp_path / "f16.gguf", type="F16").outfile
-    assert "will require an imatrix" in quantize_file(source, tmp_path / "no.gguf", name, dry_run=True)
+def test_types_that_need_an_importance_matrix_say_so(tiny: MakeTiny, name: str) -> None:
+    with pytest.raises(UnsupportedModel, match=f"{name} needs an importance matrix"):
+        preview(tiny(layers=8), name)
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_every_type_is_one_of_llama_cpp(name: str) -> None:
-    assert name in FILE_TYPE_IDS
+def test_llama_cpp_itself_wants_an_importance_matrix_for_these_and_no_others(
+    tiny: MakeTiny, name: str, tmp_path: Path
+) -> None:
+    source = convert(tiny(layers=8, heads=4, kv_heads=4), tmp_path / "f16.gguf", type="F16").outfile
+    log = quantize_file(source, tmp_path / "no.gguf", name, dry_run=True)
+    assert ("will require an imatrix" in log) == (name in NEED_IMATRIX)
 
 
 def test_the_mixture_of_q4_k_m(tiny: MakeTiny) -> None:
