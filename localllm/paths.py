@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -39,3 +40,13 @@ def log_file() -> Path:
     override = os.environ.get("LOCALLLM_HOME")
     folder = Path(override).expanduser() / "log" if override else platformdirs.user_log_path("localllm")
     return folder / "llama.log"
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder. No system has one of a name that is too long, such as a prompt."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise

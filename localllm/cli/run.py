@@ -122,10 +122,10 @@ def _model_and_prompt(args: argparse.Namespace) -> tuple[str | None, str]:
 
 def _is_model(text: str, *, beside_a_pipe: bool) -> bool:
     """Whether a lone argument names a model and is not a prompt."""
-    from localllm import library
+    from localllm import library, paths
 
     if any(character.isspace() for character in text):
-        return Path(text).is_file()
-    known = text.endswith(".gguf") or text in library.names() or Path(text).exists()
+        return paths.exists(Path(text)) and Path(text).is_file()
+    known = text.endswith(".gguf") or text in library.names() or paths.exists(Path(text))
     # Beside a pipe a mistyped name is likelier than a prompt such as `a/b`.
     return known or (beside_a_pipe and any(mark in text for mark in ":/"))

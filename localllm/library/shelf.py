@@ -32,13 +32,14 @@ def resolve(name: str | None = None) -> Path:
     if name is None:
         return _from_catalog(_entry(DEFAULT))
     path = Path(name).expanduser()
-    if path.is_file():
+    there = paths.exists(path)
+    if there and path.is_file():
         return path
     if not _has_separator(name):
         found = _by_name(name)
         if found is not None:
             return found
-    if path.is_dir():
+    if there and path.is_dir():
         raise _is_a_folder(path)
     if _has_separator(name) or path.suffix.lower() == ".gguf":
         raise _no_such_file(name, path)
@@ -158,7 +159,7 @@ def _is_a_folder(path: Path) -> ModelNotFound:
 
 def _no_such_file(name: str, path: Path) -> ModelNotFound:
     folder = path.parent
-    if not folder.is_dir():
+    if not paths.exists(folder) or not folder.is_dir():
         return ModelNotFound(f"There is no file {name}: there is no folder {folder}.", hint=_nearest(name, names()))
     inside = {file.name: str(file) for file in folder.iterdir() if file.suffix.lower() == ".gguf"}
     near = [inside[match] for match in _matches(path.name, list(inside))]

@@ -140,6 +140,8 @@ def test_an_answer_cut_by_the_context_says_so(capsys: pytest.CaptureFixture[str]
         (["run", "nowhere/model.gguf", "Hi"], "nowhere/model.gguf"),
         (["run", "smolm2:135m", "Hi"], "smollm2:135m"),
         (["run", "word " * 600, "--ctx", "512"], "too many"),
+        (["run", "word" * 600, "Hi"], "There is no model"),
+        (["run", "word" * 600 + "/model.gguf", "Hi"], "there is no folder"),
         (["run", "Hi", "--gpu-layers", "7"], "7 layers"),
     ],
 )

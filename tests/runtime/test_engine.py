@@ -84,10 +84,11 @@ def test_repeat_penalty_changes_what_is_said(model: Model) -> None:
 
 @pytest.mark.slow
 def test_penalties_know_the_prompt(model: Model) -> None:
-    prompt = "I like Paris. The capital of France is"
-    assert "Paris" in "".join(model.complete(prompt, sampling=GREEDY, max_tokens=2))
+    # What follows is so likely that the rounding of one processor or another does not change it.
+    prompt = "red green blue red green blue red green blue red green"
+    assert "".join(model.complete(prompt, sampling=GREEDY, max_tokens=1)) == " blue"
     penalized = Sampling(temperature=0, repeat_penalty=1000)
-    assert "Paris" not in "".join(model.complete(prompt, sampling=penalized, max_tokens=2))
+    assert "blue" not in "".join(model.complete(prompt, sampling=penalized, max_tokens=2))
 
 
 @pytest.mark.parametrize("seed", [-1, (1 << 32) - 1])
