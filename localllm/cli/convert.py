@@ -41,6 +41,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--outfile", type=Path, metavar="F", help="file to write (default: NAME-TYPE.gguf here)")
     parser.add_argument("--type", default="Q4_K_M", metavar="T", help="quantization type (default: Q4_K_M)")
     parser.add_argument("--list-types", action="store_true", help="show the quantization types and what they cost")
+    parser.add_argument("--imatrix", type=Path, metavar="F", help="importance matrix; the smallest types need one")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     parser.add_argument("--preview", action="store_true", help="show what would be written, write nothing")
     parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
@@ -94,7 +95,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     """The options of the conversion itself."""
     from localllm.convert import Settings
 
-    return Settings(type=args.type)
+    return Settings(type=args.type, imatrix=args.imatrix)
 
 
 class _stopped_by_sigterm:  # noqa: N801 - used as a statement

@@ -20,6 +20,7 @@ from localllm.convert import architectures, verify
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.general import general_keys
 from localllm.convert.header import Layout, lay_out
+from localllm.convert.imatrix import ImportanceMatrix, check_matches, open_imatrix, provenance
 from localllm.convert.mixture import Mixture, TensorInfo, choose_types, file_keys
 from localllm.convert.plan import PlannedTensor, half_type, left_out, plan_tensors
 from localllm.convert.quantizations import FLOAT_TYPES
@@ -84,9 +85,16 @@ class Conversion:
 class Prepared:
     """A conversion with everything decided. A context manager: leaving it closes the checkpoint."""
 
-    def __init__(self, checkpoint: Checkpoint, preview: Preview, plan: list[PlannedTensor], layout: Layout) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        preview: Preview,
+        plan: list[PlannedTensor],
+        layout: Layout,
+        importance: ImportanceMatrix | None,
+    ) -> None:
         self.preview = preview
-        self._checkpoint, self._plan, self._layout = checkpoint, plan, layout
+        self._checkpoint, self._plan, self._layout, self._importance = checkpoint, plan, layout, importance
 
     def __enter__(self) -> Prepared:
         return self
@@ -111,6 +119,7 @@ class Prepared:
             self._layout,
             outfile,
             through=None if self.preview.type in FLOAT_TYPES else half_type(self._checkpoint),
+            importance=self._importance,
             force=force,
             threads=threads or cores(),
             check=self._check,
@@ -153,11 +162,13 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         }
         half = half_type(checkpoint)
         mixture = choose_types(model_keys, [_unquantized(tensor, half) for tensor in plan], settings)
-        _refuse_without_imatrix(mixture, settings)
+        matrix, remarks = _importance(settings, mixture, plan, half)
         reference = verify.Reference(tokenizer_text(checkpoint))
         vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
         vocabulary, proof = verify.prove_vocabulary(vocabulary, reference)
         keys = file_keys({**model_keys, **vocabulary.keys()}, settings.type)
+        if matrix is not None:
+            keys |= provenance(matrix)
         layout = lay_out(keys, [(tensor.name, tensor.shape[::-1], mixture.types[tensor.name]) for tensor in plan])
     except BaseException:
         checkpoint.files.close()
@@ -170,9 +181,15 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         bytes=layout.file_bytes,
         tensors=tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries),
         tokenizer=proof,
-        notes=(*family.notes(config), *left_out(checkpoint, family), *_fallback_note(mixture, len(plan)), *proof.notes),
+        notes=(
+            *family.notes(config),
+            *left_out(checkpoint, family),
+            *_fallback_note(mixture, len(plan)),
+            *remarks,
+            *proof.notes,
+        ),
     )
-    return Prepared(checkpoint, preview, plan, layout)
+    return Prepared(checkpoint, preview, plan, layout, matrix)
 
 
 def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
@@ -180,12 +197,21 @@ def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
     return tensor.name, tensor.shape[::-1], "F32" if tensor.keeps_f32 else half
 
 
-def _refuse_without_imatrix(mixture: Mixture, settings: Settings) -> None:
-    if mixture.needing:
+def _importance(
+    settings: Settings, mixture: Mixture, plan: list[PlannedTensor], half: str
+) -> tuple[ImportanceMatrix | None, list[str]]:
+    """The importance matrix, if one was given, and what to tell about it."""
+    if settings.imatrix is None:
+        if not mixture.needing:
+            return None, []
         raise UnsupportedModel(
-            f"{settings.type} needs an importance matrix, which convert does not take yet.",
-            hint="Q2_K is the smallest type of those for all models that needs none.",
+            f"{settings.type} needs an importance matrix: without one {mixture.needing[0]} would be of no use.",
+            hint="Give one with --imatrix FILE. Many published models have one beside their GGUF files; llama.cpp's "
+            "`llama-imatrix -m model-F16.gguf -f text.txt` measures one. Q2_K and larger types need none.",
         )
+    matrix = open_imatrix(settings.imatrix)
+    quantized = {t.name: (t.columns, t.experts) for t in plan if mixture.types[t.name] not in ("F32", half)}
+    return matrix, check_matches(matrix, quantized, mixture.needing)
 
 
 def _fallback_note(mixture: Mixture, tensors: int) -> list[str]:
@@ -230,6 +256,7 @@ def convert(
         ModelNotFound: there is no such folder.
         BadCheckpoint: a shard is missing, a shape is wrong, a tensor is left over, the tokenizer is missing.
         UnsupportedModel: an architecture, tokenizer, rope type or quantization type that is not known.
+        BadModelFile: the importance matrix is damaged or of another model.
         BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
         MissingPackage: the extra `convert` is not installed.
     """

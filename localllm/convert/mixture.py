@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from localllm.convert.header import Keys, lay_out, u32
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings
@@ -49,13 +51,17 @@ def choose_types(keys: Keys, tensors: Sequence[TensorInfo], settings: Settings) 
     """
     before = {name: kind for name, _, kind in tensors}
     with skeleton(lay_out(keys, tensors)) as path:
-        log = _dry_run(path, settings.type)
+        log = _dry_run(path, settings)
     types = _types_in(log, before)
     return Mixture(types, log.count("-> falling back to"), _needing(types, settings.type))
 
 
-def _dry_run(path: Path, file_type: str) -> str:
-    return quants.quantize_file(path, path.with_name("never-written.gguf"), file_type, dry_run=True)
+def _dry_run(path: Path, settings: Settings) -> str:
+    # For its picks libllama asks only whether there is an importance matrix, not what is in it.
+    imatrix = {"any": np.ones(1, dtype=np.float32)} if settings.imatrix else None
+    return quants.quantize_file(
+        path, path.with_name("never-written.gguf"), settings.type, dry_run=True, imatrix=imatrix
+    )
 
 
 def _types_in(log: str, before: Mapping[str, str]) -> dict[str, str]:
@@ -69,9 +75,16 @@ def _types_in(log: str, before: Mapping[str, str]) -> dict[str, str]:
 
 
 def _needing(types: Mapping[str, str], file_type: str) -> tuple[str, ...]:
-    """`tensor_requires_imatrix` of llama.cpp, which its dry run does not tell tensor by tensor."""
+    """`tensor_requires_imatrix` of llama.cpp, which its dry run does not tell tensor by tensor.
+
+    llama.cpp lets the outer matrices pass, and then ggml ends the process in some types: they count here as well.
+    """
     refused = (*_NEED_IMATRIX, "Q2_K") if file_type == "Q2_K_S" else _NEED_IMATRIX
-    return tuple(name for name, kind in types.items() if kind in refused and not _OUTER.search(name))
+    return tuple(
+        name
+        for name, kind in types.items()
+        if kind in refused and (not _OUTER.search(name) or quants.aborts_without_importance(kind))
+    )
 
 
 def file_keys(keys: Keys, file_type: str) -> Keys:

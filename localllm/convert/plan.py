@@ -44,6 +44,11 @@ class PlannedTensor:
         return rows_and_columns(self.shape)[0]
 
     @property
+    def experts(self) -> int:
+        """How many matrices are stacked in it; 1 when it is one."""
+        return self.shape[0] if len(self.shape) > 2 else 1
+
+    @property
     def keeps_f32(self) -> bool:
         """Whether llama.cpp wants it in F32 whatever the rest is: vectors, norms, routers, small convolutions."""
         return (

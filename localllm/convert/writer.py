@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.header import Entry, Layout
+from localllm.convert.imatrix import ImportanceMatrix
 from localllm.convert.plan import PlannedTensor
 from localllm.errors import BadCheckpoint, BadOutput
 from localllm.native import quants
@@ -67,6 +68,7 @@ def write(
     target: Path,
     *,
     through: str | None,
+    importance: ImportanceMatrix | None,
     force: bool,
     threads: int,
     check: Callable[[Path], None],
@@ -75,7 +77,8 @@ def write(
     """Write the file that `layout` describes to `target`.
 
     `through` is the 16-bit type to which weights are rounded before they are quantized; None for a file in F32, F16 or
-    BF16, which is rounded once. `check` gets the finished file before it takes its name.
+    BF16, which is rounded once. `importance` says how much each column of a matrix matters. `check` gets the finished
+    file before it takes its name.
 
     Raises:
         BadOutput: it exists and `force` is not set, the disk is full or fails; nothing is left behind.
@@ -85,7 +88,7 @@ def write(
     total = sum(tensor.rows * tensor.columns for tensor in tensors)
     with _new_file(target, layout.file_bytes, force) as (part, descriptor):
         _write_at(descriptor, memoryview(layout.header), 0, target)
-        worker = _Worker(checkpoint, descriptor, target, through)
+        worker = _Worker(checkpoint, descriptor, target, through, importance)
         done = 0
         for slab in _in_threads(worker, slabs(tensors, layout), threads):
             done += slab.count
@@ -200,8 +203,16 @@ class _Buffers(threading.local):
 class _Worker:
     """What a thread does with a slab. Holds no state of its own between slabs but buffers."""
 
-    def __init__(self, checkpoint: Checkpoint, descriptor: int, target: Path, through: str | None) -> None:
-        self.checkpoint, self.descriptor, self.target, self.through = checkpoint, descriptor, target, through
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        descriptor: int,
+        target: Path,
+        through: str | None,
+        importance: ImportanceMatrix | None,
+    ) -> None:
+        self.checkpoint, self.descriptor, self.target = checkpoint, descriptor, target
+        self.through, self.importance = through, importance
         self.buffers = _Buffers()
 
     def handle(self, slab: Slab) -> Slab:
@@ -246,15 +257,29 @@ class _Worker:
             if wanted == self.through:
                 return half
             numbers = self.widened(self.through, half, count)
-        lines = slab.stop - slab.start
-        data = self.buffers.get("out", lines * quants.row_bytes(wanted, tensor.columns))
-        quants.quantize(wanted, numbers, data, lines, tensor.columns)
+        size = quants.row_bytes(wanted, tensor.columns)
+        data = self.buffers.get("out", (slab.stop - slab.start) * size)
+        numbers = numbers.reshape(-1).view(np.float32)
+        for first, last, importance in self.weighed(slab):
+            part = numbers[first * tensor.columns : last * tensor.columns]
+            quants.quantize(wanted, part, data[first * size :], last - first, tensor.columns, importance)
         if not quants.is_valid(wanted, data, data.nbytes):
             raise BadCheckpoint(
                 f"{self.checkpoint.files.title}: {', '.join(tensor.sources)} holds numbers too large for {wanted}.",
                 hint="BF16 and F32 hold any number of the checkpoint: --type BF16",
             )
         return data
+
+    def weighed(self, slab: Slab) -> Iterator[tuple[int, int, npt.NDArray[np.float32] | None]]:
+        """The lines of a slab, cut where another expert begins, each part with the importance of its columns."""
+        tensor, matrix = slab.tensor, self.importance
+        if matrix is None or not matrix.has(tensor.name, tensor.columns, tensor.experts):
+            yield 0, slab.stop - slab.start, None
+            return
+        height = tensor.rows // tensor.experts
+        for expert in range(slab.start // height, (slab.stop - 1) // height + 1):
+            first, last = max(slab.start, expert * height), min(slab.stop, (expert + 1) * height)
+            yield first - slab.start, last - slab.start, matrix.columns(tensor.name, expert, tensor.columns)
 
     def widened(self, type_name: str, source: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
         """16-bit numbers as float32."""

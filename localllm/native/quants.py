@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,13 @@ def row_bytes(type_name: str, columns: int) -> int:
     return int(_function("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)(TYPE_IDS[type_name], columns))
 
 
-def quantize(type_name: str, source: Buffer, target: Buffer, rows: int, columns: int) -> int:
+def quantize(
+    type_name: str, source: Buffer, target: Buffer, rows: int, columns: int, importance: Buffer | None = None
+) -> int:
     """Quantize `rows` rows of float32 in `source` into `target`, both contiguous; returns the bytes written.
 
-    `F32`, `F16` and `BF16` are types like the others: numbers are rounded to the nearest, ties to even.
+    `F32`, `F16` and `BF16` are types like the others: numbers are rounded to the nearest, ties to even. `importance`
+    holds a float32 per column; a type that `aborts_without_importance` must not come without.
     """
     call = _function(
         "ggml_quantize_chunk",
@@ -63,7 +66,13 @@ def quantize(type_name: str, source: Buffer, target: Buffer, rows: int, columns:
         ctypes.c_int64,
         ctypes.c_void_p,
     )
-    return int(call(TYPE_IDS[type_name], source.ctypes.data, target.ctypes.data, 0, rows, columns, None))
+    weights = None if importance is None else importance.ctypes.data
+    return int(call(TYPE_IDS[type_name], source.ctypes.data, target.ctypes.data, 0, rows, columns, weights))
+
+
+def aborts_without_importance(type_name: str) -> bool:
+    """Whether ggml ends the process when it shall quantize to this type without importance."""
+    return bool(_function("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)(TYPE_IDS[type_name]))
 
 
 def is_valid(type_name: str, data: Buffer, n_bytes: int) -> bool:
@@ -80,12 +89,19 @@ def to_float32(type_name: str, source: Buffer, target: Buffer, count: int) -> No
 
 
 def quantize_file(
-    source: Path, target: Path, file_type: str, *, threads: int = 0, dry_run: bool = False, requantize: bool = False
+    source: Path,
+    target: Path,
+    file_type: str,
+    *,
+    threads: int = 0,
+    dry_run: bool = False,
+    requantize: bool = False,
+    imatrix: Mapping[str, Buffer] | None = None,
 ) -> str:
     """Run `llama_model_quantize`, the engine of `llama-quantize`, and return what it logged.
 
     With `dry_run` nothing is written: the log then names the type that every tensor would get. `requantize` lets the
-    source be quantized already.
+    source be quantized already. `imatrix` holds the importance of the columns of tensors, in float32.
 
     Raises:
         BadModelFile: llama.cpp refuses; the message holds its reason.
@@ -96,6 +112,8 @@ def quantize_file(
     params.nthread = threads
     params.dry_run = dry_run
     params.allow_requantize = requantize
+    if imatrix:
+        params.imatrix = _imatrix_data(api, imatrix)
     lib.forget_problems()
     with lib.captured_log() as lines:
         status = api.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))
@@ -104,3 +122,12 @@ def quantize_file(
         reason = problems[-1] if problems else "llama.cpp gives no reason"
         raise BadModelFile(f"{source} cannot be quantized to {file_type}: {reason}")
     return "".join(lines)
+
+
+def _imatrix_data(api: Any, imatrix: Mapping[str, Buffer]) -> Any:
+    """An array of `llama_model_imatrix_data` that ends with an empty one. It keeps the buffers alive."""
+    entries = (api.llama_model_imatrix_data * (len(imatrix) + 1))()
+    for entry, (name, values) in zip(entries, imatrix.items(), strict=False):
+        entry.name, entry.size = name.encode(), values.size
+        entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    return entries
