@@ -25,6 +25,7 @@ from localllm.convert.mixture import Mixture, TensorInfo, choose_types, file_key
 from localllm.convert.plan import PlannedTensor, half_type, left_out, plan_tensors
 from localllm.convert.quantizations import FLOAT_TYPES
 from localllm.convert.settings import Settings, settled
+from localllm.convert.stored import read_stored_keys
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, check_target, write
@@ -159,6 +160,7 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         model_keys = {
             **general_keys(checkpoint, folder, family.arch, parameters),
             **family.hyperparameters(config, family.arch),
+            **read_stored_keys(checkpoint, family, config),
         }
         half = half_type(checkpoint)
         mixture = choose_types(model_keys, [_unquantized(tensor, half) for tensor in plan], settings)

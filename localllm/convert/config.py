@@ -67,6 +67,14 @@ class Config:
             raise BadCheckpoint(f"config.json: {name} is {value!r}, not a positive whole number.")
         return value
 
+    def whole(self, name: str) -> int:
+        """A whole number from 0 on; left out is 0.
+
+        Raises:
+            BadCheckpoint: it is something else.
+        """
+        return 0 if self.get(name, 0) == 0 else self.count(name)
+
     def number(self, name: str) -> float:
         """A finite number.
 

@@ -77,7 +77,7 @@ class _Names:
     def __init__(self, checkpoint: Checkpoint, family: Family) -> None:
         self.checkpoint = checkpoint
         self.title = checkpoint.files.title
-        self.actual = {_renamed(name, family): name for name in checkpoint.tensors}
+        self.actual = source_names(checkpoint, family)
         self.unused = {name for name in self.actual if not _is_any(name, family.ignored)}
         self.unused -= {name for name in self.unused if _is_any(name, [pattern for pattern, _ in family.left_out])}
 
@@ -113,6 +113,8 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
     if config.flag("tie_word_embeddings"):
         # transformers overwrites a stored head with the embeddings when they are tied.
         names.unused.discard(family.head)
+    for key in family.stored_keys:
+        names.unused.difference_update(key.sources(family.dimensions(config)["layers"]))
     for rule, layer, sizes in _expand(family, config):
         name = rule.name.format(i=layer)
         sources = _sources(rule, layer, sizes)
@@ -135,6 +137,11 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
     for extra in family.extras(config):
         planned[extra.name] = PlannedTensor(extra.name, extra.transform.shape([]), "F32", (), extra.transform)
     return sorted(planned.values(), key=lambda tensor: _order(tensor.name))
+
+
+def source_names(checkpoint: Checkpoint, family: Family) -> dict[str, str]:
+    """A checkpoint's tensors by the names that the family's rules use."""
+    return {_renamed(name, family): name for name in checkpoint.tensors}
 
 
 def left_out(checkpoint: Checkpoint, family: Family) -> list[str]:

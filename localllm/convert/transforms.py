@@ -80,6 +80,26 @@ class Keep(AsStored):
 
 
 @dataclass(frozen=True)
+class Flatten(AsStored):
+    """A matrix of `columns` columns as a vector, row behind row."""
+
+    columns: int
+
+    @property
+    def granule(self) -> int:
+        """The numbers of a row."""
+        return self.columns
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:
+        """A vector."""
+        return (math.prod(sources[0]),)
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
+        """The numbers of whole rows."""
+        return read(0, start // self.columns, stop // self.columns).reshape(-1, 1)
+
+
+@dataclass(frozen=True)
 class Interleave(AsStored):
     """Rows of q or k with the two halves of each head interleaved.
 

@@ -89,7 +89,7 @@ def old_dialect(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, An
         old["partial_rotary_factor"] = parameters.pop("partial_rotary_factor")
     if parameters.get("rope_type", "default") != "default":
         old["rope_scaling"] = parameters
-    return {key: value for key, value in (old | changes).items() if value is not None}
+    return {key: value for key, value in (old | changes).items() if changes.get(key, "") is not None}
 
 
 def weight(name: str, shape: tuple[int, ...]) -> Floats:

@@ -37,6 +37,13 @@ def test_what_is_left_out_comes_from_the_defaults() -> None:
     assert config.count("num_key_value_heads", 8) == 8
 
 
+def test_a_whole_number_may_be_nothing_but_not_negative() -> None:
+    config = Config({"first": 0, "second": 3, "third": None, "fourth": -1})
+    assert [config.whole(name) for name in ("first", "second", "third", "left_out")] == [0, 3, 0, 0]
+    with pytest.raises(BadCheckpoint, match="fourth is -1"):
+        config.whole("fourth")
+
+
 @pytest.mark.parametrize("value", [None, 0, -1, 1.5, "64", True])
 def test_a_count_must_be_a_positive_whole_number(value: object) -> None:
     with pytest.raises(BadCheckpoint, match="hidden_size"):

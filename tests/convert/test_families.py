@@ -125,3 +125,29 @@ def test_what_llama_cpp_does_not_compute_is_refused(values: dict[str, Any], says
 def test_heads_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(BadCheckpoint, match="32 heads of 128 with 5 key-value heads"):
         decoder.dimensions(_config(num_key_value_heads=5))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, [False, True, False]),
+        ({"sliding_window_pattern": 2}, [True, False, True]),
+        ({"sliding_window_pattern": "LG"}, [True, False, True]),
+    ],
+)
+def test_which_layers_slide_a_window_is_said_in_three_ways(values: dict[str, Any], expected: list[bool]) -> None:
+    assert decoder.sliding_layers(Config({"num_hidden_layers": 3, **values})) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"layer_types": ["full_attention"]}, BadCheckpoint),
+        ({"layer_types": ["full_attention", "linear_attention"]}, UnsupportedModel),
+        ({"sliding_window_pattern": "LX"}, UnsupportedModel),
+        ({}, BadCheckpoint),
+    ],
+)
+def test_layers_that_nobody_knows_are_refused(values: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        decoder.sliding_layers(Config({"num_hidden_layers": 2, **values}))

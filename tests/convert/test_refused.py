@@ -13,6 +13,15 @@ from tests.convert.golden import goldens
 
 GOLDENS = {golden.name: golden for golden in goldens()}
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("granite", {"hidden_act": "gelu"}, "hidden_act"),
     ("cohere", {"use_qk_norm": True}, "use_qk_norm"),
@@ -25,6 +34,22 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("smollm3", {"no_rope_layers": [1, 0, 1, 0, 1]}, "no_rope_layers"),
     ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 3}, "no_rope_layers"),
     ("smollm3", {"use_sliding_window": True}, "use_sliding_window"),
+    ("exaone4", {"sliding_window": 5}, "slides a window in models of 64 layers"),
+    ("exaone4-hybrid", {"sliding_window": None}, "slides a window in models of 64 layers"),
+    ("seed-oss", {"attention_out_bias": True}, "attention_out_bias"),
+    ("seed-oss", {"rope_parameters": LLAMA3}, "llama3"),
+    ("arcee", {"hidden_act": "silu"}, "hidden_act"),
+    ("arcee", {"attention_bias": True}, "attention_bias"),
+    ("glm", {"head_dim": 32}, "heads of 32 make 128"),
+    ("glm4", {"rope_parameters": LLAMA3}, "llama3"),
+    ("ernie4.5", {"use_bias": True}, "use_bias"),
+    ("ernie4.5-moe", {"moe_layer_interval": 2}, "moe_layer_interval"),
+    ("ernie4.5-moe", {"moe_layer_end_index": 1}, "moe_layer_end_index"),
+    ("ernie4.5-moe", {"moe_num_experts": [4, 4]}, "moe_num_experts"),
+    ("hunyuan-dense", {"use_cla": True}, "use_cla"),
+    ("hunyuan-dense", {"num_experts": 8}, "num_experts"),
+    ("apertus", {"hidden_act": "silu"}, "hidden_act"),
+    ("apertus", {"tie_word_embeddings": True}, "tie_word_embeddings"),
 ]
 
 

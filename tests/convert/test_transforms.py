@@ -10,6 +10,7 @@ import pytest
 
 from localllm.convert.transforms import (
     Compute,
+    Flatten,
     Given,
     Interleave,
     Join,
@@ -68,6 +69,7 @@ SWAPPED = Join((Segment(0, 12, 24), Segment(1, 0, 24), Segment(0, 0, 12)), (48, 
     [
         (Keep(), [(48, 7)]),
         (Keep((16, 3, 7)), [(48, 7)]),
+        (Flatten(7), [(48, 7)]),
         (Interleave(8), [(48, 7)]),
         (SWAPPED, [(24, 7), (24, 7)]),
         (stack(4, (12, 7)), [(12, 7)] * 4),
@@ -119,3 +121,8 @@ def test_compute_widens_what_is_stored_in_16_bits() -> None:
 
 def test_given_numbers() -> None:
     np.testing.assert_array_equal(_whole(Given((1.0, 8.0))), np.array([1, 8], dtype=np.float32))
+
+
+def test_a_matrix_becomes_a_vector_row_behind_row() -> None:
+    tensor = _numbers(3, 5)
+    np.testing.assert_array_equal(_whole(Flatten(5), tensor), tensor.ravel())

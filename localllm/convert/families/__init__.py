@@ -58,6 +58,18 @@ class Extra:
     transform: Transform
 
 
+@dataclass(frozen=True)
+class StoredKey:
+    """A list of float32 in the metadata, under the name `name`: the single numbers in `source` of every layer."""
+
+    name: str
+    source: str
+
+    def sources(self, layers: int) -> list[str]:
+        """The tensors of all layers."""
+        return [self.source.format(i=layer) for layer in range(layers)]
+
+
 def _nothing(_: Config) -> None:
     """What `refuse` does where there is nothing to refuse."""
 
@@ -69,6 +81,8 @@ class Family:
     `defaults` has a key for each architecture as `config.json` names it, with the values that its class in transformers
     takes when the file leaves them out. `dimensions` gives sizes, `layers` and `vocab` among them; `layer_dimensions`
     those that differ between layers. `layer_rules` repeat for every layer.
+
+    `stored_keys` are hyperparameters that stand in tensors.
 
     `renames` are regular expressions and replacements that bring a checkpoint's names to those of the rules.
     `ignored` are expressions for tensors that nobody needs, such as buffers that older checkpoints store; `left_out`
@@ -86,6 +100,7 @@ class Family:
     rules: tuple[Rule, ...]
     layer_rules: tuple[Rule, ...]
     layer_dimensions: Callable[[Config, int], Sizes] = lambda _config, _layer: {}
+    stored_keys: tuple[StoredKey, ...] = ()
     refuse: Callable[[Config], None] = _nothing
     extras: Callable[[Config], list[Extra]] = lambda _: []
     notes: Callable[[Config], list[str]] = lambda _: []

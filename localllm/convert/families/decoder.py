@@ -232,6 +232,14 @@ def only_when(condition: Callable[[Config, int], bool], rules: tuple[Rule, ...])
     return tuple(replace(rule, when=condition) for rule in rules)
 
 
+def shared_expert(module: str = "mlp.shared_experts", *, size: str = "shared_ffn") -> tuple[Rule, ...]:
+    """The matrices of an expert, or of several in one, that every token passes."""
+    return tuple(
+        replace(rule, name=rule.name.replace(".weight", "_shexp.weight"))
+        for rule in feed_forward(module=module, size=size)
+    )
+
+
 def stacked(*shape: str) -> Callable[[Sizes], Transform]:
     """All experts' matrices of this shape as one tensor."""
     return lambda sizes: stack(sizes["experts"], tuple(sizes[name] for name in shape))

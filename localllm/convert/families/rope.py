@@ -19,6 +19,9 @@ from localllm.errors import UnsupportedModel
 USUAL = ("default", "linear", "dynamic", "yarn", "llama3")
 """Rope types that most graphs of llama.cpp compute. `dynamic` scales only beyond the context that the GGUF names."""
 
+WITHOUT_FACTORS = ("default", "linear", "dynamic", "yarn")
+"""Those of graphs that read no tensor of factors."""
+
 
 def refuse(config: Config, allowed: Sequence[str] = USUAL, *, partial: bool = False) -> None:
     """Refuse rotary positions that llama.cpp does not compute for a family.

@@ -20,7 +20,7 @@ def refuse(config: Config) -> None:
     config.only("use_sliding_window", False)
     config.only("attention_bias", False)
     config.only("mlp_bias", False)
-    rope.refuse(config, ("default", "linear", "dynamic", "yarn"))
+    rope.refuse(config, rope.WITHOUT_FACTORS)
     layers = config.count("num_hidden_layers")
     assumed = [int((layer + 1) % _EVERY != 0) for layer in range(layers)]
     every = config.count("no_rope_layer_interval")

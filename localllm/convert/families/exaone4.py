@@ -1,0 +1,69 @@
+"""EXAONE 4: norms after attention and feed-forward; the large model slides a window and rotates only there.
+
+Reference: the `exaone4` graph of llama.cpp, `Exaone4Config` of transformers.
+"""
+
+from __future__ import annotations
+
+from localllm.convert.config import Config
+from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.header import Keys, flags, u32
+from localllm.errors import UnsupportedModel
+
+_SLIDES = 64
+"""llama.cpp slides windows in a model of so many layers, and in no other."""
+
+
+def refuse(config: Config) -> None:
+    """Refuse what llama.cpp's `exaone4` graph does not compute."""
+    decoder.refuse(config)
+    decoder.whole_hidden(config)
+    config.only("reorder_and_upcast_attn", False)
+    slides, layers = config.get("sliding_window") is not None, config.count("num_hidden_layers")
+    if slides != (layers == _SLIDES):
+        raise UnsupportedModel(
+            f"config.json: sliding_window is {config.get('sliding_window')} with {layers} layers; llama.cpp slides a "
+            f"window in models of {_SLIDES} layers, and only there."
+        )
+
+
+def hyperparameters(config: Config, arch: str) -> Keys:
+    """Those of Llama and, where there is a window, which layers slide it."""
+    keys = {**decoder.hyperparameters(config, arch), f"{arch}.vocab_size": u32(config.count("vocab_size"))}
+    if config.get("sliding_window") is not None:
+        keys[f"{arch}.attention.sliding_window"] = u32(config.count("sliding_window"))
+        keys[f"{arch}.attention.sliding_window_pattern"] = flags(decoder.sliding_layers(config))
+    return keys
+
+
+FAMILY = Family(
+    arch="exaone4",
+    defaults={
+        "Exaone4ForCausalLM": {
+            "vocab_size": 102400,
+            "hidden_size": 4096,
+            "intermediate_size": 16384,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 32,
+            "max_position_embeddings": 2048,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "sliding_window": 4096,
+            "sliding_window_pattern": 4,
+        },
+    },
+    dimensions=decoder.dimensions,
+    hyperparameters=hyperparameters,
+    refuse=refuse,
+    extras=lambda config: rope.extras(config, decoder.head_dim(config)),
+    rules=decoder.EMBEDDINGS,
+    layer_rules=(
+        *decoder.attention(),
+        *decoder.QK_NORMS,
+        Rule("blk.{i}.post_attention_norm.weight", f"{decoder.LAYER}.post_attention_layernorm.weight", ("hidden",)),
+        *decoder.feed_forward(),
+        Rule("blk.{i}.post_ffw_norm.weight", f"{decoder.LAYER}.post_feedforward_layernorm.weight", ("hidden",)),
+    ),
+    ignored=(decoder.INV_FREQ,),
+)

@@ -1,0 +1,47 @@
+"""Seed-OSS: Llama's layers with a bias on queries, keys and values.
+
+Reference: the `seed_oss` graph of llama.cpp, `SeedOssConfig` of transformers.
+"""
+
+from __future__ import annotations
+
+from localllm.convert.config import Config
+from localllm.convert.families import Family, Rule, decoder, rope
+
+
+def refuse(config: Config) -> None:
+    """Refuse what llama.cpp's `seed_oss` graph does not compute."""
+    config.only("hidden_act", "silu")
+    config.only("attention_out_bias", False)
+    config.only("mlp_bias", False)
+    rope.refuse(config, rope.WITHOUT_FACTORS)
+
+
+FAMILY = Family(
+    arch="seed_oss",
+    defaults={
+        "SeedOssForCausalLM": {
+            "vocab_size": 155136,
+            "hidden_size": 4096,
+            "intermediate_size": 27648,
+            "num_hidden_layers": 64,
+            "num_attention_heads": 80,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 524288,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 10000.0,
+        },
+    },
+    dimensions=decoder.dimensions,
+    hyperparameters=decoder.hyperparameters,
+    refuse=refuse,
+    rules=decoder.EMBEDDINGS,
+    layer_rules=(
+        Rule("blk.{i}.attn_norm.weight", f"{decoder.LAYER}.input_layernorm.weight", ("hidden",)),
+        *decoder.attention(optional_bias="qkv"),
+        Rule("blk.{i}.post_attention_norm.weight", f"{decoder.LAYER}.post_attention_layernorm.weight", ("hidden",)),
+        *decoder.feed_forward(),
+    ),
+    ignored=(decoder.INV_FREQ,),
+)
