@@ -41,13 +41,48 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--outfile", type=Path, metavar="F", help="file to write (default: NAME-TYPE.gguf here)")
     parser.add_argument("--type", default="Q4_K_M", metavar="T", help="quantization type (default: Q4_K_M)")
     parser.add_argument("--list-types", action="store_true", help="show the quantization types and what they cost")
-    parser.add_argument("--imatrix", type=Path, metavar="F", help="importance matrix; the smallest types need one")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     parser.add_argument("--preview", action="store_true", help="show what would be written, write nothing")
     parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+    _add_type_flags(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, wrong_usage=parser.error)
+
+
+def _add_type_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("types of tensors (default: the mixture of llama.cpp)")
+    group.add_argument("--imatrix", type=Path, metavar="F", help="importance matrix; the smallest types need one")
+    group.add_argument(
+        "--tensor-type",
+        type=_tensor_type,
+        action="append",
+        default=[],
+        metavar="PATTERN=T",
+        help="type of the tensors whose names hold PATTERN, a regular expression; can be repeated",
+    )
+    group.add_argument("--output-type", metavar="T", help="type of the output matrix")
+    group.add_argument("--embedding-type", metavar="T", help="type of the token embeddings")
+    group.add_argument("--pure", action="store_true", help="the same type for all matrices")
+    group.add_argument(
+        "--exact-source",
+        action="store_true",
+        help="quantize from the checkpoint's own numbers, not rounded to 16 bits as llama.cpp's converter does",
+    )
+
+
+def _tensor_type(value: str) -> tuple[str, str]:
+    """`PATTERN=TYPE`; the pattern may hold `=` itself."""
+    import re
+
+    pattern, sign, kind = value.rpartition("=")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{pattern!r} is no regular expression: {error}") from error
+    if not (pattern and sign and kind):
+        raise argparse.ArgumentTypeError(f"{value!r} is not PATTERN=TYPE: ffn_down=Q6_K, say")
+    return pattern, kind
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -95,7 +130,15 @@ def _settings(args: argparse.Namespace) -> Settings:
     """The options of the conversion itself."""
     from localllm.convert import Settings
 
-    return Settings(type=args.type, imatrix=args.imatrix)
+    return Settings(
+        type=args.type,
+        imatrix=args.imatrix,
+        tensor_types=tuple(args.tensor_type),
+        output_type=args.output_type,
+        embedding_type=args.embedding_type,
+        pure=args.pure,
+        exact_source=args.exact_source,
+    )
 
 
 class _stopped_by_sigterm:  # noqa: N801 - used as a statement

@@ -92,10 +92,12 @@ class Prepared:
         preview: Preview,
         plan: list[PlannedTensor],
         layout: Layout,
+        through: str | None,
         importance: ImportanceMatrix | None,
     ) -> None:
         self.preview = preview
-        self._checkpoint, self._plan, self._layout, self._importance = checkpoint, plan, layout, importance
+        self._checkpoint, self._plan, self._layout = checkpoint, plan, layout
+        self._through, self._importance = through, importance
 
     def __enter__(self) -> Prepared:
         return self
@@ -119,7 +121,7 @@ class Prepared:
             self._plan,
             self._layout,
             outfile,
-            through=None if self.preview.type in FLOAT_TYPES else half_type(self._checkpoint),
+            through=self._through,
             importance=self._importance,
             force=force,
             threads=threads or cores(),
@@ -191,7 +193,8 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
             *proof.notes,
         ),
     )
-    return Prepared(checkpoint, preview, plan, layout, matrix)
+    through = None if settings.exact_source or settings.type in FLOAT_TYPES else half
+    return Prepared(checkpoint, preview, plan, layout, through, matrix)
 
 
 def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
@@ -206,8 +209,10 @@ def _importance(
     if settings.imatrix is None:
         if not mixture.needing:
             return None, []
+        first = mixture.needing[0]
         raise UnsupportedModel(
-            f"{settings.type} needs an importance matrix: without one {mixture.needing[0]} would be of no use.",
+            f"{settings.type} needs an importance matrix here: without one {first} is of no use in "
+            f"{mixture.types[first]}.",
             hint="Give one with --imatrix FILE. Many published models have one beside their GGUF files; llama.cpp's "
             "`llama-imatrix -m model-F16.gguf -f text.txt` measures one. Q2_K and larger types need none.",
         )

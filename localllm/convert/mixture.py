@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from localllm.convert.header import Keys, lay_out, u32
+from localllm.convert.quantizations import TENSOR_TYPES, parse_tensor_type
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings
 from localllm.errors import UnsupportedModel
@@ -23,6 +24,8 @@ TensorInfo = tuple[str, tuple[int, ...], str]
 """A tensor before it is quantized: name, shape with the row length first, type."""
 
 _LINE = re.compile(r"\[ *\d+/ *\d+\] (\S+) +- \[[^\]]*\], type = +(\w+), size =[^\n(]*(?:\((\w+)\))?\n")
+
+_FALLBACK = re.compile(r"warning: (\S+) +- ncols [^\n]*-> falling back to")
 
 _NEED_IMATRIX = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS")
 _OUTER = re.compile(r"^(per_layer_)?token_embd\.weight$|^output\.weight$")
@@ -43,25 +46,68 @@ class Mixture:
 
 
 def choose_types(keys: Keys, tensors: Sequence[TensorInfo], settings: Settings) -> Mixture:
-    """The type of every tensor for the settings' type.
+    """The type of every tensor for the settings' type, and what they change of it.
 
     Raises:
         BadModelFile: libllama refuses the model that the keys describe, or the type.
         BadOutput: the folder for temporary files cannot be written.
+        UnsupportedModel: what the settings ask for a tensor cannot be done.
     """
     before = {name: kind for name, _, kind in tensors}
     with skeleton(lay_out(keys, tensors)) as path:
-        log = _dry_run(path, settings)
-    types = _types_in(log, before)
-    return Mixture(types, log.count("-> falling back to"), _needing(types, settings.type))
+
+        def in_types(file_type: str, pure: bool) -> tuple[dict[str, str], set[str]]:
+            log = _dry_run(path, file_type, pure=pure, imatrix=settings.imatrix is not None)
+            return _types_in(log, before), set(_FALLBACK.findall(log))
+
+        types, fallbacks = in_types(settings.type, settings.pure)
+        if settings.tensor_types or settings.output_type or settings.embedding_type:
+            # What libllama does with every matrix when all are of one type is what it does with each of them.
+            matrices = [name for name, kind in in_types("Q8_0", True)[0].items() if kind != before[name]]
+            changes = _changes(matrices, settings)
+            for wanted in sorted(set(changes.values())):
+                alike, falling = in_types(TENSOR_TYPES[wanted], True)
+                changed = {name for name, kind in changes.items() if kind == wanted}
+                types |= {name: alike[name] for name in changed}
+                fallbacks = fallbacks - changed | falling & changed
+    return Mixture(types, len(fallbacks), _needing(types, settings.type))
 
 
-def _dry_run(path: Path, settings: Settings) -> str:
+def _changes(matrices: Sequence[str], settings: Settings) -> dict[str, str]:
+    """The type that a person asked for, by tensor. The outer matrices' own options go first, as in llama.cpp."""
+    changes: dict[str, str] = {}
+    fitting = set()
+    for name in matrices:
+        for pattern, kind in settings.tensor_types:
+            if re.search(pattern, name, re.IGNORECASE):
+                fitting.add(pattern)
+                changes.setdefault(name, parse_tensor_type(kind))
+    for pattern, _ in settings.tensor_types:
+        if pattern not in fitting:
+            raise UnsupportedModel(
+                f"No tensor of this model that can be quantized has a name with {pattern!r} in it.",
+                hint="--preview shows the names of all tensors; those of norms and small tensors keep their type.",
+            )
+    if settings.output_type:
+        tied = "output.weight" not in matrices
+        if tied and settings.embedding_type:
+            raise UnsupportedModel(
+                "The output matrix of this model is its token embeddings: they can have only one type.",
+                hint="Give either --output-type or --embedding-type.",
+            )
+        changes["token_embd.weight" if tied else "output.weight"] = parse_tensor_type(settings.output_type)
+    if settings.embedding_type:
+        changes["token_embd.weight"] = parse_tensor_type(settings.embedding_type)
+        if "per_layer_token_embd.weight" in matrices:
+            changes.setdefault("per_layer_token_embd.weight", parse_tensor_type(settings.embedding_type))
+    return changes
+
+
+def _dry_run(path: Path, file_type: str, *, pure: bool, imatrix: bool) -> str:
     # For its picks libllama asks only whether there is an importance matrix, not what is in it.
-    imatrix = {"any": np.ones(1, dtype=np.float32)} if settings.imatrix else None
-    return quants.quantize_file(
-        path, path.with_name("never-written.gguf"), settings.type, dry_run=True, imatrix=imatrix
-    )
+    importance = {"any": np.ones(1, dtype=np.float32)} if imatrix else None
+    target = path.with_name("never-written.gguf")
+    return quants.quantize_file(path, target, file_type, dry_run=True, pure=pure, imatrix=importance)
 
 
 def _types_in(log: str, before: Mapping[str, str]) -> dict[str, str]:

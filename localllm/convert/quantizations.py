@@ -56,6 +56,18 @@ ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "FP16": "F16", 
 
 FLOAT_TYPES = ("F32", "F16", "BF16")
 
+_OWN_NAME = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q6_K", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0")
+_OWN_NAME_IQ = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ3_S", "IQ4_XS", "IQ4_NL")
+
+TENSOR_TYPES = {name: name for name in (*FLOAT_TYPES, *_OWN_NAME, *_OWN_NAME_IQ)} | {
+    "Q3_K": "Q3_K_M",
+    "Q4_K": "Q4_K_M",
+    "Q5_K": "Q5_K_M",
+    "IQ2_S": "IQ2_M",
+    "MXFP4": "MXFP4_MOE",
+}
+"""The types that a single tensor can be given, each with a quantization type whose plain matrices have it."""
+
 
 def parse_type(name: str) -> str:
     """The quantization type that a person means by `name`: any case, with or without the usual suffix.
@@ -65,6 +77,15 @@ def parse_type(name: str) -> str:
     """
     wanted = name.strip().upper().replace("-", "_")
     return nearest(ALIASES.get(wanted, wanted), TYPES, f"There is no quantization type {name!r}.")
+
+
+def parse_tensor_type(name: str) -> str:
+    """The type of a single tensor that a person means by `name`, in any case.
+
+    Raises:
+        UnsupportedModel: there is no such type, or none that can be written; a mixture is no type of a tensor.
+    """
+    return nearest(name.strip().upper(), TENSOR_TYPES, f"There is no tensor type {name!r} that can be written.")
 
 
 def nearest(wanted: str, known: Iterable[str], complaint: str) -> str:

@@ -18,10 +18,22 @@ class Settings:
     Attributes:
         type: the quantization type, in any case.
         imatrix: the file of an importance matrix, as `llama-imatrix` of llama.cpp writes it.
+        tensor_types: pairs of a regular expression and the type of the tensors in whose names it is found; the first
+            that fits counts. The types of all other tensors stay what they are.
+        output_type: the type of the output matrix, or of the token embeddings where they are the output matrix.
+        embedding_type: the type of the token embeddings.
+        pure: quantize all matrices to the same type, where they have one of their own in a mixture.
+        exact_source: quantize from the numbers of the checkpoint itself. By default numbers in F32 are rounded to 16
+            bits first, as llama.cpp's converter does, so that the bytes are the same.
     """
 
     type: str = "Q4_K_M"
     imatrix: Path | None = None
+    tensor_types: tuple[tuple[str, str], ...] = ()
+    output_type: str | None = None
+    embedding_type: str | None = None
+    pure: bool = False
+    exact_source: bool = False
 
 
 def settled(type: str | None, settings: Settings | None) -> Settings:

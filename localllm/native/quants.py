@@ -96,12 +96,14 @@ def quantize_file(
     threads: int = 0,
     dry_run: bool = False,
     requantize: bool = False,
+    pure: bool = False,
     imatrix: Mapping[str, Buffer] | None = None,
 ) -> str:
     """Run `llama_model_quantize`, the engine of `llama-quantize`, and return what it logged.
 
     With `dry_run` nothing is written: the log then names the type that every tensor would get. `requantize` lets the
-    source be quantized already. `imatrix` holds the importance of the columns of tensors, in float32.
+    source be quantized already, `pure` gives all matrices the same type. `imatrix` holds the importance of the columns
+    of tensors, in float32.
 
     Raises:
         BadModelFile: llama.cpp refuses; the message holds its reason.
@@ -112,6 +114,7 @@ def quantize_file(
     params.nthread = threads
     params.dry_run = dry_run
     params.allow_requantize = requantize
+    params.pure = pure
     if imatrix:
         params.imatrix = _imatrix_data(api, imatrix)
     lib.forget_problems()

@@ -77,10 +77,25 @@ def test_an_existing_file_needs_force(checkpoint: Path, tmp_path: Path, capsys: 
     assert main([*command, "--force"]) == 0
 
 
-def test_wrong_usage_is_exit_code_2() -> None:
+@pytest.mark.parametrize(
+    "wrong", [[], ["x", "--tensor-type", "Q8_0"], ["x", "--tensor-type", "(=Q8_0"], ["x", "--tensor-type", "ffn="]]
+)
+def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["convert"])
+        main(["convert", *wrong])
     assert stopped.value.code == 2
+
+
+def test_types_of_single_tensors(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--type", "q4_0", "--tensor-type", "ffn_down=Q6_K", "--tensor-type", "attn_[qk]=f16"]
+    flags += ["--output-type", "q5_k", "--embedding-type", "iq4_nl"]
+    assert main(["convert", str(checkpoint), "--preview", "--json", *flags]) == 0
+    types = {tensor["name"]: tensor["type"] for tensor in json.loads(capsys.readouterr().out)["tensors"]}
+    wanted = {"blk.0.ffn_down": "Q6_K", "blk.1.attn_k": "F16", "blk.1.attn_v": "Q4_0"}
+    wanted |= {"output": "Q5_K", "token_embd": "IQ4_NL"}
+    assert {name: types[f"{name}.weight"] for name in wanted} == wanted
+    assert main(["convert", str(checkpoint), "--preview", "--json", "--pure", "--exact-source"]) == 0
+    assert json.loads(capsys.readouterr().out)["types"].keys() == {"Q4_K", "F32"}
 
 
 @pytest.mark.slow

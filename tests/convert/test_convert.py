@@ -13,7 +13,7 @@ import pytest
 from bench_convert import measure
 from compare_gguf import different_keys, different_tensors
 
-from localllm.convert import convert, corpus, preview
+from localllm.convert import Settings, convert, corpus, preview
 from localllm.convert.quantizations import FLOAT_TYPES, TYPES
 from localllm.errors import MissingPackage
 from localllm.gguf_file import read_header
@@ -53,6 +53,16 @@ def test_every_type_equals_what_llama_quantize_makes_of_the_16_bit_file(
         ours = convert(source, tmp_path / "ours.gguf", type=kind, force=True).outfile
         quantize_file(between, tmp_path / "theirs.gguf", kind)
         assert ours.read_bytes() == (tmp_path / "theirs.gguf").read_bytes(), kind
+
+
+def test_the_exact_source_is_quantized_without_rounding_it_first(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny(dtype="f32")
+    between = convert(source, tmp_path / "between.gguf", type="F32").outfile
+    quantize_file(between, tmp_path / "theirs.gguf", "Q4_K_M")
+    exact = convert(source, tmp_path / "exact.gguf", settings=Settings(exact_source=True)).outfile
+    rounded = convert(source, tmp_path / "rounded.gguf").outfile
+    assert exact.read_bytes() == (tmp_path / "theirs.gguf").read_bytes()
+    assert exact.read_bytes() != rounded.read_bytes()
 
 
 @pytest.mark.parametrize("kind", FLOAT_TYPES)
