@@ -26,6 +26,7 @@ from localllm.convert.plan import PlannedTensor, half_type, left_out, plan_tenso
 from localllm.convert.quantizations import FLOAT_TYPES
 from localllm.convert.settings import Settings, settled
 from localllm.convert.stored import read_stored_keys
+from localllm.convert.tensor import BLOCKS
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, check_target, write
@@ -198,8 +199,9 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
 
 
 def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
-    """A tensor as the reference converter would write it for llama.cpp's quantizer: in F32 or in 16 bits."""
-    return tensor.name, tensor.shape[::-1], "F32" if tensor.keeps_f32 else half
+    """A tensor as the reference converter gives it to llama.cpp's quantizer: in F32, 16 bits, or as it is packed."""
+    kind = tensor.dtype if tensor.dtype in BLOCKS else "F32" if tensor.keeps_f32 else half
+    return tensor.name, tensor.shape[::-1], kind
 
 
 def _importance(
@@ -217,7 +219,7 @@ def _importance(
             "`llama-imatrix -m model-F16.gguf -f text.txt` measures one. Q2_K and larger types need none.",
         )
     matrix = open_imatrix(settings.imatrix)
-    quantized = {t.name: (t.columns, t.experts) for t in plan if mixture.types[t.name] not in ("F32", half)}
+    quantized = {t.name: (t.columns, t.experts) for t in plan if mixture.types[t.name] not in ("F32", half, t.dtype)}
     return matrix, check_matches(matrix, quantized, mixture.needing)
 
 

@@ -12,31 +12,33 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from localllm.convert import packed
 from localllm.convert.config import Config
 from localllm.convert.files import Files, LocalFiles
-from localllm.convert.safetensors import DTYPES, SourceTensor, read_safetensors_header
-from localllm.errors import BadCheckpoint, ModelNotFound, UnsupportedModel
+from localllm.convert.packed.parts import PackedTensor
+from localllm.convert.safetensors import read_safetensors_header
+from localllm.convert.tensor import Rows, SourceTensor, Tensor, read_rows
+from localllm.errors import BadCheckpoint, ModelNotFound
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 _NUMBERED = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
 
-Rows = npt.NDArray[Any]
-
 
 class Checkpoint:
-    """A checkpoint whose headers were read and checked. A context manager: leaving it closes the files."""
+    """A checkpoint whose headers were read and checked. A context manager: leaving it closes the files.
+
+    `stored` are the tensors in its files; `tensors` are the weights of the model. They differ where the checkpoint is
+    quantized already: what is stored packed in several tensors is one plain tensor there.
+    """
 
     def __init__(self, files: Files) -> None:
         self.files = files
         self.names = files.names()
         self.config = Config(self.require_json("config.json"))
-        _refuse_quantized(self.config)
-        self.tensors = _tensors(self)
+        self.stored: dict[str, SourceTensor] = _tensors(self)
+        self.tensors: dict[str, Tensor] = packed.unpack(files, packed.settings(self.config), self.stored)
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -87,17 +89,15 @@ class Checkpoint:
     def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
         """Rows `start` to `stop` of a tensor as an array (stop - start, columns); bf16 as its bits.
 
-        With `buffer` the rows are read into it and the array is a view of it.
+        With `buffer` stored rows are read into it and the array is a view of it.
 
         Raises:
             BadCheckpoint: the file became shorter since its header was read.
         """
         tensor = self.tensors[name]
-        size = (stop - start) * tensor.row_bytes
-        target = memoryview(bytearray(size)) if buffer is None else buffer[:size]
-        if self.files.read_into(tensor.file, tensor.offset + start * tensor.row_bytes, target) != size:
-            raise BadCheckpoint(f"{self.files.title}: {tensor.file} became shorter while it was read.")
-        return np.frombuffer(target, dtype=DTYPES[tensor.dtype]).reshape(stop - start, tensor.columns)
+        if isinstance(tensor, PackedTensor):
+            return tensor.unpack(self.files, start, stop)
+        return read_rows(self.files, self.stored[name], start, stop, buffer)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -116,15 +116,6 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             )
         raise ModelNotFound(f"There is no folder {folder}.", hint="Give the folder that holds config.json.")
     return Checkpoint(LocalFiles(folder))
-
-
-def _refuse_quantized(config: Config) -> None:
-    found = config.get("quantization_config")
-    if found is not None:
-        method = found.get("quant_method", "an unknown method") if isinstance(found, dict) else found
-        raise UnsupportedModel(
-            f"The checkpoint is quantized already ({method}).", hint="Convert the original in BF16, F16 or F32."
-        )
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, SourceTensor]:

@@ -107,7 +107,7 @@ def _dry_run(path: Path, file_type: str, *, pure: bool, imatrix: bool) -> str:
     # For its picks libllama asks only whether there is an importance matrix, not what is in it.
     importance = {"any": np.ones(1, dtype=np.float32)} if imatrix else None
     target = path.with_name("never-written.gguf")
-    return quants.quantize_file(path, target, file_type, dry_run=True, pure=pure, imatrix=importance)
+    return quants.quantize_file(path, target, file_type, dry_run=True, requantize=True, pure=pure, imatrix=importance)
 
 
 def _types_in(log: str, before: Mapping[str, str]) -> dict[str, str]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.config import Config
 from localllm.convert.families import Family, Rule, Sizes
+from localllm.convert.tensor import BLOCKS, FLOATS
 from localllm.convert.transforms import Transform, rows_and_columns
-from localllm.errors import BadCheckpoint
+from localllm.errors import BadCheckpoint, UnsupportedModel
 
 _F32_MATRICES = re.compile(
     r"ffn_gate_inp(_shexp)?\.weight$|^position_embd\.|^token_types\.|ssm_conv1d\.|shortconv\.conv\."
@@ -63,9 +64,9 @@ def half_type(checkpoint: Checkpoint) -> str:
     """The 16-bit type that stands between the checkpoint and a quantized type: `BF16` or `F16`.
 
     As the reference converter's `--outtype auto` finds it: that of the first matrix stored in 16 bits, else F16. For a
-    checkpoint in 16 bits this changes nothing; F32 weights are rounded to it.
+    checkpoint in 16 bits this changes nothing; F32 weights are rounded to it, and so is what is unpacked.
     """
-    for tensor in checkpoint.tensors.values():
+    for tensor in checkpoint.stored.values():
         if len(tensor.shape) > 1 and tensor.dtype in ("BF16", "F16"):
             return tensor.dtype
     return "F16"
@@ -89,7 +90,13 @@ class _Names:
         for source in sources:
             if source not in self.actual:
                 raise _missing(self.title, source, self.unused)
-            found = self.checkpoint.tensors[self.actual[source]].shape
+            tensor = self.checkpoint.tensors[self.actual[source]]
+            found = tensor.shape
+            if tensor.dtype not in FLOATS and tensor.dtype not in BLOCKS:
+                raise UnsupportedModel(
+                    f"{self.title}: {tensor.name} is of type {tensor.dtype}; {', '.join(FLOATS)} are converted.",
+                    hint="If it is quantized, config.json should say how in its quantization_config.",
+                )
             if found != shape:
                 meaning = " x ".join(map(str, rule.shape))
                 raise BadCheckpoint(
@@ -106,6 +113,7 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
 
     Raises:
         BadCheckpoint: a tensor is missing, has a shape that contradicts the configuration, or is used by no rule.
+        UnsupportedModel: a weight is of a type that is not converted.
     """
     names = _Names(checkpoint, family)
     planned: dict[str, PlannedTensor] = {}

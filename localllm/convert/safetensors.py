@@ -8,45 +8,15 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from localllm.convert.files import Files
+from localllm.convert.tensor import DTYPES, SourceTensor
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
-DTYPES: dict[str, npt.DTypeLike] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-"""What rows come as: bf16 has no numpy type, so its bits come as whole numbers."""
-
 _MAX_HEADER = 100 << 20
-
-
-@dataclass(frozen=True)
-class SourceTensor:
-    """One tensor of the checkpoint. `shape` is in the order of the checkpoint (rows first), `offset` in its file."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    file: str
-    offset: int
-
-    @property
-    def columns(self) -> int:
-        """Numbers in a row; a vector has rows of one."""
-        return self.shape[-1] if len(self.shape) > 1 else 1
-
-    @property
-    def rows(self) -> int:
-        """How many rows it has."""
-        return math.prod(self.shape) // max(self.columns, 1)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row."""
-        return self.columns * np.dtype(DTYPES[self.dtype]).itemsize
 
 
 def read_safetensors_header(files: Files, file: str) -> list[SourceTensor]:

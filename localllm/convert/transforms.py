@@ -156,6 +156,26 @@ class Join(AsStored):
 
 
 @dataclass(frozen=True)
+class Every(AsStored):
+    """Each `step`th row from row `first` on: what was stored with its rows taking turns, as gate and up may be.
+
+    `to` is the shape of the result.
+    """
+
+    first: int
+    step: int
+    to: Shape
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:  # noqa: ARG002 - it was given
+        """`to`."""
+        return self.to
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
+        """The rows, without those between."""
+        return np.ascontiguousarray(read(0, start * self.step, stop * self.step)[self.first :: self.step])
+
+
+@dataclass(frozen=True)
 class Transpose:
     """Each matrix of the inner tensor with rows and columns swapped. `inner_shape` is the shape before.
 

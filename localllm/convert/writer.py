@@ -27,6 +27,7 @@ from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.header import Entry, Layout
 from localllm.convert.imatrix import ImportanceMatrix
 from localllm.convert.plan import PlannedTensor
+from localllm.convert.tensor import FLOATS
 from localllm.errors import BadCheckpoint, BadOutput
 from localllm.native import quants
 
@@ -247,7 +248,12 @@ class _Worker:
     def quantized(self, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The rows in the type of the file."""
         tensor, wanted, count = slab.tensor, slab.entry.type_name, slab.count
-        rounds = self.through is not None and not tensor.keeps_f32 and tensor.dtype != self.through
+        rounds = (
+            self.through is not None
+            and not tensor.keeps_f32
+            and tensor.dtype in FLOATS
+            and tensor.dtype != self.through
+        )
         if tensor.dtype == wanted and not rounds:
             return rows
         numbers = rows if tensor.dtype == "F32" else self.widened(tensor.dtype, rows, count)
@@ -282,7 +288,7 @@ class _Worker:
             yield first - slab.start, last - slab.start, matrix.columns(tensor.name, expert, tensor.columns)
 
     def widened(self, type_name: str, source: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-        """16-bit numbers as float32."""
+        """Numbers of another type as float32."""
         numbers = self.buffers.get("f32", 4 * count)
         quants.to_float32(type_name, source, numbers, count)
         return numbers

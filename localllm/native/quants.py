@@ -82,8 +82,12 @@ def is_valid(type_name: str, data: Buffer, n_bytes: int) -> bool:
 
 
 def to_float32(type_name: str, source: Buffer, target: Buffer, count: int) -> None:
-    """Widen `count` numbers of `F16` or `BF16` in `source` to float32 in `target`."""
-    name = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}[type_name]
+    """Widen `count` numbers of `F16`, `BF16` or `MXFP4` in `source` to float32 in `target`."""
+    name = {
+        "F16": "ggml_fp16_to_fp32_row",
+        "BF16": "ggml_bf16_to_fp32_row",
+        "MXFP4": "dequantize_row_mxfp4",
+    }[type_name]
     call = _function(name, None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
     call(source.ctypes.data, target.ctypes.data, count)
 

@@ -14,7 +14,7 @@ import pytest
 from localllm.convert import architectures
 from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
-from localllm.errors import BadCheckpoint
+from localllm.errors import BadCheckpoint, UnsupportedModel
 from tests.convert.helpers import MakeTiny, edit_json
 
 Header = dict[str, dict[str, Any]]
@@ -105,6 +105,13 @@ def test_a_missing_tensor_is_named_with_what_is_left_over(tiny: MakeTiny) -> Non
     with pytest.raises(
         BadCheckpoint, match=re.escape(f"the tensor {old} is missing.\nLeft over in the checkpoint: {new}")
     ):
+        _plan(folder)
+
+
+def test_a_weight_of_a_type_that_is_not_converted_is_named(tiny: MakeTiny) -> None:
+    folder = tiny(dtype="f16")
+    _edit_header(folder, lambda header: header["lm_head.weight"].update(dtype="I16"))
+    with pytest.raises(UnsupportedModel, match=r"lm_head\.weight is of type I16; F32, F16, BF16 are converted"):
         _plan(folder)
 
 

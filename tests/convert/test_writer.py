@@ -22,7 +22,7 @@ def _overwrite(folder: Path, name: str, at: int, bits: int) -> None:
     from localllm.convert.checkpoint import open_checkpoint
 
     with open_checkpoint(folder) as checkpoint:
-        offset = checkpoint.tensors[name].offset + 2 * at
+        offset = checkpoint.stored[name].offset + 2 * at
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(offset)
         file.write(np.uint16(bits).tobytes())
