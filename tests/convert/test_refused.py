@@ -23,6 +23,15 @@ LLAMA3 = {
 }
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
+    ("qwen2", {"rope_parameters": LLAMA3}, "llama3"),
+    ("qwen2-moe", {"norm_topk_prob": True}, "norm_topk_prob"),
+    ("qwen2-moe", {"tie_word_embeddings": True}, "tie_word_embeddings"),
+    ("qwen2-moe", {"head_dim": 32}, "heads of 32 make 128"),
+    ("qwen3", {"attention_bias": True}, "attention_bias"),
+    ("qwen3-moe", {"norm_topk_prob": False}, "norm_topk_prob"),
+    ("qwen3-moe", {"mlp_only_layers": [0]}, "mlp_only_layers"),
+    ("qwen3-moe", {"decoder_sparse_step": 2}, "decoder_sparse_step"),
     ("granite", {"hidden_act": "gelu"}, "hidden_act"),
     ("cohere", {"use_qk_norm": True}, "use_qk_norm"),
     ("cohere-qk-norm", {"use_qk_norm": False}, "use_qk_norm"),

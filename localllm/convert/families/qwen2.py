@@ -1,8 +1,20 @@
-"""Qwen2 and Qwen2.5: Llama's layers with a bias on queries, keys and values, rotated in halves."""
+"""Qwen2 and Qwen2.5: Llama's layers with a bias on queries, keys and values, rotated in halves.
+
+Reference: the `qwen2` graph of llama.cpp, `Qwen2Config` of transformers.
+"""
 
 from __future__ import annotations
 
+from localllm.convert.config import Config
 from localllm.convert.families import Family, decoder, rope
+
+
+def refuse(config: Config) -> None:
+    """Refuse what llama.cpp's graphs for Qwen do not compute: they read no factors of rope and slide no window."""
+    config.only("hidden_act", "silu")
+    config.only("use_sliding_window", False)
+    rope.refuse(config, rope.WITHOUT_FACTORS)
+
 
 FAMILY = Family(
     arch="qwen2",
@@ -21,8 +33,7 @@ FAMILY = Family(
     },
     dimensions=decoder.dimensions,
     hyperparameters=decoder.hyperparameters,
-    refuse=decoder.refuse,
-    extras=lambda config: rope.extras(config, decoder.head_dim(config)),
+    refuse=refuse,
     rules=decoder.EMBEDDINGS,
     layer_rules=(*decoder.NORMS, *decoder.attention(bias="qkv"), *decoder.feed_forward()),
     ignored=(decoder.INV_FREQ,),
