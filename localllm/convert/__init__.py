@@ -156,7 +156,7 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
     checkpoint = open_checkpoint(folder)
     try:
         family = architectures.find(checkpoint.config)
-        config = checkpoint.config.with_defaults(family.defaults[checkpoint.config.architecture])
+        config = family.complete(checkpoint.config)
         family.refuse(config)
         plan = plan_tensors(checkpoint, family, config)
         parameters = sum(tensor.rows * tensor.columns for tensor in plan)

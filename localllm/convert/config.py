@@ -41,9 +41,10 @@ class Config:
     def __init__(self, values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
         self.values: dict[str, Any] = {**(defaults or {}), **values}
 
-    def with_defaults(self, defaults: Mapping[str, Any]) -> Config:
-        """The same values above other defaults."""
-        return Config(self.values, defaults)
+    def completed(self, defaults: Mapping[str, Any], aliases: Mapping[str, str]) -> Config:
+        """The same values above other defaults. `aliases` are older names of keys and the names that count now."""
+        older = {new: self.get(old) for old, new in aliases.items() if self.get(old) is not None}
+        return Config({**older, **self.values}, defaults)
 
     @property
     def architecture(self) -> str:

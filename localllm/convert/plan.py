@@ -184,7 +184,7 @@ def _expand(family: Family, config: Config) -> Iterator[tuple[Rule, int, Sizes]]
 def _sources(rule: Rule, layer: int, sizes: Sizes) -> list[str]:
     if "{e}" not in rule.source:
         return [rule.source.format(i=layer)]
-    return [rule.source.format(i=layer, e=number) for number in range(sizes["experts"])]
+    return [rule.source.format(i=layer, e=number) for number in range(sizes[rule.each])]
 
 
 def _order(name: str) -> tuple[int, bytes]:

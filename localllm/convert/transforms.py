@@ -7,6 +7,7 @@ through as they are stored unless an operation computes with them, which is done
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,15 +135,15 @@ class Segment:
 class Join(AsStored):
     """Segments of rows behind each other: parts of a tensor, several tensors as one, or rows in another order.
 
-    `to` is the shape of the result.
+    `to` is the shape of the result, that of the first source where it is None.
     """
 
     segments: tuple[Segment, ...]
-    to: Shape
+    to: Shape | None = None
 
-    def shape(self, sources: Sequence[Shape]) -> Shape:  # noqa: ARG002 - it was given
-        """`to`."""
-        return self.to
+    def shape(self, sources: Sequence[Shape]) -> Shape:
+        """`to`, or that of the first source."""
+        return self.to or sources[0]
 
     def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
         """The rows of all segments in the range."""
@@ -268,6 +269,19 @@ def stack(count: int, shape: Shape) -> Join:
 def part(first: int, last: int, columns: int) -> Join:
     """Rows `first` to `last` of one matrix of `columns` columns; of a vector when `columns` is 0."""
     return Join((Segment(0, first, last),), (last - first, columns) if columns else (last - first,))
+
+
+def regroup(groups: int, parts: Sequence[int]) -> Join:
+    """Rows that are stored group by group, each with `parts` of so many rows, as part by part: q, k and v by head."""
+    ends = list(itertools.accumulate(parts))
+    whole = ends[-1]
+    return Join(
+        tuple(
+            Segment(0, group * whole + end - rows, group * whole + end)
+            for end, rows in zip(ends, parts, strict=True)
+            for group in range(groups)
+        )
+    )
 
 
 def plus_one(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

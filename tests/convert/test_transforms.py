@@ -21,6 +21,7 @@ from localllm.convert.transforms import (
     Transpose,
     part,
     plus_one,
+    regroup,
     rows_and_columns,
     stack,
 )
@@ -54,6 +55,17 @@ def test_interleave(heads: int, head: int) -> None:
     tensor = np.arange(heads * head * 5, dtype=np.uint16).reshape(heads * head, 5)
     np.testing.assert_array_equal(_whole(Interleave(head), tensor), _plain(tensor, head))
     assert Interleave(head).granule == head
+
+
+def test_regroup_brings_the_parts_of_all_groups_together() -> None:
+    groups, queries, keys = 3, 4, 2
+    stored = np.arange(groups * (queries + 2 * keys) * 5, dtype=np.uint16).reshape(groups, queries + 2 * keys, 5)
+    parts = (stored[:, :queries], stored[:, queries : queries + keys], stored[:, queries + keys :])
+    transform, flat = regroup(groups, (queries, keys, keys)), stored.reshape(-1, 5)
+    expected = np.concatenate([part.reshape(-1, 5) for part in parts])
+    np.testing.assert_array_equal(_whole(transform, flat), expected)
+    np.testing.assert_array_equal(_whole(transform, flat[:, 0]), expected[:, 0])
+    np.testing.assert_array_equal(transform.rows(_read(flat), 3, 17), expected[3:17])
 
 
 def test_a_bias_is_turned_like_its_rows() -> None:

@@ -11,7 +11,7 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from localllm.convert.config import Config
@@ -26,9 +26,9 @@ Sizes = Mapping[str, int]
 class Rule:
     """One tensor of the GGUF. In the names `{i}` stands for the number of the layer.
 
-    `source` is its name in the checkpoint. With `{e}` in it there is one source for each of the `experts`, and the
-    transform gets them all. `shape` is what each source must have, rows first: a dimension is a number, the name of
-    a size, or a product of such (`2 ffn`).
+    `source` is its name in the checkpoint. With `{e}` in it there is one source for each of the `experts`, or of what
+    the size named by `each` counts, and the transform gets them all. `shape` is what each source must have, rows first:
+    a dimension is a number, the name of a size, or a product of such (`2 ffn`).
 
     An `optional` one may be missing. Several rules with one `name` are alternatives: the first whose source is there
     counts. `when` leaves a rule out for a configuration, or for some of its layers (`layer` is -1 outside layers).
@@ -39,6 +39,7 @@ class Rule:
     shape: tuple[str | int, ...]
     transform: Callable[[Sizes], Transform] = lambda _: Keep()
     optional: bool = False
+    each: str = "experts"
     when: Callable[[Config, int], bool] = lambda _config, _layer: True
 
     def source_shape(self, sizes: Sizes) -> tuple[int, ...]:
@@ -79,8 +80,9 @@ class Family:
     """How some architectures become a GGUF with the architecture `arch` of llama.cpp.
 
     `defaults` has a key for each architecture as `config.json` names it, with the values that its class in transformers
-    takes when the file leaves them out. `dimensions` gives sizes, `layers` and `vocab` among them; `layer_dimensions`
-    those that differ between layers. `layer_rules` repeat for every layer.
+    takes when the file leaves them out; `aliases` has other names that published files use for a key, each with the
+    present one. `dimensions` gives sizes, `layers` and `vocab` among them; `layer_dimensions` those that differ between
+    layers. `layer_rules` repeat for every layer.
 
     `stored_keys` are hyperparameters that stand in tensors.
 
@@ -104,10 +106,15 @@ class Family:
     refuse: Callable[[Config], None] = _nothing
     extras: Callable[[Config], list[Extra]] = lambda _: []
     notes: Callable[[Config], list[str]] = lambda _: []
+    aliases: Mapping[str, str] = field(default_factory=dict)
     renames: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     head: str = "lm_head.weight"
+
+    def complete(self, config: Config) -> Config:
+        """A checkpoint's configuration under the names of `defaults`, and with what it leaves out."""
+        return config.completed(self.defaults[config.architecture], self.aliases)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from dataclasses import replace
 from localllm.convert.config import Config
 from localllm.convert.families import Rule, Sizes, rope
 from localllm.convert.header import Keys, f32, u32
-from localllm.convert.transforms import Compute, Interleave, Join, Segment, Transform, part, plus_one, stack
+from localllm.convert.transforms import Compute, Interleave, Join, Segment, Transform, part, plus_one, regroup, stack
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
 LAYER, BLOCK = "model.layers.{i}", "blk.{i}"
@@ -118,6 +118,17 @@ def refuse(config: Config) -> None:
     rope.refuse(config)
 
 
+GELU = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python", "gelu_python_tanh")
+"""The activations that llama.cpp's graphs with GELU stand for: they compute its approximation with tanh."""
+
+
+def gelu_notes(config: Config, name: str = "hidden_act") -> list[str]:
+    """What to tell where the activation `name` is the exact GELU."""
+    if config.get(name) in ("gelu", "gelu_python"):
+        return ["llama.cpp computes GELU by its approximation with tanh, which is off by at most 0.0005."]
+    return []
+
+
 EMBEDDINGS = (
     Rule("token_embd.weight", "model.embed_tokens.weight", ("vocab", "hidden")),
     Rule("output_norm.weight", "model.norm.weight", ("hidden",)),
@@ -215,6 +226,27 @@ def fused_experts(gate_up: str, down: str, *, size: str = "expert_ffn") -> tuple
         Rule(f"{BLOCK}.ffn_up_exps.weight", gate_up, both, half_of_each(1, size)),
         Rule(f"{BLOCK}.ffn_down_exps.weight", down, ("experts", "hidden", size)),
     )
+
+
+def with_bias(rule: Rule, *, optional: bool = False) -> tuple[Rule, Rule]:
+    """The rule of a matrix or a norm, and that of its bias. An `optional` bias may be missing."""
+    name, source = (text.removesuffix("weight") + "bias" for text in (rule.name, rule.source))
+    return rule, replace(rule, name=name, source=source, shape=rule.shape[:1], optional=optional or rule.optional)
+
+
+def norm(name: str, source: str) -> tuple[Rule, Rule]:
+    """A layer norm with a bias."""
+    return with_bias(Rule(f"{name}.weight", f"{source}.weight", ("hidden",)))
+
+
+def qkv_by_head(source: str) -> Rule:
+    """One matrix with q, k and v of a head behind each other, brought to all q, all k, all v."""
+
+    def regrouped(sizes: Sizes) -> Transform:
+        head = sizes["head"]
+        return regroup(sizes["hidden"] // head, (head, head, head))
+
+    return Rule(f"{BLOCK}.attn_qkv.weight", source, ("3 hidden", "hidden"), regrouped)
 
 
 def fused(names: tuple[str, ...], source: str, size: str) -> tuple[Rule, ...]:

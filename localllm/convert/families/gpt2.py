@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, Sizes
+from localllm.convert.families import Family, Rule, Sizes, decoder
 from localllm.convert.header import Keys, f32, u32
 from localllm.convert.transforms import Keep, Transpose
 
@@ -56,13 +56,6 @@ def _matrix(name: str, source: str, inputs: str, outputs: str) -> tuple[Rule, Ru
     )
 
 
-def _norm(name: str, source: str) -> tuple[Rule, Rule]:
-    return (
-        Rule(f"{name}.weight", f"{source}.weight", ("hidden",)),
-        Rule(f"{name}.bias", f"{source}.bias", ("hidden",)),
-    )
-
-
 FAMILY = Family(
     arch="gpt2",
     defaults={
@@ -82,14 +75,14 @@ FAMILY = Family(
     rules=(
         Rule("token_embd.weight", "wte.weight", ("vocab", "hidden")),
         Rule("position_embd.weight", "wpe.weight", ("positions", "hidden")),
-        *_norm("output_norm", "ln_f"),
+        *decoder.norm("output_norm", "ln_f"),
         Rule("output.weight", "lm_head.weight", ("vocab", "hidden")),
     ),
     layer_rules=(
-        *_norm(f"{_BLOCK}.attn_norm", f"{_LAYER}.ln_1"),
+        *decoder.norm(f"{_BLOCK}.attn_norm", f"{_LAYER}.ln_1"),
         *_matrix("attn_qkv", "attn.c_attn", "hidden", "3 hidden"),
         *_matrix("attn_output", "attn.c_proj", "hidden", "hidden"),
-        *_norm(f"{_BLOCK}.ffn_norm", f"{_LAYER}.ln_2"),
+        *decoder.norm(f"{_BLOCK}.ffn_norm", f"{_LAYER}.ln_2"),
         *_matrix("ffn_up", "mlp.c_fc", "hidden", "ffn"),
         *_matrix("ffn_down", "mlp.c_proj", "ffn", "hidden"),
     ),
