@@ -59,6 +59,17 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("hunyuan-dense", {"num_experts": 8}, "num_experts"),
     ("apertus", {"hidden_act": "silu"}, "hidden_act"),
     ("apertus", {"tie_word_embeddings": True}, "tie_word_embeddings"),
+    ("phi3", {"hidden_act": "gelu"}, "hidden_act"),
+    ("phi3", {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "llama3"),
+    ("phi2", {"qk_layernorm": True}, "qk_layernorm"),
+    ("phi2", {"tie_word_embeddings": True}, "tie_word_embeddings"),
+    ("pythia", {"hidden_act": "relu"}, "hidden_act"),
+    ("pythia", {"attention_bias": False}, "attention_bias"),
+    ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual_connection_post_layernorm"),
+    ("falcon-7b", {"alibi": True}, "alibi"),
+    ("falcon-7b", {"bias": True}, "bias"),
+    ("falcon-7b", {"parallel_attn": False}, "parallel_attn"),
+    ("falcon-40b", {"activation": "silu"}, "activation"),
 ]
 
 
@@ -73,6 +84,6 @@ def test_what_llama_cpp_does_not_compute_is_refused_by_name(name: str, change: d
 
 def _read(values: dict[str, Any]) -> None:
     family = known()[values["architectures"][0]]
-    config = Config(values, family.defaults[values["architectures"][0]])
+    config = family.complete(Config(values))
     family.refuse(config)
     family.hyperparameters(config, family.arch)
