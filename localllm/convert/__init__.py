@@ -188,7 +188,7 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         tokenizer=proof,
         notes=(
             *family.notes(config),
-            *left_out(checkpoint, family),
+            *left_out(checkpoint, family, config),
             *_fallback_note(mixture, len(plan)),
             *remarks,
             *proof.notes,

@@ -121,6 +121,7 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
     if config.flag("tie_word_embeddings"):
         # transformers overwrites a stored head with the embeddings when they are tied.
         names.unused.discard(family.head)
+    names.unused -= _next_layers(names.unused, family, config)
     for key in family.stored_keys:
         names.unused.difference_update(key.sources(family.dimensions(config)["layers"]))
     for rule, layer, sizes in _expand(family, config):
@@ -152,10 +153,21 @@ def source_names(checkpoint: Checkpoint, family: Family) -> dict[str, str]:
     return {_renamed(name, family): name for name in checkpoint.tensors}
 
 
-def left_out(checkpoint: Checkpoint, family: Family) -> list[str]:
+def left_out(checkpoint: Checkpoint, family: Family, config: Config) -> list[str]:
     """What to tell about the parts of the checkpoint that the GGUF does not hold."""
-    names = [_renamed(name, family) for name in checkpoint.tensors]
-    return [note for pattern, note in family.left_out if any(re.search(pattern, name) for name in names)]
+    names = source_names(checkpoint, family)
+    notes = [note for pattern, note in family.left_out if any(re.search(pattern, name) for name in names)]
+    if _next_layers(names, family, config):
+        notes.append("The layers that predict the tokens after the next are left out; answers are the same without.")
+    return notes
+
+
+def _next_layers(names: Iterable[str], family: Family, config: Config) -> set[str]:
+    """Those of the tensors that belong to layers behind the last one which predict further tokens."""
+    first = family.dimensions(config)["layers"]
+    layers = range(first, first + family.next_layers(config))
+    numbers = {name: re.match(r"model\.layers\.(\d+)\.", name) for name in names}
+    return {name for name, number in numbers.items() if number and int(number.group(1)) in layers}
 
 
 def _renamed(name: str, family: Family) -> str:

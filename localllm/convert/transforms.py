@@ -101,6 +101,36 @@ class Flatten(AsStored):
 
 
 @dataclass(frozen=True)
+class EveryOtherColumn(AsStored):
+    """Every second column of a matrix, from column `first` (0 or 1) on."""
+
+    first: int
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:
+        """Half as many columns."""
+        return (*sources[0][:-1], sources[0][-1] // 2)
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
+        """The same rows with half of the columns."""
+        return np.ascontiguousarray(read(0, start, stop)[:, self.first :: 2])
+
+
+@dataclass(frozen=True)
+class EveryOtherRow(AsStored):
+    """Every second row of a matrix, from row `first` (0 or 1) on."""
+
+    first: int
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:
+        """Half as many rows."""
+        return (*sources[0][:-2], sources[0][-2] // 2, sources[0][-1])
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
+        """Half of the rows."""
+        return np.ascontiguousarray(read(0, 2 * start, 2 * stop)[self.first :: 2])
+
+
+@dataclass(frozen=True)
 class Interleave(AsStored):
     """Rows of q or k with the two halves of each head interleaved.
 

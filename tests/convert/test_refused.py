@@ -22,6 +22,8 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
     ("qwen2", {"rope_parameters": LLAMA3}, "llama3"),
@@ -70,6 +72,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("falcon-7b", {"bias": True}, "bias"),
     ("falcon-7b", {"parallel_attn": False}, "parallel_attn"),
     ("falcon-40b", {"activation": "silu"}, "activation"),
+    ("deepseek-v2", {"norm_topk_prob": True}, "norm_topk_prob"),
+    ("deepseek-v2", {"scoring_func": "sigmoid"}, "scoring_func"),
+    ("deepseek-v2", {"num_hidden_layers": 27}, "q_lora_rank with 27 layers"),
+    ("deepseek-v2", {"rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.5}}, "mscale_all_dim 0.5"),
+    ("deepseek-v2", {"rope_parameters": YARN}, "mscale None"),
+    ("deepseek-v3", {"scoring_func": "softmax"}, "scoring_func"),
+    ("deepseek-v3", {"rope_interleave": False}, "rope_interleave"),
+    ("deepseek-v3", {"attention_bias": True}, "attention_bias"),
+    ("gpt-oss", {"swiglu_limit": 3.0}, "swiglu_limit"),
+    ("gpt-oss", {"attention_bias": False}, "attention_bias"),
+    ("minimax-m2", {"qk_norm_type": "per_head"}, "qk_norm_type"),
+    ("minimax-m2", {"shared_intermediate_size": 64}, "shared_intermediate_size"),
 ]
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from localllm.convert.transforms import (
     Compute,
+    EveryOtherColumn,
+    EveryOtherRow,
     Flatten,
     Given,
     Interleave,
@@ -82,6 +84,9 @@ SWAPPED = Join((Segment(0, 12, 24), Segment(1, 0, 24), Segment(0, 0, 12)), (48, 
         (Keep(), [(48, 7)]),
         (Keep((16, 3, 7)), [(48, 7)]),
         (Flatten(7), [(48, 7)]),
+        (EveryOtherColumn(1), [(6, 8, 10)]),
+        (EveryOtherRow(1), [(6, 8, 10)]),
+        (Transpose(EveryOtherColumn(0), (6, 8, 5)), [(6, 8, 10)]),
         (Interleave(8), [(48, 7)]),
         (SWAPPED, [(24, 7), (24, 7)]),
         (stack(4, (12, 7)), [(12, 7)] * 4),
@@ -138,3 +143,12 @@ def test_given_numbers() -> None:
 def test_a_matrix_becomes_a_vector_row_behind_row() -> None:
     tensor = _numbers(3, 5)
     np.testing.assert_array_equal(_whole(Flatten(5), tensor), tensor.ravel())
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_every_other_column_or_row_is_a_matrix(first: int) -> None:
+    tensor = _numbers(3, 4, 6)
+    np.testing.assert_array_equal(_whole(EveryOtherColumn(first), tensor), tensor[:, :, first::2])
+    turned = Transpose(EveryOtherColumn(first), (3, 4, 3))
+    np.testing.assert_array_equal(_whole(turned, tensor), tensor[:, :, first::2].transpose(0, 2, 1))
+    np.testing.assert_array_equal(_whole(EveryOtherRow(first), tensor), tensor[:, first::2])

@@ -88,8 +88,9 @@ class Family:
 
     `renames` are regular expressions and replacements that bring a checkpoint's names to those of the rules.
     `ignored` are expressions for tensors that nobody needs, such as buffers that older checkpoints store; `left_out`
-    for parts of a checkpoint that the GGUF does not hold, with what to tell the person. `head` is the output matrix,
-    which is left out where it is tied to the embeddings.
+    for parts of a checkpoint that the GGUF does not hold, with what to tell the person. `next_layers` is how many
+    layers behind the last of `dimensions` predict further tokens: these are left out as well. `head` is the output
+    matrix, which is left out where it is tied to the embeddings.
 
     `refuse` raises `UnsupportedModel` for a configuration that llama.cpp does not compute. `notes` says in words where
     llama.cpp and transformers differ for a configuration that is converted all the same.
@@ -110,6 +111,7 @@ class Family:
     renames: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    next_layers: Callable[[Config], int] = lambda _: 0
     head: str = "lm_head.weight"
 
     def complete(self, config: Config) -> Config:

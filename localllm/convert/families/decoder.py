@@ -112,6 +112,19 @@ def whole_hidden(config: Config) -> None:
         )
 
 
+def expert_groups(config: Config, arch: str) -> Keys:
+    """The keys of `topk_group` of `n_group` groups from which experts are chosen; none where every group counts."""
+    groups, used = config.whole("n_group"), config.whole("topk_group")
+    if used >= groups:
+        return {}
+    return {f"{arch}.expert_group_count": u32(groups), f"{arch}.expert_group_used_count": u32(used)}
+
+
+def next_layers(config: Config) -> int:
+    """How many layers behind the last one predict the tokens after the next."""
+    return config.whole("num_nextn_predict_layers")
+
+
 def refuse(config: Config) -> None:
     """Refuse another activation than SiLU and rotary positions that are not usual."""
     config.only("hidden_act", "silu")

@@ -23,10 +23,11 @@ WITHOUT_FACTORS = ("default", "linear", "dynamic", "yarn")
 """Those of graphs that read no tensor of factors."""
 
 
-def refuse(config: Config, allowed: Sequence[str] = USUAL, *, partial: bool = False) -> None:
+def refuse(config: Config, allowed: Sequence[str] = USUAL, *, partial: bool = False, exact_ramp: bool = True) -> None:
     """Refuse rotary positions that llama.cpp does not compute for a family.
 
-    `partial` is whether positions may cover a part of each head.
+    `partial` is whether positions may cover a part of each head; `exact_ramp` whether to refuse a ramp of YaRN that
+    llama.cpp would round.
 
     Raises:
         UnsupportedModel: the rope type is none of `allowed`, or has a parameter that llama.cpp has no key for.
@@ -44,15 +45,15 @@ def refuse(config: Config, allowed: Sequence[str] = USUAL, *, partial: bool = Fa
     if rope.kind == "yarn":
         # What llama.cpp takes for granted: most of its graphs read no key for these.
         for name, usual in (("beta_fast", 32), ("beta_slow", 1), ("truncate", True)):
-            if rope.parameters.get(name) not in (None, usual):
+            if rope.parameters.get(name) not in (None, usual) and (exact_ramp or name != "truncate"):
                 raise UnsupportedModel(
                     f"config.json: YaRN with {name} {rope.parameters[name]} is not what llama.cpp does."
                 )
 
 
 def dims(config: Config, head: int) -> int:
-    """How many of the `head` numbers of each head are rotated."""
-    return int(head * config.rope.number("partial_rotary_factor", 1.0))
+    """How many of the `head` numbers of each head are rotated: `rotary_dim`, or a part of them."""
+    return config.count("rotary_dim", int(head * config.rope.number("partial_rotary_factor", 1.0)))
 
 
 def keys(rope: Rope, arch: str) -> Keys:
