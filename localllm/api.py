@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localllm import library
+from localllm.gguf_file import read_header
 from localllm.runtime.model import Model
-from localllm.runtime.plan import Plan, make_plan
+from localllm.runtime.plan import DEFAULT_CTX, Plan, make_plan
 from localllm.runtime.types import Options
+
+if TYPE_CHECKING:
+    from localllm.convert import Settings
+    from localllm.convert.fitting import Fit, Need
 
 
 def load(
@@ -50,6 +56,33 @@ def plan(
 ) -> Plan:
     """What `model` would use on each device, in bytes, without loading it. Raises as `load`."""
     return make_plan(_file(model), Options(n_ctx=n_ctx, gpu_layers=gpu_layers, kv_type=kv_type))
+
+
+def fit(
+    source: str | Path, budget: int, *, n_ctx: int = 0, kv_type: str = "f16", settings: Settings | None = None
+) -> Fit:
+    """The best quantization type in which the checkpoint `source` runs in `budget` bytes: weights, KV cache, compute.
+
+    `n_ctx` 0 is the context that a load chooses where memory is plenty. `settings` are those of the conversion; their
+    type does not count. Writes nothing.
+
+    Raises:
+        DoesNotFit: not even the smallest type fits.
+        ModelNotFound, BadCheckpoint, UnsupportedModel: the checkpoint cannot be converted.
+    """
+    from localllm.convert import prepare
+    from localllm.convert.fitting import best_fit
+
+    with prepare(source, "BF16", settings) as prepared:
+        return best_fit(prepared, budget, lambda path: _need(path, n_ctx, kv_type))
+
+
+def _need(path: Path, n_ctx: int, kv_type: str) -> Need:
+    from localllm.convert.fitting import Need
+
+    n_ctx = n_ctx or min(read_header(path).context_length or DEFAULT_CTX, DEFAULT_CTX)
+    plan = make_plan(path, Options(n_ctx=n_ctx, gpu_layers=0, kv_type=kv_type))
+    return Need(plan.total, plan.n_ctx, plan.exact)
 
 
 def _file(model: str | Path | None) -> Path:

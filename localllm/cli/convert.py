@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from localllm.cli import options
+from localllm.cli import convert_flags, options
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -20,6 +20,7 @@ EPILOG = """examples:
   localllm convert ./SmolLM2-135M-Instruct              writes SmolLM2-135M-Instruct-Q4_K_M.gguf here
   localllm convert ./my-model --type Q8_0 --outfile my-model.gguf
   localllm convert ./my-model --preview                 every tensor and the exact size; writes nothing
+  localllm convert ./my-model --fit 6GB --ctx 8192      the best type that runs in so much memory
   localllm convert --list-types                         every quantization type, and which are fast on this CPU
 
 SOURCE is a folder with config.json, one or several safetensors files and tokenizer.json. The file gets its name when it
@@ -39,50 +40,16 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of the checkpoint")
     parser.add_argument("--outfile", type=Path, metavar="F", help="file to write (default: NAME-TYPE.gguf here)")
-    parser.add_argument("--type", default="Q4_K_M", metavar="T", help="quantization type (default: Q4_K_M)")
+    parser.add_argument("--type", metavar="T", help="quantization type (default: Q4_K_M)")
     parser.add_argument("--list-types", action="store_true", help="show the quantization types and what they cost")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     parser.add_argument("--preview", action="store_true", help="show what would be written, write nothing")
     parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
-    _add_type_flags(parser)
+    convert_flags.add_type_flags(parser)
+    convert_flags.add_fit_flags(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, wrong_usage=parser.error)
-
-
-def _add_type_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("types of tensors (default: the mixture of llama.cpp)")
-    group.add_argument("--imatrix", type=Path, metavar="F", help="importance matrix; the smallest types need one")
-    group.add_argument(
-        "--tensor-type",
-        type=_tensor_type,
-        action="append",
-        default=[],
-        metavar="PATTERN=T",
-        help="type of the tensors whose names hold PATTERN, a regular expression; can be repeated",
-    )
-    group.add_argument("--output-type", metavar="T", help="type of the output matrix")
-    group.add_argument("--embedding-type", metavar="T", help="type of the token embeddings")
-    group.add_argument("--pure", action="store_true", help="the same type for all matrices")
-    group.add_argument(
-        "--exact-source",
-        action="store_true",
-        help="quantize from the checkpoint's own numbers, not rounded to 16 bits as llama.cpp's converter does",
-    )
-
-
-def _tensor_type(value: str) -> tuple[str, str]:
-    """`PATTERN=TYPE`; the pattern may hold `=` itself."""
-    import re
-
-    pattern, sign, kind = value.rpartition("=")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{pattern!r} is no regular expression: {error}") from error
-    if not (pattern and sign and kind):
-        raise argparse.ArgumentTypeError(f"{value!r} is not PATTERN=TYPE: ffn_down=Q6_K, say")
-    return pattern, kind
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -94,8 +61,13 @@ def handle(args: argparse.Namespace) -> int:
         return _list_types(args.json)
     if args.source is None:
         args.wrong_usage("the following arguments are required: SOURCE")
+    if args.fit and args.type:
+        args.wrong_usage("--fit chooses the type: leave out --type")
+    settings = convert_flags.settings(args)
+    if args.fit:
+        settings = _fitted(args, settings)
     if args.preview:
-        preview = convert.preview(args.source, settings=_settings(args))
+        preview = convert.preview(args.source, settings=settings)
         target = args.outfile or convert.default_outfile(args.source, preview.type)
         _announce(preview, target)
         if args.json:
@@ -107,7 +79,7 @@ def handle(args: argparse.Namespace) -> int:
         result = convert.convert(
             args.source,
             args.outfile,
-            settings=_settings(args),
+            settings=settings,
             force=args.force,
             threads=args.threads,
             progress=bar.update,
@@ -126,19 +98,21 @@ def _list_types(as_json: bool) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    """The options of the conversion itself."""
-    from localllm.convert import Settings
+def _fitted(args: argparse.Namespace, settings: Settings) -> Settings:
+    """The settings with the best type that fits what `--fit` allows; says what it is and what the next one needs."""
+    from dataclasses import replace
 
-    return Settings(
-        type=args.type,
-        imatrix=args.imatrix,
-        tensor_types=tuple(args.tensor_type),
-        output_type=args.output_type,
-        embedding_type=args.embedding_type,
-        pure=args.pure,
-        exact_source=args.exact_source,
-    )
+    from localllm import api
+    from localllm.runtime.plan import mib
+
+    found = api.fit(args.source, args.fit, n_ctx=args.ctx, kv_type=args.kv_type, settings=settings)
+    about = "" if found.need.exact else "about "
+    chosen = f"{found.type} needs {about}{mib(found.need.bytes)} with a context of {found.need.n_ctx:,} tokens"
+    better = ", the most there is to keep"
+    if found.next_type and found.next_need:
+        better = f"; the next better type, {found.next_type}, would need {about}{mib(found.next_need.bytes)}"
+    print(f"fits in {mib(args.fit)}: {chosen}{better}", file=sys.stderr)
+    return replace(settings, type=found.type)
 
 
 class _stopped_by_sigterm:  # noqa: N801 - used as a statement

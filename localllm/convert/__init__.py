@@ -13,27 +13,26 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.convert import architectures, verify
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
+from localllm.convert.choices import Choices, UntypedModel, choose
 from localllm.convert.general import general_keys
-from localllm.convert.header import Layout, lay_out
-from localllm.convert.imatrix import ImportanceMatrix, check_matches, open_imatrix, provenance
-from localllm.convert.mixture import Mixture, TensorInfo, choose_types, file_keys
-from localllm.convert.plan import PlannedTensor, half_type, left_out, plan_tensors
-from localllm.convert.quantizations import FLOAT_TYPES
+from localllm.convert.header import Layout
+from localllm.convert.plan import half_type, left_out, plan_tensors
+from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings, settled
 from localllm.convert.stored import read_stored_keys
-from localllm.convert.tensor import BLOCKS
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, check_target, write
-from localllm.errors import BadModelFile, BadOutput, UnsupportedModel
+from localllm.errors import BadModelFile, BadOutput
 from localllm.gguf_file import read_header
 
-__all__ = ["Conversion", "Preview", "PreviewTensor", "Settings", "convert", "prepare", "preview"]
+__all__ = ["Conversion", "Prepared", "Preview", "PreviewTensor", "Settings", "convert", "prepare", "preview"]
 
 
 @dataclass(frozen=True)
@@ -88,17 +87,10 @@ class Prepared:
     """A conversion with everything decided. A context manager: leaving it closes the checkpoint."""
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        preview: Preview,
-        plan: list[PlannedTensor],
-        layout: Layout,
-        through: str | None,
-        importance: ImportanceMatrix | None,
+        self, checkpoint: Checkpoint, preview: Preview, model: UntypedModel, settings: Settings, choices: Choices
     ) -> None:
-        self.preview = preview
-        self._checkpoint, self._plan, self._layout = checkpoint, plan, layout
-        self._through, self._importance = through, importance
+        self.preview, self.settings = preview, settings
+        self._checkpoint, self._model, self._choices = checkpoint, model, choices
 
     def __enter__(self) -> Prepared:
         return self
@@ -109,7 +101,34 @@ class Prepared:
     @property
     def header(self) -> bytes:
         """The first bytes of the file: its metadata and the list of its tensors."""
-        return self._layout.header
+        return self._choices.layout.header
+
+    @property
+    def half(self) -> str:
+        """The 16-bit type that holds the checkpoint's weights best: `BF16` or `F16`."""
+        return self._model.half
+
+    def skeleton(self) -> AbstractContextManager[Path]:
+        """The file with a hole for a body, in a folder for temporary files."""
+        return skeleton(self._choices.layout)
+
+    def with_type(self, type: str) -> Prepared:
+        """The same conversion to another type. Shares the checkpoint: leave only one of them.
+
+        Raises:
+            UnsupportedModel: the type needs an importance matrix, and the settings give none.
+        """
+        settings = settled(type, self.settings)
+        choices = choose(self._model, settings)
+        before, after = len(self._choices.notes), choices.notes
+        preview = replace(
+            self.preview,
+            type=settings.type,
+            bytes=choices.layout.file_bytes,
+            tensors=_preview_tensors(choices.layout),
+            notes=(*after, *self.preview.notes[before:]),
+        )
+        return Prepared(self._checkpoint, preview, self._model, settings, choices)
 
     def write(
         self, outfile: Path, *, force: bool = False, threads: int = 0, progress: Progress | None = None
@@ -119,11 +138,11 @@ class Prepared:
         _refuse_source(self.preview.source, outfile)
         write(
             self._checkpoint,
-            self._plan,
-            self._layout,
+            self._model.tensors,
+            self._choices.layout,
             outfile,
-            through=self._through,
-            importance=self._importance,
+            through=self._choices.through,
+            importance=self._choices.importance,
             force=force,
             threads=threads or cores(),
             check=self._check,
@@ -165,16 +184,11 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
             **family.hyperparameters(config, family.arch),
             **read_stored_keys(checkpoint, family, config),
         }
-        half = half_type(checkpoint)
-        mixture = choose_types(model_keys, [_unquantized(tensor, half) for tensor in plan], settings)
-        matrix, remarks = _importance(settings, mixture, plan, half)
         reference = verify.Reference(tokenizer_text(checkpoint))
         vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
         vocabulary, proof = verify.prove_vocabulary(vocabulary, reference)
-        keys = file_keys({**model_keys, **vocabulary.keys()}, settings.type)
-        if matrix is not None:
-            keys |= provenance(matrix)
-        layout = lay_out(keys, [(tensor.name, tensor.shape[::-1], mixture.types[tensor.name]) for tensor in plan])
+        model = UntypedModel(model_keys, vocabulary.keys(), plan, half_type(checkpoint))
+        choices = choose(model, settings)
     except BaseException:
         checkpoint.files.close()
         raise
@@ -183,53 +197,16 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         architecture=checkpoint.config.architecture,
         type=settings.type,
         parameters=parameters,
-        bytes=layout.file_bytes,
-        tensors=tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries),
+        bytes=choices.layout.file_bytes,
+        tensors=_preview_tensors(choices.layout),
         tokenizer=proof,
-        notes=(
-            *family.notes(config),
-            *left_out(checkpoint, family, config),
-            *_fallback_note(mixture, len(plan)),
-            *remarks,
-            *proof.notes,
-        ),
+        notes=(*choices.notes, *family.notes(config), *left_out(checkpoint, family, config), *proof.notes),
     )
-    through = None if settings.exact_source or settings.type in FLOAT_TYPES else half
-    return Prepared(checkpoint, preview, plan, layout, through, matrix)
+    return Prepared(checkpoint, preview, model, settings, choices)
 
 
-def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
-    """A tensor as the reference converter gives it to llama.cpp's quantizer: in F32, 16 bits, or as it is packed."""
-    kind = tensor.dtype if tensor.dtype in BLOCKS else "F32" if tensor.keeps_f32 else half
-    return tensor.name, tensor.shape[::-1], kind
-
-
-def _importance(
-    settings: Settings, mixture: Mixture, plan: list[PlannedTensor], half: str
-) -> tuple[ImportanceMatrix | None, list[str]]:
-    """The importance matrix, if one was given, and what to tell about it."""
-    if settings.imatrix is None:
-        if not mixture.needing:
-            return None, []
-        first = mixture.needing[0]
-        raise UnsupportedModel(
-            f"{settings.type} needs an importance matrix here: without one {first} is of no use in "
-            f"{mixture.types[first]}.",
-            hint="Give one with --imatrix FILE. Many published models have one beside their GGUF files; llama.cpp's "
-            "`llama-imatrix -m model-F16.gguf -f text.txt` measures one. Q2_K and larger types need none.",
-        )
-    matrix = open_imatrix(settings.imatrix)
-    quantized = {t.name: (t.columns, t.experts) for t in plan if mixture.types[t.name] not in ("F32", half, t.dtype)}
-    return matrix, check_matches(matrix, quantized, mixture.needing)
-
-
-def _fallback_note(mixture: Mixture, tensors: int) -> list[str]:
-    if not mixture.fallbacks:
-        return []
-    return [
-        f"{mixture.fallbacks} of {tensors} tensors get a type of smaller blocks, because their rows do not fill "
-        f"blocks of 256: the file is larger than is usual for this type"
-    ]
+def _preview_tensors(layout: Layout) -> tuple[PreviewTensor, ...]:
+    return tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries)
 
 
 def preview(source: str | Path, type: str | None = None, settings: Settings | None = None) -> Preview:

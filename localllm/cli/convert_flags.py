@@ -1,0 +1,89 @@
+"""The flags of `localllm convert` that say what is made, and the settings that they are."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localllm.cli import options
+from localllm.runtime.types import KV_TYPES
+
+if TYPE_CHECKING:
+    from localllm.convert import Settings
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {f"{unit}I": 1 << (10 * power) for power, unit in enumerate("KMGT", 1)}
+
+
+def byte_count(text: str) -> int:
+    """A number of bytes as people write it: `6GB` and `6G` are 6e9, `6GiB` is 6 * 2**30."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?", text.strip().upper())
+    if match is None or match.group(2) not in _UNITS or float(match.group(1)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory: 6GB or 5.5GiB, say")
+    return int(float(match.group(1)) * _UNITS[match.group(2)])
+
+
+def tensor_type(value: str) -> tuple[str, str]:
+    """`PATTERN=TYPE`; the pattern may hold `=` itself."""
+    pattern, sign, kind = value.rpartition("=")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{pattern!r} is no regular expression: {error}") from error
+    if not (pattern and sign and kind):
+        raise argparse.ArgumentTypeError(f"{value!r} is not PATTERN=TYPE: ffn_down=Q6_K, say")
+    return pattern, kind
+
+
+def add_type_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose the types of tensors."""
+    group = parser.add_argument_group("types of tensors (default: the mixture of llama.cpp)")
+    group.add_argument("--imatrix", type=Path, metavar="F", help="importance matrix; the smallest types need one")
+    group.add_argument(
+        "--tensor-type",
+        type=tensor_type,
+        action="append",
+        default=[],
+        metavar="PATTERN=T",
+        help="type of the tensors whose names hold PATTERN, a regular expression; can be repeated",
+    )
+    group.add_argument("--output-type", metavar="T", help="type of the output matrix")
+    group.add_argument("--embedding-type", metavar="T", help="type of the token embeddings")
+    group.add_argument("--pure", action="store_true", help="the same type for all matrices")
+    group.add_argument(
+        "--exact-source",
+        action="store_true",
+        help="quantize from the checkpoint's own numbers, not rounded to 16 bits as llama.cpp's converter does",
+    )
+
+
+def add_fit_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that let the type be chosen by memory."""
+    group = parser.add_argument_group("type by memory")
+    group.add_argument(
+        "--fit",
+        type=byte_count,
+        metavar="SIZE",
+        help="choose the best type whose weights, KV cache and compute buffers fit: 6GB, 5.5GiB",
+    )
+    group.add_argument(
+        "--ctx", type=options.tokens, default=0, metavar="N", help="context in tokens for --fit (default: chosen)"
+    )
+    group.add_argument("--kv-type", choices=KV_TYPES, default="f16", help="type of the KV cache for --fit")
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """The settings of the conversion."""
+    from localllm.convert import Settings
+
+    return Settings(
+        type=args.type or Settings.type,
+        imatrix=args.imatrix,
+        tensor_types=tuple(args.tensor_type),
+        output_type=args.output_type,
+        embedding_type=args.embedding_type,
+        pure=args.pure,
+        exact_source=args.exact_source,
+    )

@@ -1,0 +1,95 @@
+"""What the settings make of a model: the type of each tensor, the importance of its columns, the layout of the file.
+
+Knows a model as keys and tensors, not where they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from localllm.convert.header import Keys, Layout, lay_out
+from localllm.convert.imatrix import ImportanceMatrix, check_matches, open_imatrix, provenance
+from localllm.convert.mixture import Mixture, TensorInfo, choose_types, file_keys
+from localllm.convert.plan import PlannedTensor
+from localllm.convert.quantizations import FLOAT_TYPES
+from localllm.convert.settings import Settings
+from localllm.convert.tensor import BLOCKS
+from localllm.errors import UnsupportedModel
+
+
+@dataclass(frozen=True)
+class UntypedModel:
+    """A model before its types are chosen. `half` is the 16-bit type that stands before a quantized one."""
+
+    hyperparameters: Keys
+    vocabulary: Keys
+    tensors: Sequence[PlannedTensor]
+    half: str
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the writer needs to know. `through` is the 16-bit type to which weights are rounded first, if any."""
+
+    layout: Layout
+    through: str | None
+    importance: ImportanceMatrix | None
+    notes: tuple[str, ...]
+
+
+def choose(model: UntypedModel, settings: Settings) -> Choices:
+    """Everything that follows from the settings.
+
+    Raises:
+        BadModelFile: libllama refuses the model, or the importance matrix is of another one.
+        BadOutput: the folder for temporary files cannot be written.
+        ModelNotFound: there is no such importance matrix.
+        UnsupportedModel: an importance matrix is needed, or what is asked for a tensor cannot be done.
+    """
+    mixture = choose_types(model.hyperparameters, [_unquantized(t, model.half) for t in model.tensors], settings)
+    matrix, remarks = _importance(settings, mixture, model)
+    keys = file_keys({**model.hyperparameters, **model.vocabulary}, settings.type)
+    if matrix is not None:
+        keys |= provenance(matrix)
+    return Choices(
+        layout=lay_out(keys, [(t.name, t.shape[::-1], mixture.types[t.name]) for t in model.tensors]),
+        through=None if settings.exact_source or settings.type in FLOAT_TYPES else model.half,
+        importance=matrix,
+        notes=(*_fallback_note(mixture, len(model.tensors)), *remarks),
+    )
+
+
+def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
+    """A tensor as the reference converter gives it to llama.cpp's quantizer: in F32, 16 bits, or as it is packed."""
+    kind = tensor.dtype if tensor.dtype in BLOCKS else "F32" if tensor.keeps_f32 else half
+    return tensor.name, tensor.shape[::-1], kind
+
+
+def _importance(settings: Settings, mixture: Mixture, model: UntypedModel) -> tuple[ImportanceMatrix | None, list[str]]:
+    """The importance matrix, if one was given, and what to tell about it."""
+    if settings.imatrix is None:
+        if not mixture.needing:
+            return None, []
+        first = mixture.needing[0]
+        raise UnsupportedModel(
+            f"{settings.type} needs an importance matrix here: without one {first} is of no use in "
+            f"{mixture.types[first]}.",
+            hint="Give one with --imatrix FILE. Many published models have one beside their GGUF files; llama.cpp's "
+            "`llama-imatrix -m model-F16.gguf -f text.txt` measures one. Q2_K and larger types need none.",
+        )
+    matrix = open_imatrix(settings.imatrix)
+    quantized = {
+        t.name: (t.columns, t.experts)
+        for t in model.tensors
+        if mixture.types[t.name] not in ("F32", model.half, t.dtype)
+    }
+    return matrix, check_matches(matrix, quantized, mixture.needing)
+
+
+def _fallback_note(mixture: Mixture, tensors: int) -> Iterator[str]:
+    if mixture.fallbacks:
+        yield (
+            f"{mixture.fallbacks} of {tensors} tensors get a type of smaller blocks, because their rows do not fill "
+            f"blocks of 256: the file is larger than is usual for this type"
+        )
