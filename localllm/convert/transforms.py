@@ -238,6 +238,21 @@ class Transpose:
 
 
 @dataclass(frozen=True)
+class Vectors(AsStored):
+    """Vectors of one length, each a source of its own, as the rows of one matrix of the shape `to`."""
+
+    to: Shape
+
+    def shape(self, sources: Sequence[Shape]) -> Shape:  # noqa: ARG002 - it was given
+        """`to`."""
+        return self.to
+
+    def rows(self, read: ReadRows, start: int, stop: int) -> Rows:
+        """The vectors of the sources in the range."""
+        return np.stack([read(number, 0, self.to[1])[:, 0] for number in range(start, stop)])
+
+
+@dataclass(frozen=True)
 class Compute:
     """A function of the numbers of the inner tensor, in float32. It keeps the shape."""
 
@@ -312,6 +327,12 @@ def regroup(groups: int, parts: Sequence[int]) -> Join:
             for group in range(groups)
         )
     )
+
+
+def minus_exponential(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Rates of decay of a state-space model, which are stored as their logarithms. Computed in double precision."""
+    rates: npt.NDArray[np.float32] = -np.exp(numbers.astype(np.float64)).astype(np.float32)
+    return rates
 
 
 def plus_one(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

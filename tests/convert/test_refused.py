@@ -25,6 +25,14 @@ LLAMA3 = {
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("starcoder2", {"use_bias": False}, "use_bias"),
+    ("stablelm", {"hidden_act": "gelu"}, "hidden_act"),
+    ("nemotron", {"hidden_act": "silu"}, "hidden_act"),
+    ("nemotron", {"head_dim": 32}, "heads of 32 make 128"),
+    ("mamba", {"use_conv_bias": False}, "use_conv_bias"),
+    ("mamba", {"expand": 3, "intermediate_size": None}, "inner size is 192"),
+    ("lfm2", {"conv_bias": True}, "conv_bias"),
+    ("lfm2", {"layer_types": ["conv", "full_attention", "conv", "sliding_attention"]}, "sliding_attention"),
     ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
     ("qwen2", {"rope_parameters": LLAMA3}, "llama3"),
     ("qwen2-moe", {"norm_topk_prob": True}, "norm_topk_prob"),

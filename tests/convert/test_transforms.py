@@ -21,6 +21,8 @@ from localllm.convert.transforms import (
     Segment,
     Transform,
     Transpose,
+    Vectors,
+    minus_exponential,
     part,
     plus_one,
     regroup,
@@ -68,6 +70,18 @@ def test_regroup_brings_the_parts_of_all_groups_together() -> None:
     np.testing.assert_array_equal(_whole(transform, flat), expected)
     np.testing.assert_array_equal(_whole(transform, flat[:, 0]), expected[:, 0])
     np.testing.assert_array_equal(transform.rows(_read(flat), 3, 17), expected[3:17])
+
+
+def test_vectors_become_the_rows_of_a_matrix() -> None:
+    vectors = [_numbers(7, seed=seed) for seed in range(4)]
+    transform = Vectors((4, 7))
+    np.testing.assert_array_equal(_whole(transform, *vectors), np.stack(vectors))
+    np.testing.assert_array_equal(transform.rows(_read(*vectors), 1, 3), np.stack(vectors[1:3]))
+
+
+def test_rates_of_decay() -> None:
+    numbers = _numbers(3, 5)
+    np.testing.assert_allclose(_whole(Compute(minus_exponential), numbers), -np.exp(numbers.astype(np.float64)), 1e-6)
 
 
 def test_a_bias_is_turned_like_its_rows() -> None:
