@@ -23,6 +23,7 @@ from localllm.convert.choices import Choices, UntypedModel, choose
 from localllm.convert.general import general_keys
 from localllm.convert.header import Layout
 from localllm.convert.plan import half_type, left_out, plan_tensors
+from localllm.convert.pooling import pooling_keys
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings, settled
 from localllm.convert.stored import read_stored_keys
@@ -182,6 +183,7 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         model_keys = {
             **general_keys(checkpoint, folder, family.arch, parameters),
             **family.hyperparameters(config, family.arch),
+            **pooling_keys(checkpoint, family.arch),
             **read_stored_keys(checkpoint, family, config),
         }
         reference = verify.Reference(tokenizer_text(checkpoint))

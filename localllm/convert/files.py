@@ -19,7 +19,7 @@ class Files(Protocol):
         """What messages call it."""
 
     def names(self) -> list[str]:
-        """The names of all files at the top level."""
+        """The names of all files at the top level, and of those one folder below as `folder/name`."""
 
     def size(self, name: str) -> int:
         """Bytes of a file that is there."""
@@ -45,8 +45,10 @@ class LocalFiles:
         return str(self.folder)
 
     def names(self) -> list[str]:
-        """The names of all files in the folder."""
-        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_file())
+        """The names of all files in the folder, and of those in its folders that are not hidden."""
+        folders = [entry for entry in self.folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        below = [f"{folder.name}/{entry.name}" for folder in folders for entry in folder.iterdir() if entry.is_file()]
+        return sorted([entry.name for entry in self.folder.iterdir() if entry.is_file()] + below)
 
     def size(self, name: str) -> int:
         """Bytes of a file."""

@@ -100,7 +100,7 @@ def weight(name: str, shape: tuple[int, ...]) -> Floats:
     if name.endswith("A_log"):
         values = np.log(1 + np.abs(values))
     elif len(shape) < 2:
-        is_scale = re.search(r"(norm\d?|ln_?\w*|layernorm\w*|\.D)(\.weight)?$", name) is not None
+        is_scale = re.search(r"([nN]orm\d?|ln_?\w*|layernorm\w*|\.D)(\.weight)?$", name) is not None
         values = values * np.float32(0.2) + np.float32(1.0 if is_scale else 0.0)
     elif not re.search(r"embed|wte|wpe", name):
         values = values / np.float32(math.sqrt(shape[-1]))

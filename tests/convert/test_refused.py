@@ -25,6 +25,10 @@ LLAMA3 = {
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("bert", {"hidden_act": "relu"}, "hidden_act"),
+    ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
+    ("bert", {"is_decoder": True}, "is_decoder"),
+    ("distilbert", {"sinusoidal_pos_embds": True}, "sinusoidal_pos_embds"),
     ("starcoder2", {"use_bias": False}, "use_bias"),
     ("stablelm", {"hidden_act": "gelu"}, "hidden_act"),
     ("nemotron", {"hidden_act": "silu"}, "hidden_act"),
