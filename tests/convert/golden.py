@@ -14,6 +14,8 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,17 +128,23 @@ def write_checkpoint(golden: Golden, folder: Path, config: dict[str, Any] | None
     return folder
 
 
-def llama_outputs(path: Path, *, embeds: bool = False, tokens: tuple[int, ...] = TOKENS) -> Floats:
-    """What llama.cpp computes for the last tokens: (OUTPUTS, n) logits or, with `embeds`, hidden states."""
+@contextmanager
+def decoded(
+    path: Path, tokens: Sequence[int], *, embeds: bool = False, pooling: int = 0
+) -> Iterator[tuple[Any, handles.ModelHandle]]:
+    """A context of llama.cpp that has read the tokens as one sequence, and its model.
+
+    With `embeds` it keeps hidden states, made one by `pooling`: 0 for none, -1 for what the file says.
+    """
     api = lib.llama()
     with handles.open_model(path) as model:
         params = api.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = 64
+        params.n_ctx = params.n_batch = params.n_ubatch = max(64, len(tokens))
         params.n_threads = params.n_threads_batch = 2
         params.type_k = params.type_v = handles.KV_TYPE_IDS["f32"]
         params.flash_attn_type = 0
         if embeds:
-            params.embeddings, params.pooling_type = True, 0
+            params.embeddings, params.pooling_type = True, pooling
         context = api.llama_init_from_model(model.pointer, params)
         assert context, lib.recent_problems()
         batch = api.llama_batch_init(len(tokens), 0, 1)
@@ -146,15 +154,37 @@ def llama_outputs(path: Path, *, embeds: bool = False, tokens: tuple[int, ...] =
                 batch.token[index], batch.pos[index], batch.logits[index] = token, index, 1
                 batch.n_seq_id[index], batch.seq_id[index][0] = 1, 0
             assert api.llama_decode(context, batch) == 0, lib.recent_problems()
-            if embeds:
-                width, output = api.llama_model_n_embd(model.pointer), api.llama_get_embeddings_ith
-            else:
-                width, output = api.llama_vocab_n_tokens(model.vocab), api.llama_get_logits_ith
-            rows = [output(context, index) for index in range(len(tokens) - OUTPUTS, len(tokens))]
-            return np.stack([np.ctypeslib.as_array(ctypes.cast(row, _FLOATS), (width,)).copy() for row in rows])
+            yield context, model
         finally:
             api.llama_batch_free(batch)
             api.llama_free(context)
+
+
+def llama_outputs(path: Path, *, embeds: bool = False, tokens: tuple[int, ...] = TOKENS) -> Floats:
+    """What llama.cpp computes for the last tokens: (OUTPUTS, n) logits or, with `embeds`, hidden states."""
+    api = lib.llama()
+    with decoded(path, tokens, embeds=embeds) as (context, model):
+        if embeds:
+            width, output = api.llama_model_n_embd(model.pointer), api.llama_get_embeddings_ith
+        else:
+            width, output = api.llama_vocab_n_tokens(model.vocab), api.llama_get_logits_ith
+        rows = [output(context, index) for index in range(len(tokens) - OUTPUTS, len(tokens))]
+        return np.stack([_numbers(row, width) for row in rows])
+
+
+def llama_embedding(path: Path, tokens: Sequence[int]) -> Floats:
+    """The one vector that llama.cpp makes of a text, pooled as the file says and brought to length one."""
+    api = lib.llama()
+    with decoded(path, tokens, embeds=True, pooling=-1) as (context, model):
+        vector = _numbers(api.llama_get_embeddings_seq(context, 0), api.llama_model_n_embd(model.pointer))
+    unit: Floats = vector / np.linalg.norm(vector)
+    return unit
+
+
+def _numbers(pointer: Any, width: int) -> Floats:
+    assert pointer, "llama.cpp has no such output"
+    numbers: Floats = np.ctypeslib.as_array(ctypes.cast(pointer, _FLOATS), (width,)).copy()
+    return numbers
 
 
 _FLOATS = ctypes.POINTER(ctypes.c_float)

