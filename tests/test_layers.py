@@ -4,7 +4,7 @@
     api                                 the public Python interface
     chat  measure  library
     convert  runtime
-    native  gguf_file                   native knows the format's numbers
+    native  gguf_file  chat_template    native knows the format's numbers
     errors  paths
 
 Every import counts: at the top, in a function, under TYPE_CHECKING, and `import_module("…")`.
@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "localllm"
 
 LAYERS = (
     ("errors", "paths"),
-    ("native", "gguf_file"),
+    ("native", "gguf_file", "chat_template"),
     ("convert", "runtime"),
     ("chat", "measure", "library"),
     ("api",),
@@ -109,6 +109,7 @@ def test_every_module_belongs_to_a_layer(path: str) -> None:
     [
         ("errors.py", "from localllm import paths"),
         ("gguf_file.py", "import localllm.native.lib"),
+        ("chat_template.py", "from localllm.runtime.types import Message"),
         ("runtime/model.py", "from localllm.convert import writer"),
         ("convert/writer.py", "def f():\n    from localllm.runtime import plan"),
         ("runtime/model.py", "from ..chat.store import Store"),

@@ -71,6 +71,10 @@ class Vocab:
         """The text of a token as it stands in the vocabulary: `<s>`, `<|im_end|>`. Empty for no token (-1)."""
         return self._read_piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
 
+    def template_tokens(self) -> dict[str, str]:
+        """The texts of the special tokens that chat templates print, by the names they use."""
+        return {"bos_token": self.text(self.bos), "eos_token": self.text(self.eos)}
+
     def ends_generation(self, token: int) -> bool:
         """Whether the model ends its turn with this token."""
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))

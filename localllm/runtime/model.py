@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, EngineDied, UnsupportedModel
 from localllm.gguf_file import read_parts
 from localllm.native import handles, ledger, lib
@@ -19,7 +20,7 @@ from localllm.runtime.engine import Engine
 from localllm.runtime.plan import Plan, check_fits, layers_by_device, plan_quickly
 from localllm.runtime.sampling import build, recommended, resolve
 from localllm.runtime.session import Chat
-from localllm.runtime.template import ChatTemplate, TokenMemory
+from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
 
 
@@ -211,9 +212,8 @@ class Model:
                     f"{self.info.path.name} has no chat template, so there is no telling how it was trained to chat.",
                     hint="Use --raw to continue a text with it, or convert it from a checkpoint that has a template.",
                 )
-            bos, eos = self._vocab.text(self._vocab.bos), self._vocab.text(self._vocab.eos)
-            self._template = ChatTemplate(source, bos=bos, eos=eos)
-        return self._template.render(messages)
+            self._template = ChatTemplate(source, self._vocab.template_tokens())
+        return render(self._template, messages)
 
     def _describe(self) -> ModelInfo:
         header = self._headers[0]

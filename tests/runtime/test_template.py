@@ -1,4 +1,4 @@
-"""Chat templates: rendered as their models expect, in a sandbox, and tokenized without losing what was generated."""
+"""A conversation as a prompt: open at its end, and tokenized without losing what was generated."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from localllm.errors import BadTemplate
+from localllm.chat_template import ChatTemplate
 from localllm.native.vocab import Vocab, open_vocab
-from localllm.runtime.template import ChatTemplate, TokenMemory
+from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.types import Message
 
 CHATML = (
@@ -26,57 +26,12 @@ def vocab(smollm2: Path) -> Iterator[Vocab]:
 
 
 def test_it_ends_where_the_model_answers() -> None:
-    assert ChatTemplate(CHATML).render(HELLO) == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    assert render(ChatTemplate(CHATML, {}), HELLO) == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_a_last_message_of_the_assistant_is_left_open() -> None:
-    text = ChatTemplate(CHATML).render([*HELLO, Message("assistant", "Hi, I")])
+    text = render(ChatTemplate(CHATML, {}), [*HELLO, Message("assistant", "Hi, I")])
     assert text.endswith("<|im_start|>assistant\nHi, I")
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("{{ bos_token }}{{ messages[0]['content'] | tojson }}", "<s>\"a<b 'é'\""),
-        ("{% generation %}x{{ messages|length }}{% endgeneration %}", "x1"),
-        ("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "01"),
-        ("{% if tools is none %}no tools{% endif %}", "no tools"),
-        ("{{ messages[0]['content'] | tojson(ensure_ascii=True, indent=1) }}", "\"a<b '\\u00e9'\""),
-    ],
-)
-def test_what_published_templates_use(source: str, expected: str) -> None:
-    assert ChatTemplate(source, bos="<s>").render([Message("user", "a<b 'é'")]) == expected
-
-
-def test_the_date_is_told() -> None:
-    assert ChatTemplate("{{ strftime_now('%Y') }}").render(HELLO).isdigit()
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages.append('x') }}",
-        "{{ cycler.__init__.__globals__.os.system('true') }}",
-        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
-    ],
-)
-def test_a_hostile_template_gets_nowhere(source: str) -> None:
-    with pytest.raises(BadTemplate):
-        ChatTemplate(source).render(HELLO)
-
-
-def test_a_template_that_refuses_gives_its_reason() -> None:
-    source = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}ok"
-    with pytest.raises(BadTemplate, match="System role not supported") as caught:
-        ChatTemplate(source).render([Message("system", "Be brief."), *HELLO])
-    assert "--system" in caught.value.hint
-    assert ChatTemplate(source).render(HELLO) == "ok"
-
-
-def test_a_template_that_does_not_parse_is_an_error() -> None:
-    with pytest.raises(BadTemplate, match="does not parse"):
-        ChatTemplate("{% for %}")
 
 
 def test_generated_tokens_are_kept_as_they_were(vocab: Vocab) -> None:
