@@ -48,6 +48,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     convert_flags.add_type_flags(parser)
     convert_flags.add_fit_flags(parser)
+    convert_flags.add_content_flags(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, wrong_usage=parser.error)
 

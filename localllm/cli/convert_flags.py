@@ -59,6 +59,39 @@ def add_type_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def key_value(value: str) -> tuple[str, str]:
+    """`KEY=VALUE`; the value may hold `=` itself and may be empty."""
+    key, sign, rest = value.partition("=")
+    if not (key.strip() and sign):
+        raise argparse.ArgumentTypeError(f"{value!r} is not KEY=VALUE: general.description=my notes, say")
+    return key.strip(), rest
+
+
+def layer_numbers(value: str) -> tuple[int, ...]:
+    """`20,21,22`: numbers of layers, each once, in order."""
+    return tuple(sorted({options.whole(part) for part in value.split(",")}))
+
+
+def add_content_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that change what the file holds beside types."""
+    group = parser.add_argument_group("content")
+    group.add_argument(
+        "--metadata",
+        type=key_value,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key; a new one is a text unless VALUE begins with int:, float: or bool:; can be repeated",
+    )
+    group.add_argument(
+        "--prune-layers",
+        type=layer_numbers,
+        default=(),
+        metavar="N,N",
+        help="leave these layers out and number the others anew: the model gets worse",
+    )
+
+
 def add_fit_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that let the type be chosen by memory."""
     group = parser.add_argument_group("type by memory")
@@ -86,4 +119,6 @@ def settings(args: argparse.Namespace) -> Settings:
         embedding_type=args.embedding_type,
         pure=args.pure,
         exact_source=args.exact_source,
+        metadata=tuple(args.metadata),
+        prune_layers=args.prune_layers,
     )

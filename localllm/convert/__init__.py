@@ -139,7 +139,7 @@ class Prepared:
         _refuse_source(self.preview.source, outfile)
         write(
             self._checkpoint,
-            self._model.tensors,
+            self._choices.tensors,
             self._choices.layout,
             outfile,
             through=self._choices.through,
@@ -198,7 +198,7 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         source=folder,
         architecture=checkpoint.config.architecture,
         type=settings.type,
-        parameters=parameters,
+        parameters=sum(tensor.rows * tensor.columns for tensor in choices.tensors),
         bytes=choices.layout.file_bytes,
         tensors=_preview_tensors(choices.layout),
         tokenizer=proof,

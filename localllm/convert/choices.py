@@ -5,13 +5,15 @@ Knows a model as keys and tensors, not where they come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from localllm.convert.header import Keys, Layout, lay_out
 from localllm.convert.imatrix import ImportanceMatrix, check_matches, open_imatrix, provenance
+from localllm.convert.metadata import with_metadata
 from localllm.convert.mixture import Mixture, TensorInfo, choose_types, file_keys
 from localllm.convert.plan import PlannedTensor
+from localllm.convert.pruning import kept_names, pruned_keys
 from localllm.convert.quantizations import FLOAT_TYPES
 from localllm.convert.settings import Settings
 from localllm.convert.tensor import BLOCKS
@@ -32,6 +34,7 @@ class UntypedModel:
 class Choices:
     """What the writer needs to know. `through` is the 16-bit type to which weights are rounded first, if any."""
 
+    tensors: Sequence[PlannedTensor]
     layout: Layout
     through: str | None
     importance: ImportanceMatrix | None
@@ -45,19 +48,31 @@ def choose(model: UntypedModel, settings: Settings) -> Choices:
         BadModelFile: libllama refuses the model, or the importance matrix is of another one.
         BadOutput: the folder for temporary files cannot be written.
         ModelNotFound: there is no such importance matrix.
-        UnsupportedModel: an importance matrix is needed, or what is asked for a tensor cannot be done.
+        UnsupportedModel: an importance matrix is needed, or what is asked for a tensor, key or layer cannot be done.
     """
-    mixture = choose_types(model.hyperparameters, [_unquantized(t, model.half) for t in model.tensors], settings)
-    matrix, remarks = _importance(settings, mixture, model)
+    hyperparameters = with_metadata(model.hyperparameters, _of(settings.metadata, model.hyperparameters))
+    mixture = choose_types(hyperparameters, [_unquantized(t, model.half) for t in model.tensors], settings)
+    names = kept_names([t.name for t in model.tensors], hyperparameters, settings.prune_layers)
+    tensors = tuple(replace(t, name=names[t.name]) for t in model.tensors if t.name in names)
+    matrix, remarks = _importance(settings, mixture, tensors, model.half, names)
     keys = file_keys({**model.hyperparameters, **model.vocabulary}, settings.type)
+    keys = with_metadata(keys, settings.metadata)
     if matrix is not None:
         keys |= provenance(matrix)
+    if settings.prune_layers:
+        keys = pruned_keys(keys, settings.prune_layers)
     return Choices(
-        layout=lay_out(keys, [(t.name, t.shape[::-1], mixture.types[t.name]) for t in model.tensors]),
+        tensors=tensors,
+        layout=lay_out(keys, [(t.name, t.shape[::-1], mixture.types[t.name]) for t in tensors]),
         through=None if settings.exact_source or settings.type in FLOAT_TYPES else model.half,
-        importance=matrix,
-        notes=(*_fallback_note(mixture, len(model.tensors)), *remarks),
+        importance=matrix.renamed(names) if matrix else None,
+        notes=(*_fallback_note(mixture, len(tensors)), *remarks),
     )
+
+
+def _of(changes: Sequence[tuple[str, str]], keys: Keys) -> list[tuple[str, str]]:
+    """The changes that may count when types are chosen."""
+    return [(key, value) for key, value in changes if key in keys]
 
 
 def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
@@ -66,7 +81,9 @@ def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
     return tensor.name, tensor.shape[::-1], kind
 
 
-def _importance(settings: Settings, mixture: Mixture, model: UntypedModel) -> tuple[ImportanceMatrix | None, list[str]]:
+def _importance(
+    settings: Settings, mixture: Mixture, tensors: Sequence[PlannedTensor], half: str, names: Mapping[str, str]
+) -> tuple[ImportanceMatrix | None, list[str]]:
     """The importance matrix, if one was given, and what to tell about it."""
     if settings.imatrix is None:
         if not mixture.needing:
@@ -79,12 +96,8 @@ def _importance(settings: Settings, mixture: Mixture, model: UntypedModel) -> tu
             "`llama-imatrix -m model-F16.gguf -f text.txt` measures one. Q2_K and larger types need none.",
         )
     matrix = open_imatrix(settings.imatrix)
-    quantized = {
-        t.name: (t.columns, t.experts)
-        for t in model.tensors
-        if mixture.types[t.name] not in ("F32", model.half, t.dtype)
-    }
-    return matrix, check_matches(matrix, quantized, mixture.needing)
+    quantized = {t.name: (t.columns, t.experts) for t in tensors if mixture.types[t.name] not in ("F32", half, t.dtype)}
+    return matrix, check_matches(matrix.renamed(names), quantized, mixture.needing)
 
 
 def _fallback_note(mixture: Mixture, tensors: int) -> Iterator[str]:

@@ -58,6 +58,11 @@ def u32(value: int) -> KeyValue:
     return KeyValue(_UINT32, value)
 
 
+def i32(value: int) -> KeyValue:
+    """A whole number that may be negative."""
+    return KeyValue(_INT32, value)
+
+
 def f32(value: float) -> KeyValue:
     """A number, rounded to float32."""
     return KeyValue(_FLOAT32, value)

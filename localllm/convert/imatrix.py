@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,6 +53,11 @@ class ImportanceMatrix:
     entries: Mapping[str, Entry]
     chunks: int
     dataset: str
+
+    def renamed(self, names: Mapping[str, str]) -> ImportanceMatrix:
+        """The same with tensors called as they are where layers were left out (new names by old ones)."""
+        kept = {names[name]: entry for name, entry in self.entries.items() if name in names}
+        return replace(self, entries=kept)
 
     def has(self, name: str, columns: int, experts: int) -> bool:
         """Whether there is an entry for a matrix, and of its size."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from localllm.convert.header import Keys, lay_out, u32
+from localllm.convert.pruning import kept_names
 from localllm.convert.quantizations import TENSOR_TYPES, parse_tensor_type
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings
@@ -48,16 +49,20 @@ class Mixture:
 def choose_types(keys: Keys, tensors: Sequence[TensorInfo], settings: Settings) -> Mixture:
     """The type of every tensor for the settings' type, and what they change of it.
 
+    `tensors` are those of the whole model; layers that the settings leave out are not in the result, where the others
+    have their new names.
+
     Raises:
         BadModelFile: libllama refuses the model that the keys describe, or the type.
         BadOutput: the folder for temporary files cannot be written.
         UnsupportedModel: what the settings ask for a tensor cannot be done.
     """
-    before = {name: kind for name, _, kind in tensors}
+    names = kept_names([name for name, _, _ in tensors], keys, settings.prune_layers)
+    before = {names[name]: kind for name, _, kind in tensors if name in names}
     with skeleton(lay_out(keys, tensors)) as path:
 
         def in_types(file_type: str, pure: bool) -> tuple[dict[str, str], set[str]]:
-            log = _dry_run(path, file_type, pure=pure, imatrix=settings.imatrix is not None)
+            log = _dry_run(path, file_type, pure, settings)
             return _types_in(log, before), set(_FALLBACK.findall(log))
 
         types, fallbacks = in_types(settings.type, settings.pure)
@@ -103,11 +108,17 @@ def _changes(matrices: Sequence[str], settings: Settings) -> dict[str, str]:
     return changes
 
 
-def _dry_run(path: Path, file_type: str, *, pure: bool, imatrix: bool) -> str:
-    # For its picks libllama asks only whether there is an importance matrix, not what is in it.
-    importance = {"any": np.ones(1, dtype=np.float32)} if imatrix else None
-    target = path.with_name("never-written.gguf")
-    return quants.quantize_file(path, target, file_type, dry_run=True, requantize=True, pure=pure, imatrix=importance)
+def _dry_run(path: Path, file_type: str, pure: bool, settings: Settings) -> str:
+    return quants.quantize_file(
+        path,
+        path.with_name("never-written.gguf"),
+        file_type,
+        dry_run=True,
+        pure=pure,
+        prune_layers=settings.prune_layers,
+        # For its picks libllama asks only whether there is an importance matrix, not what is in it.
+        imatrix={"any": np.ones(1, dtype=np.float32)} if settings.imatrix else None,
+    )
 
 
 def _types_in(log: str, before: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,8 @@ class Settings:
         pure: quantize all matrices to the same type, where they have one of their own in a mixture.
         exact_source: quantize from the numbers of the checkpoint itself. By default numbers in F32 are rounded to 16
             bits first, as llama.cpp's converter does, so that the bytes are the same.
+        metadata: pairs of a key and its value as a person writes it; see `with_metadata`.
+        prune_layers: numbers of layers to leave out.
     """
 
     type: str = "Q4_K_M"
@@ -34,6 +36,8 @@ class Settings:
     embedding_type: str | None = None
     pure: bool = False
     exact_source: bool = False
+    metadata: tuple[tuple[str, str], ...] = ()
+    prune_layers: tuple[int, ...] = ()
 
 
 def settled(type: str | None, settings: Settings | None) -> Settings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,14 @@ def quantize_file(
     dry_run: bool = False,
     requantize: bool = False,
     pure: bool = False,
+    prune_layers: Sequence[int] = (),
     imatrix: Mapping[str, Buffer] | None = None,
 ) -> str:
     """Run `llama_model_quantize`, the engine of `llama-quantize`, and return what it logged.
 
     With `dry_run` nothing is written: the log then names the type that every tensor would get. `requantize` lets the
-    source be quantized already, `pure` gives all matrices the same type. `imatrix` holds the importance of the columns
-    of tensors, in float32.
+    source be quantized already, `pure` gives all matrices the same type, `prune_layers` are left out. `imatrix` holds
+    the importance of the columns of tensors, in float32.
 
     Raises:
         BadModelFile: llama.cpp refuses; the message holds its reason.
@@ -119,6 +120,8 @@ def quantize_file(
     params.dry_run = dry_run
     params.allow_requantize = requantize
     params.pure = pure
+    if prune_layers:
+        params.prune_layers = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
     if imatrix:
         params.imatrix = _imatrix_data(api, imatrix)
     lib.forget_problems()

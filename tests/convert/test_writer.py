@@ -32,11 +32,11 @@ def test_slabs_cover_every_row_once_whatever_their_size(tiny: MakeTiny) -> None:
     with prepare(tiny(), "Q8_0") as prepared:
         for size in (1, 1000, 1 << 14, 1 << 30):
             covered: dict[str, int] = {}
-            for slab in slabs(prepared._model.tensors, prepared._choices.layout, size):
+            for slab in slabs(prepared._choices.tensors, prepared._choices.layout, size):
                 assert slab.start == covered.get(slab.tensor.name, 0)
                 assert slab.start % slab.tensor.transform.granule == 0
                 covered[slab.tensor.name] = slab.stop
-            assert covered == {tensor.name: tensor.rows for tensor in prepared._model.tensors}
+            assert covered == {tensor.name: tensor.rows for tensor in prepared._choices.tensors}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
