@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,10 @@ def fit(
         DoesNotFit: not even the smallest type fits.
         ModelNotFound, BadCheckpoint, UnsupportedModel: the checkpoint cannot be converted.
     """
-    from localllm.convert import prepare
+    from localllm.convert import Settings, prepare
     from localllm.convert.fitting import best_fit
 
-    with prepare(source, "BF16", settings) as prepared:
+    with prepare(source, "BF16", replace(settings or Settings(), split_max_size=None)) as prepared:
         return best_fit(prepared, budget, lambda path: _need(path, n_ctx, kv_type))
 
 

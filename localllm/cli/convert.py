@@ -160,7 +160,8 @@ def _announce(preview: Preview, target: Path) -> None:
     """What will be written, on stderr: in people's view before the progress bar, out of programs' way."""
     mib = preview.bytes / 2**20
     print(f"{preview.source} ({preview.architecture}, {preview.parameters:,} weights)", file=sys.stderr)
-    print(f"  -> {target}, {preview.type}: {preview.bytes:,} bytes ({mib:,.1f} MiB)", file=sys.stderr)
+    split = f" in {preview.files} files" if preview.files > 1 else ""
+    print(f"  -> {target}, {preview.type}: {preview.bytes:,} bytes ({mib:,.1f} MiB){split}", file=sys.stderr)
     types = ", ".join(f"{count} {name}" for name, count in preview.types.items())
     print(f"  tensors: {types}", file=sys.stderr)
     print(f"  tokenizer: the same token ids as the checkpoint's on {preview.tokenizer.texts} texts", file=sys.stderr)
@@ -192,6 +193,7 @@ def _result_json(result: Conversion) -> str:
 
     document = _document(result.preview, result.outfile)
     verification = {"tokenizer": {"texts": result.preview.tokenizer.texts, "equal": True}, "tensors": result.tensors}
+    document["files"] = [str(file) for file in result.files]
     return json.dumps({**document, "seconds": round(result.seconds, 3), "verification": verification})
 
 

@@ -90,6 +90,12 @@ def add_content_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N,N",
         help="leave these layers out and number the others anew: the model gets worse",
     )
+    group.add_argument(
+        "--split-max-size",
+        type=byte_count,
+        metavar="SIZE",
+        help="write several files with at most so many bytes of tensors each: NAME-00001-of-00003.gguf",
+    )
 
 
 def add_fit_flags(parser: argparse.ArgumentParser) -> None:
@@ -121,4 +127,5 @@ def settings(args: argparse.Namespace) -> Settings:
         exact_source=args.exact_source,
         metadata=tuple(args.metadata),
         prune_layers=args.prune_layers,
+        split_max_size=args.split_max_size,
     )

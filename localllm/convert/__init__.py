@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +21,16 @@ from localllm.convert import architectures, verify
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.choices import Choices, UntypedModel, choose
 from localllm.convert.general import general_keys
-from localllm.convert.header import Layout
+from localllm.convert.outfiles import check_target
 from localllm.convert.plan import half_type, left_out, plan_tensors
 from localllm.convert.pooling import pooling_keys
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings, settled
+from localllm.convert.shards import shard_paths
 from localllm.convert.stored import read_stored_keys
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
-from localllm.convert.writer import Progress, check_target, write
+from localllm.convert.writer import Progress, write
 from localllm.errors import BadModelFile, BadOutput
 from localllm.gguf_file import read_header
 
@@ -48,7 +49,7 @@ class PreviewTensor:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a conversion will write, to the byte. `notes` are differences worth knowing, in words."""
+    """What a conversion will write, to the byte, and to how many files. `notes` are differences worth knowing."""
 
     source: Path
     architecture: str
@@ -56,6 +57,7 @@ class Preview:
     parameters: int
     bytes: int
     tensors: tuple[PreviewTensor, ...]
+    files: int
     tokenizer: TokenizerProof
     notes: tuple[str, ...]
 
@@ -67,15 +69,20 @@ class Preview:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A finished conversion."""
+    """A finished conversion. There are several `files` when the model was split."""
 
-    outfile: Path
+    files: tuple[Path, ...]
     preview: Preview
     seconds: float
 
     @property
+    def outfile(self) -> Path:
+        """The file to load; the first of several."""
+        return self.files[0]
+
+    @property
     def bytes(self) -> int:
-        """The size of the file."""
+        """The size of all files together."""
         return self.preview.bytes
 
     @property
@@ -101,8 +108,8 @@ class Prepared:
 
     @property
     def header(self) -> bytes:
-        """The first bytes of the file: its metadata and the list of its tensors."""
-        return self._choices.layout.header
+        """The first bytes of the (first) file: its metadata and the list of its tensors."""
+        return self._choices.layouts[0].header
 
     @property
     def half(self) -> str:
@@ -110,8 +117,9 @@ class Prepared:
         return self._model.half
 
     def skeleton(self) -> AbstractContextManager[Path]:
-        """The file with a hole for a body, in a folder for temporary files."""
-        return skeleton(self._choices.layout)
+        """The file with a hole for a body, in a folder for temporary files; only of a model in one file."""
+        (layout,) = self._choices.layouts
+        return skeleton(layout)
 
     def with_type(self, type: str) -> Prepared:
         """The same conversion to another type. Shares the checkpoint: leave only one of them.
@@ -125,8 +133,9 @@ class Prepared:
         preview = replace(
             self.preview,
             type=settings.type,
-            bytes=choices.layout.file_bytes,
-            tensors=_preview_tensors(choices.layout),
+            bytes=choices.bytes,
+            tensors=_preview_tensors(choices),
+            files=len(choices.layouts),
             notes=(*after, *self.preview.notes[before:]),
         )
         return Prepared(self._checkpoint, preview, self._model, settings, choices)
@@ -136,12 +145,14 @@ class Prepared:
     ) -> Conversion:
         """Write the file. As `convert`."""
         began = time.monotonic()
-        _refuse_source(self.preview.source, outfile)
+        files = shard_paths(outfile, self.preview.files)
+        for file in files:
+            _refuse_source(self.preview.source, file)
         write(
             self._checkpoint,
             self._choices.tensors,
-            self._choices.layout,
-            outfile,
+            self._choices.layouts,
+            files,
             through=self._choices.through,
             importance=self._choices.importance,
             force=force,
@@ -149,14 +160,15 @@ class Prepared:
             check=self._check,
             progress=progress,
         )
-        return Conversion(outfile, self.preview, time.monotonic() - began)
+        return Conversion(tuple(files), self.preview, time.monotonic() - began)
 
-    def _check(self, path: Path) -> None:
-        """The file says what was planned. What does not is a mistake of ours, not of the person."""
-        found = [(info.name, info.shape, info.type_name, info.n_bytes) for info in read_header(path).tensors]
+    def _check(self, paths: Sequence[Path]) -> None:
+        """The files say what was planned. What does not is a mistake of ours, not of the person."""
+        infos = [info for path in paths for info in read_header(path).tensors]
+        found = [(info.name, info.shape, info.type_name, info.n_bytes) for info in infos]
         planned = [(tensor.name, tensor.shape, tensor.type, tensor.bytes) for tensor in self.preview.tensors]
         if found != planned:
-            raise BadModelFile(f"{path} does not hold what was written to it; the disk may be failing.")
+            raise BadModelFile(f"{paths[0]} does not hold what was written to it; the disk may be failing.")
 
 
 def cores() -> int:
@@ -199,16 +211,18 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         architecture=checkpoint.config.architecture,
         type=settings.type,
         parameters=sum(tensor.rows * tensor.columns for tensor in choices.tensors),
-        bytes=choices.layout.file_bytes,
-        tensors=_preview_tensors(choices.layout),
+        bytes=choices.bytes,
+        tensors=_preview_tensors(choices),
+        files=len(choices.layouts),
         tokenizer=proof,
         notes=(*choices.notes, *family.notes(config), *left_out(checkpoint, family, config), *proof.notes),
     )
     return Prepared(checkpoint, preview, model, settings, choices)
 
 
-def _preview_tensors(layout: Layout) -> tuple[PreviewTensor, ...]:
-    return tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in layout.entries)
+def _preview_tensors(choices: Choices) -> tuple[PreviewTensor, ...]:
+    entries = [entry for layout in choices.layouts for entry in layout.entries]
+    return tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in entries)
 
 
 def preview(source: str | Path, type: str | None = None, settings: Settings | None = None) -> Preview:
@@ -235,7 +249,8 @@ def convert(
     """Convert the checkpoint in the folder `source` to a GGUF.
 
     The bytes of every tensor equal those of llama.cpp's converter followed by `llama-quantize`. `outfile` is by default
-    `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole. `type` is short for
+    `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole, or, of a model that is split,
+    when all files are (`NAME-00001-of-00003.gguf`). `type` is short for
     `Settings(type=…)`, and goes before that of `settings`. `threads` 0 uses every core.
     `progress` is called with the weights done and in all; `announce` with the exact size before the first byte is
     written.

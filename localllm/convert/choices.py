@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from localllm.convert.header import Keys, Layout, lay_out
+from localllm.convert.header import Keys, Layout
 from localllm.convert.imatrix import ImportanceMatrix, check_matches, open_imatrix, provenance
 from localllm.convert.metadata import with_metadata
 from localllm.convert.mixture import Mixture, TensorInfo, choose_types, file_keys
@@ -16,6 +16,7 @@ from localllm.convert.plan import PlannedTensor
 from localllm.convert.pruning import kept_names, pruned_keys
 from localllm.convert.quantizations import FLOAT_TYPES
 from localllm.convert.settings import Settings
+from localllm.convert.shards import lay_out_shards
 from localllm.convert.tensor import BLOCKS
 from localllm.errors import UnsupportedModel
 
@@ -32,13 +33,21 @@ class UntypedModel:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the writer needs to know. `through` is the 16-bit type to which weights are rounded first, if any."""
+    """What the writer needs to know, with a layout for each file of the model.
+
+    `through` is the 16-bit type to which weights are rounded before they are quantized, if any.
+    """
 
     tensors: Sequence[PlannedTensor]
-    layout: Layout
+    layouts: tuple[Layout, ...]
     through: str | None
     importance: ImportanceMatrix | None
     notes: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files together."""
+        return sum(layout.file_bytes for layout in self.layouts)
 
 
 def choose(model: UntypedModel, settings: Settings) -> Choices:
@@ -63,7 +72,9 @@ def choose(model: UntypedModel, settings: Settings) -> Choices:
         keys = pruned_keys(keys, settings.prune_layers)
     return Choices(
         tensors=tensors,
-        layout=lay_out(keys, [(t.name, t.shape[::-1], mixture.types[t.name]) for t in tensors]),
+        layouts=lay_out_shards(
+            keys, [(t.name, t.shape[::-1], mixture.types[t.name]) for t in tensors], settings.split_max_size
+        ),
         through=None if settings.exact_source or settings.type in FLOAT_TYPES else model.half,
         importance=matrix.renamed(names) if matrix else None,
         notes=(*_fallback_note(mixture, len(tensors)), *remarks),

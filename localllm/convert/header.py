@@ -13,11 +13,11 @@ from typing import Any
 
 from localllm.gguf_file import DEFAULT_ALIGNMENT, TENSOR_TYPES
 
-_UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
+_UINT16, _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 2, 4, 5, 6, 7, 8, 9
 _CODES = {
     0: "B",
     1: "b",
-    2: "H",
+    _UINT16: "H",
     3: "h",
     _UINT32: "I",
     _INT32: "i",
@@ -51,6 +51,11 @@ class KeyValue:
 
 Keys = dict[str, KeyValue]
 """Metadata in the order in which it is written."""
+
+
+def u16(value: int) -> KeyValue:
+    """A small count."""
+    return KeyValue(_UINT16, value)
 
 
 def u32(value: int) -> KeyValue:

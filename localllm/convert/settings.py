@@ -27,6 +27,7 @@ class Settings:
             bits first, as llama.cpp's converter does, so that the bytes are the same.
         metadata: pairs of a key and its value as a person writes it; see `with_metadata`.
         prune_layers: numbers of layers to leave out.
+        split_max_size: the most bytes of tensors in a file; a larger model goes to several files. None is no limit.
     """
 
     type: str = "Q4_K_M"
@@ -38,6 +39,7 @@ class Settings:
     exact_source: bool = False
     metadata: tuple[tuple[str, str], ...] = ()
     prune_layers: tuple[int, ...] = ()
+    split_max_size: int | None = None
 
 
 def settled(type: str | None, settings: Settings | None) -> Settings:

@@ -7,15 +7,11 @@ tokenizers or why a tensor has its type.
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
-import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +22,10 @@ import numpy.typing as npt
 from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.header import Entry, Layout
 from localllm.convert.imatrix import ImportanceMatrix
+from localllm.convert.outfiles import OutFile, new_files
 from localllm.convert.plan import PlannedTensor
 from localllm.convert.tensor import FLOATS
-from localllm.errors import BadCheckpoint, BadOutput
+from localllm.errors import BadCheckpoint
 from localllm.native import quants
 
 SLAB = 1 << 20
@@ -40,8 +37,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Slab:
-    """Rows of one tensor."""
+    """Rows of one tensor, which goes to the file of that number."""
 
+    file: int
     tensor: PlannedTensor
     entry: Entry
     start: int
@@ -53,123 +51,52 @@ class Slab:
         return (self.stop - self.start) * self.tensor.columns
 
 
-def slabs(tensors: Sequence[PlannedTensor], layout: Layout, size: int = SLAB) -> Iterator[Slab]:
-    """Every tensor cut into slabs of about `size` numbers, in the order of the file."""
-    for tensor, entry in zip(tensors, layout.entries, strict=True):
+def slabs(tensors: Sequence[PlannedTensor], layouts: Sequence[Layout], size: int = SLAB) -> Iterator[Slab]:
+    """Every tensor cut into slabs of about `size` numbers, in the order of the files."""
+    places = [(number, entry) for number, layout in enumerate(layouts) for entry in layout.entries]
+    for tensor, (number, entry) in zip(tensors, places, strict=True):
         granule = tensor.transform.granule
         step = max(size // tensor.columns // granule, 1) * granule
         for start in range(0, tensor.rows, step):
-            yield Slab(tensor, entry, start, min(start + step, tensor.rows))
+            yield Slab(number, tensor, entry, start, min(start + step, tensor.rows))
 
 
 def write(
     checkpoint: Checkpoint,
     tensors: Sequence[PlannedTensor],
-    layout: Layout,
-    target: Path,
+    layouts: Sequence[Layout],
+    targets: Sequence[Path],
     *,
     through: str | None,
     importance: ImportanceMatrix | None,
     force: bool,
     threads: int,
-    check: Callable[[Path], None],
+    check: Callable[[Sequence[Path]], None],
     progress: Progress | None = None,
 ) -> None:
-    """Write the file that `layout` describes to `target`.
+    """Write the files that `layouts` describe to `targets`; there are several when a model is split.
 
     `through` is the 16-bit type to which weights are rounded before they are quantized; None for a file in F32, F16 or
     BF16, which is rounded once. `importance` says how much each column of a matrix matters. `check` gets the finished
-    file before it takes its name.
+    files before they take their names.
 
     Raises:
-        BadOutput: it exists and `force` is not set, the disk is full or fails; nothing is left behind.
+        BadOutput: one exists and `force` is not set, the disk is full or fails; nothing is left behind.
         BadCheckpoint: a weight is not finite or a file of the checkpoint became unreadable.
         KeyboardInterrupt: as usual; nothing is left behind.
     """
     total = sum(tensor.rows * tensor.columns for tensor in tensors)
-    with _new_file(target, layout.file_bytes, force) as (part, descriptor):
-        _write_at(descriptor, memoryview(layout.header), 0, target)
-        worker = _Worker(checkpoint, descriptor, target, through, importance)
+    sizes = [layout.file_bytes for layout in layouts]
+    with new_files(list(zip(targets, sizes, strict=True)), force) as files:
+        for layout, file in zip(layouts, files, strict=True):
+            file.write_at(memoryview(layout.header), 0)
+        worker = _Worker(checkpoint, files, through, importance)
         done = 0
-        for slab in _in_threads(worker, slabs(tensors, layout), threads):
+        for slab in _in_threads(worker, slabs(tensors, layouts), threads):
             done += slab.count
             if progress is not None:
                 progress(done, total)
-        check(part)
-
-
-def check_target(target: Path, size: int, force: bool) -> None:
-    """Say now what would make writing `size` bytes to `target` fail.
-
-    Raises:
-        BadOutput: it exists, is a folder, is in a folder that does not exist, or the disk has not enough room.
-    """
-    if target.is_dir():
-        raise BadOutput(f"{target} is a folder.", hint="Give the name of the file to write: --outfile model.gguf")
-    if target.exists() and not force:
-        raise BadOutput(f"{target} exists already.", hint="--force replaces it; --outfile writes elsewhere.")
-    if not target.parent.is_dir():
-        raise BadOutput(f"There is no folder {target.parent}.", hint="Make it first.")
-    free = shutil.disk_usage(target.parent).free
-    if free < size:
-        raise BadOutput(
-            f"{target} needs {size:,} bytes, {target.parent} has {free:,} left: {size - free:,} too few.",
-            hint="Make room, choose a smaller --type, or write elsewhere with --outfile.",
-        )
-
-
-@contextmanager
-def _new_file(target: Path, size: int, force: bool) -> Iterator[tuple[Path, int]]:
-    """A file beside `target` that gets its name when the block succeeds and is gone when it does not."""
-    check_target(target, size, force)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    except OSError as error:
-        raise _failed(target, error) from error
-    try:
-        try:
-            os.ftruncate(descriptor, size)
-            yield part, descriptor
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        check_target(target, 0, force)
-        part.replace(target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise _failed(target, error) from error
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _failed(target: Path, error: OSError) -> BadOutput:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return BadOutput(
-            f"{target} cannot be written: {os.strerror(error.errno).lower()}. Nothing is left behind.",
-            hint="Make room, choose a smaller --type, or write elsewhere with --outfile.",
-        )
-    return BadOutput(f"{target} cannot be written: {error.strerror or error}. Nothing is left behind.")
-
-
-def _write_at(descriptor: int, data: memoryview, offset: int, target: Path) -> None:
-    done = 0
-    while done < len(data):
-        try:
-            done += os.pwrite(descriptor, data[done:], offset + done)
-        except OSError as error:
-            raise _failed(target, error) from error
+        check([file.part for file in files])
 
 
 def _in_threads(worker: _Worker, work: Iterator[Slab], threads: int) -> Iterator[Slab]:
@@ -207,12 +134,11 @@ class _Worker:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        descriptor: int,
-        target: Path,
+        files: Sequence[OutFile],
         through: str | None,
         importance: ImportanceMatrix | None,
     ) -> None:
-        self.checkpoint, self.descriptor, self.target = checkpoint, descriptor, target
+        self.checkpoint, self.files = checkpoint, files
         self.through, self.importance = through, importance
         self.buffers = _Buffers()
 
@@ -220,7 +146,7 @@ class _Worker:
         """Read, transform, quantize and write one slab."""
         data = self.quantized(slab, self.read(slab))
         offset = slab.entry.offset + slab.start * quants.row_bytes(slab.entry.type_name, slab.tensor.columns)
-        _write_at(self.descriptor, data.data.cast("B"), offset, self.target)
+        self.files[slab.file].write_at(data.data.cast("B"), offset)
         return slab
 
     def read(self, slab: Slab) -> npt.NDArray[Any]:

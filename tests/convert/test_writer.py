@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from localllm.convert import convert, prepare
-from localllm.convert.writer import check_target, slabs
+from localllm.convert.outfiles import check_target
+from localllm.convert.writer import slabs
 from localllm.errors import BadCheckpoint, BadOutput
 from tests.convert.helpers import MakeTiny
 
@@ -32,7 +33,7 @@ def test_slabs_cover_every_row_once_whatever_their_size(tiny: MakeTiny) -> None:
     with prepare(tiny(), "Q8_0") as prepared:
         for size in (1, 1000, 1 << 14, 1 << 30):
             covered: dict[str, int] = {}
-            for slab in slabs(prepared._choices.tensors, prepared._choices.layout, size):
+            for slab in slabs(prepared._choices.tensors, prepared._choices.layouts, size):
                 assert slab.start == covered.get(slab.tensor.name, 0)
                 assert slab.start % slab.tensor.transform.granule == 0
                 covered[slab.tensor.name] = slab.stop
