@@ -80,6 +80,12 @@ def describe(handle: int) -> Device:
     )
 
 
+@functools.cache
+def has_matrix_unit() -> bool:
+    """Whether llama.cpp uses the processor's matrix unit (AMX), and so copies weights into an order of its own."""
+    return b"AMX_INT8 = 1" in lib.llama().llama_print_system_info()
+
+
 def system_memory() -> tuple[int, int]:
     """Available and total RAM in bytes, as far as this process may use it."""
     memory = psutil.virtual_memory()

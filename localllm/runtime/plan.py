@@ -105,7 +105,13 @@ def plan_quickly(path: Path, options: Options) -> Plan:
     header = read_header(path)
     trained = header.context_length or DEFAULT_CTX
     nothing_to_choose = not options.gpu_layers and not any(device.offloads for device in devices.devices())
-    if not nothing_to_choose or options.n_ctx > trained or header.integer("split.count") > 1:
+    # The formulas do not know what the matrix unit's own order of the weights takes.
+    if (
+        devices.has_matrix_unit()
+        or not nothing_to_choose
+        or options.n_ctx > trained
+        or header.integer("split.count") > 1
+    ):
         return make_plan(path, options)
     _check_runs(header)
     chosen = replace(

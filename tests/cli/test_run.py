@@ -128,9 +128,9 @@ def test_a_system_prompt_changes_the_answer(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.slow
 def test_an_answer_cut_by_the_context_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--raw", "la la la la la la la la", "--temperature", "0", "--ctx", "256"]) == 0
+    assert main(["run", "--raw", "la la la la la la la la " * 30, "--temperature", "0", "--ctx", "256"]) == 0
     out, err = capsys.readouterr()
-    assert len(out) > 100
+    assert out
     assert "context is full" in err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.native import handles, ledger
+from localllm.native import devices, handles, ledger
 
 pytestmark = pytest.mark.skipif(not ledger.supported(), reason="llama.cpp's ledger can only be read on Linux")
 
@@ -25,13 +25,15 @@ def test_a_simulated_load_equals_the_real_one(smollm2: Path) -> None:
     simulated = _uses(smollm2, simulate=True)
     real = _uses(smollm2, load_mode=handles.LOAD_READ)
     assert simulated == real
-    weights, kv, compute = real["CPU"]
+    _, kv, compute = real["CPU"]
     # 30 layers, 3 KV heads of 64, K and V, 2 bytes each.
     assert kv == 512 * 30 * 3 * 64 * 2 * 2
-    assert weights > 96_000_000
+    # With the processor's matrix unit some are in a buffer of their own, the tied output a second time.
+    assert sum(weights for weights, _, _ in real.values()) > 96_000_000
     assert compute > 0
 
 
+@pytest.mark.skipif(devices.has_matrix_unit(), reason="the matrix unit has copies of the weights in another order")
 def test_mapped_weights_are_the_same_bytes(smollm2: Path) -> None:
     mapped = _uses(smollm2, load_mode=handles.LOAD_MMAP)
     assert mapped["CPU_Mapped"][0] == _uses(smollm2, simulate=True)["CPU"][0]

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_real_talk_that_is_stopped_continued_and_survives_the_engine(smollm2: Path, store: Store) -> None:
-    app = ChatApp(opener(smollm2, Options(n_ctx=1024)), store, sampling=Sampling(seed=1))
+    app = ChatApp(opener(smollm2, Options(n_ctx=1024)), store, sampling=Sampling(temperature=0))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await ask(pilot, "What is the capital of France? Answer in one short sentence.")
+        await ask(pilot, "Name the capital of France.")
         assert "Paris" in screen_text(pilot)
         await ask(pilot, "Are you sure? Answer yes or no.")
         stats = app.query_one(StatusLine).status.stats
