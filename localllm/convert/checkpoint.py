@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,17 @@ class Checkpoint:
         self.names = files.names()
         self.config = Config(self.require_json("config.json"))
         self.stored: dict[str, SourceTensor] = _tensors(self)
-        self.tensors: dict[str, Tensor] = packed.unpack(files, packed.settings(self.config), self.stored)
+        self.tensors: dict[str, Tensor] = packed.unpack(files, self._packing(), self.stored)
 
     def __enter__(self) -> Checkpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.files.close()
+
+    def _packing(self) -> Mapping[str, Any] | None:
+        beside = {name: self.json(name) for name in packed.BESIDE if name in self.names}
+        return packed.settings(self.config, beside)
 
     def json(self, name: str) -> Any:
         """The content of a JSON file, or None when it is not there.

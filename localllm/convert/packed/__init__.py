@@ -13,30 +13,49 @@ from typing import Any
 
 from localllm.convert.config import Config
 from localllm.convert.files import Files
-from localllm.convert.packed import mxfp4, scaled
+from localllm.convert.packed import bitsandbytes, compressed, grouped, mxfp4, scaled
 from localllm.convert.packed.parts import Parts
 from localllm.convert.tensor import SourceTensor, Tensor
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
 METHODS: dict[str, Callable[[Parts, Mapping[str, Any]], None]] = {
+    "awq": grouped.unpack_awq,
+    "bitsandbytes": bitsandbytes.unpack,
+    "compressed-tensors": compressed.unpack,
     "fp8": scaled.unpack,
     "finegrained_fp8": scaled.unpack,
     "fbgemm_fp8": scaled.unpack,
+    "gptq": grouped.unpack_gptq,
     "mxfp4": mxfp4.unpack,
 }
 """What unpacks a checkpoint, by the `quant_method` of its configuration."""
 
 
-def settings(config: Config) -> Mapping[str, Any] | None:
-    """What the checkpoint says of how it is quantized; None when it is not.
+BESIDE = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""Files of their own in which older checkpoints say how they are quantized."""
+
+
+def settings(config: Config, beside: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the checkpoint says of how it is quantized; None when it is not. `beside` are the files that are there.
 
     Raises:
         BadCheckpoint: it says it in a way that cannot be read.
     """
-    found = config.get("quantization_config")
-    if found is not None and not isinstance(found, dict):
-        raise BadCheckpoint(f"config.json: quantization_config is {found!r}, not an object.")
-    return found
+    text = config.get("text_config", {})
+    places = [
+        ("", config.get("quantization_config")),
+        ("compressed-tensors", config.get("compression_config")),
+        ("", text.get("quantization_config") if isinstance(text, dict) else None),
+        *((BESIDE[name], content) for name, content in beside.items()),
+    ]
+    method, found = next(((method, found) for method, found in places if found), ("", None))
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise BadCheckpoint(f"The quantization_config of the checkpoint is {found!r}, not an object.")
+    if found.get("load_in_4bit") or found.get("load_in_8bit"):
+        method = "bitsandbytes"
+    return {"quant_method": method, **found}
 
 
 def unpack(files: Files, how: Mapping[str, Any] | None, stored: Mapping[str, SourceTensor]) -> dict[str, Tensor]:
@@ -48,10 +67,10 @@ def unpack(files: Files, how: Mapping[str, Any] | None, stored: Mapping[str, Sou
     """
     if how is None:
         return dict(stored)
-    method = METHODS.get(str(how.get("quant_method")))
+    method = METHODS.get(str(how["quant_method"]))
     if method is None:
         raise UnsupportedModel(
-            f"The checkpoint is quantized already, by a method that is not known here: {how.get('quant_method')!r}.",
+            f"The checkpoint is quantized already, by a method that is not known here: {how['quant_method']!r}.",
             hint=f"Known: {', '.join(METHODS)}. Or convert the original in BF16, F16 or F32.",
         )
     parts = Parts(files, stored)

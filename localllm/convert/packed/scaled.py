@@ -9,7 +9,7 @@ Sources: `FP8Linear` and `FbgemmFp8Linear` of transformers; the float and int fo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +22,11 @@ from localllm.convert.tensor import SourceTensor, read_rows
 
 FP8 = ("F8_E4M3", "F8_E5M2")
 
-_FOR_ACTIVATIONS = (
-    r"[._](input|output|activation)_scale(_inv|_ub)?$|\.[qkv]_scale$|\.(attn\.)?(q|k|v|kv|prob)_(output_)?scale$"
+FOR_ACTIVATIONS = (
+    r"[._](input|output|activation)_(global_)?(scale|zero_point)(_inv|_ub)?$"
+    r"|\.(attn\.)?(q|k|v|kv|prob)_(output_)?(scale|zero_point)$"
 )
+"""Names of what only matters while activations or the KV cache are quantized."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,20 @@ class Grid:
     matrix_rows: int
     shared: bool
 
-    def rows(self, files: Files, start: int, stop: int, columns: int) -> Floats:
-        """The value of each number in rows `start` to `stop`, (stop - start, columns) or (stop - start, 1)."""
+    def held(self, files: Files, start: int, stop: int) -> Floats:
+        """The values for rows `start` to `stop`, one for each group of columns."""
         matrix, row = np.divmod(np.arange(start, stop), self.matrix_rows)
         lines = row // self.block[0]
         if not self.shared:
             lines = lines + matrix * math.ceil(self.matrix_rows / self.block[0])
         first = int(lines.min())
         read = read_rows(files, self.values, first, int(lines.max()) + 1)
-        held: Floats = floats(read, self.values.dtype)[lines - first]
+        found: Floats = floats(read, self.values.dtype)[lines - first]
+        return found
+
+    def rows(self, files: Files, start: int, stop: int, columns: int) -> Floats:
+        """The value of each number in rows `start` to `stop`: (stop - start, columns), or 1 if it is one for a row."""
+        held = self.held(files, start, stop)
         if self.values.columns == 1:
             return held
         wide: Floats = np.repeat(held, self.block[1], axis=1)[:, :columns]
@@ -71,8 +78,8 @@ class Scaled:
         return numbers
 
 
-def grid(parts: Parts, values: SourceTensor, weight: tuple[int, ...], block: tuple[int, int] | None) -> Grid:
-    """How `values` lie over a tensor of the shape `weight`; `block` is what the configuration says of that.
+def grid(parts: Parts, values: SourceTensor, weight: tuple[int, ...], blocks: Sequence[tuple[int, int]]) -> Grid:
+    """How `values` lie over a tensor of the shape `weight`; `blocks` are those that the configuration names.
 
     Raises:
         BadCheckpoint: they fit it in no way.
@@ -81,40 +88,54 @@ def grid(parts: Parts, values: SourceTensor, weight: tuple[int, ...], block: tup
     shape = (1,) * len(weight) if math.prod(values.shape) == 1 else values.shape
     shape += (1,) * (len(weight) - len(shape))
     *outer, lines, width = shape
-    heights, widths = _side(rows, lines, block and block[0]), _side(columns, width, block and block[1])
     shared = math.prod(outer) == 1
-    if heights is None or widths is None or not (shared or outer == leading):
-        raise parts.bad_shape(values, f"one of scales for a weight of shape {list(weight)}")
-    flat = replace(values, shape=(math.prod(outer) * lines, width))
-    return Grid(flat, (heights, widths), rows, shared)
+    for block in (*blocks, (rows, columns)):
+        heights, widths = _side(rows, lines, block[0]), _side(columns, width, block[1])
+        if heights and widths and (shared or outer == leading):
+            flat = replace(values, shape=(math.prod(outer) * lines, width))
+            return Grid(flat, (heights, widths), rows, shared)
+    raise parts.bad_shape(values, f"one of scales for a weight of shape {list(weight)}")
 
 
-def _side(size: int, count: int, block: int | None) -> int | None:
-    """How many of `size` rows or columns share one of `count` values."""
-    if block and count == math.ceil(size / block):
+def _side(size: int, count: int, block: int) -> int:
+    """How many of `size` rows or columns share one of `count` values; 0 when they do not fit."""
+    if count == math.ceil(size / block):
         return block
-    if count in (1, size):
-        return size // count
-    return None
+    return size // count if count in (1, size) else 0
+
+
+def make(
+    parts: Parts,
+    weight: SourceTensor,
+    scale: SourceTensor,
+    zero: SourceTensor | None = None,
+    blocks: Sequence[tuple[int, int]] = (),
+) -> None:
+    """Make a plain tensor of a weight of eight bits, its scales and its zero points.
+
+    Raises:
+        BadCheckpoint: they do not fit together.
+    """
+    parts.find(weight.name)
+    zeros = None if zero is None else grid(parts, zero, weight.shape, blocks)
+    parts.make(weight.name, "F32", weight.shape, Scaled(weight, grid(parts, scale, weight.shape, blocks), zeros))
 
 
 def unpack(parts: Parts, settings: Mapping[str, Any]) -> None:
-    """FP8 as transformers, fbgemm and ModelOpt write it: `X` beside `X_scale_inv` or `X_scale`.
+    """FP8 as transformers and fbgemm write it: `X` beside `X_scale_inv` or `X_scale`.
 
     Raises:
         BadCheckpoint: scales are missing or do not fit.
         UnsupportedModel: a size of blocks that is none.
     """
-    method, size = str(settings.get("quant_method")), settings.get("weight_block_size")
-    block = None
+    size = settings.get("weight_block_size")
+    blocks = []
     if size is not None:
         if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
-            raise unsupported(method, "weight_block_size", size)
-        block = (size[0], size[1])
+            raise unsupported(str(settings.get("quant_method")), "weight_block_size", size)
+        blocks = [(size[0], size[1])]
     for weight in parts.stored.values():
         if weight.dtype in FP8 and len(weight.shape) > 1:
             found = next((n for n in (f"{weight.name}_scale_inv", f"{weight.name}_scale") if n in parts.stored), None)
-            scale = parts.need(found or f"{weight.name}_scale_inv", weight.name)
-            parts.find(weight.name)
-            parts.make(weight.name, "F32", weight.shape, Scaled(weight, grid(parts, scale, weight.shape, block)))
-    parts.drop(_FOR_ACTIVATIONS)
+            make(parts, weight, parts.need(found or f"{weight.name}_scale_inv", weight.name), None, blocks)
+    parts.drop(FOR_ACTIVATIONS)

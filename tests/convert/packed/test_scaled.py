@@ -129,7 +129,7 @@ def test_a_block_size_that_is_none_is_refused(tmp_path: Path, size: object) -> N
         open_checkpoint(folder)
 
 
-@pytest.mark.parametrize("method", ["aqlm", None])
+@pytest.mark.parametrize("method", ["aqlm", "", None])
 def test_a_method_that_is_not_known_is_named(tmp_path: Path, method: object) -> None:
     folder = packed_checkpoint(tmp_path, {}, quant_method=method)
     with pytest.raises(UnsupportedModel, match=f"not known here: {method!r}"):
