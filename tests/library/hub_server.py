@@ -1,0 +1,288 @@
+"""A hub on this machine: the HTTP that `huggingface_hub` speaks, over real folders, with faults on demand.
+
+Two servers of the loopback: the hub itself, and the store of large files to which it redirects, as the real one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+PIECE = 1 << 18
+
+
+@dataclass
+class Repo:
+    """A model repo. `gate` is empty, `gated` or `private`: then a request needs the token."""
+
+    folder: Path
+    gate: str = ""
+    refs: tuple[str, ...] = ("main",)
+
+    @property
+    def commit(self) -> str:
+        """Of the names, sizes and times of the files, so that an edit is a new commit."""
+        state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files()]
+        return hashlib.sha1(repr(state).encode()).hexdigest()
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.folder.iterdir() if path.is_file())
+
+
+@dataclass
+class Faults:
+    """What goes wrong. Each is spent as often as its number says."""
+
+    cuts: int = 0
+    cut_after: int = 0
+    statuses: list[int] = field(default_factory=list)
+    retry_after: str = ""
+    pause: float = 0.0
+    expired_links: int = 0
+    ignore_ranges: bool = False
+
+
+class HubServer:
+    """Repos by name, and what was asked for."""
+
+    token = "hf_test"
+
+    def __init__(self) -> None:
+        self.repos: dict[str, Repo] = {}
+        self.faults = Faults()
+        self.requests: list[tuple[str, str, str]] = []
+        self.sent = 0
+        self.lock = threading.Lock()
+        self._servers = [_Server(self, _Hub), _Server(self, _Store)]
+
+    @property
+    def url(self) -> str:
+        """The endpoint, for HF_ENDPOINT."""
+        return self._servers[0].url
+
+    @property
+    def store(self) -> str:
+        """Where large files are."""
+        return self._servers[1].url
+
+    def add(self, name: str, folder: Path, gate: str = "", refs: tuple[str, ...] = ("main",)) -> Repo:
+        """Offer the files of a folder as a repo."""
+        self.repos[name] = Repo(folder, gate, refs)
+        return self.repos[name]
+
+    def asked(self, part: str) -> list[tuple[str, str, str]]:
+        """The requests (method, path, range) with this in their path."""
+        return [request for request in self.requests if part in request[1]]
+
+    def spend(self, name: str) -> bool:
+        """Whether a fault that happens so many times happens now."""
+        with self.lock:
+            left = getattr(self.faults, name)
+            setattr(self.faults, name, max(left - 1, 0))
+            return bool(left)
+
+    def close(self) -> None:
+        """Stop serving."""
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+@contextmanager
+def hub_server() -> Iterator[HubServer]:
+    """A running hub."""
+    hub = HubServer()
+    try:
+        yield hub
+    finally:
+        hub.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, hub: HubServer, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.hub = hub
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    @property
+    def hub(self) -> HubServer:
+        assert isinstance(self.server, _Server)
+        return self.server.hub
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        with self.hub.lock:
+            self.hub.requests.append((self.command, self.path, self.headers.get("Range", "")))
+            status = self.hub.faults.statuses.pop(0) if self.hub.faults.statuses else 0
+        if status:
+            headers = {"Retry-After": self.hub.faults.retry_after} if self.hub.faults.retry_after else {}
+            self.answer(status, b"", headers)
+            return
+        self.route(urlsplit(self.path).path)
+
+    def route(self, path: str) -> None:
+        raise NotImplementedError
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def refuse(self, status: int, code: str, message: str) -> None:
+        self.answer(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
+
+    def send_file(self, path: Path, headers: dict[str, str]) -> None:
+        """A file or the range of it that is asked for, in pieces; cut short where a fault says so."""
+        size = path.stat().st_size
+        first, last, status = 0, size - 1, 200
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked and not self.hub.faults.ignore_ranges:
+            first, last, status = int(asked[1]), min(int(asked[2] or size), size - 1), 206
+            headers = {**headers, "Content-Range": f"bytes {first}-{last}/{size}"}
+        self.send_response(status)
+        self.send_header("Content-Length", str(last - first + 1))
+        self.send_header("Accept-Ranges", "bytes")
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        left = last - first + 1
+        if left > self.hub.faults.cut_after and self.hub.spend("cuts"):
+            left, self.close_connection = self.hub.faults.cut_after, True
+        with path.open("rb") as file:
+            file.seek(first)
+            while left > 0 and (piece := file.read(min(PIECE, left))):
+                time.sleep(self.hub.faults.pause)
+                self.wfile.write(piece)
+                left -= len(piece)
+                with self.hub.lock:
+                    self.hub.sent += len(piece)
+
+
+class _Hub(_Handler):
+    """`/api/models/…` and `/owner/name/resolve/…`."""
+
+    def route(self, path: str) -> None:
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+            repo = self.repo(found[1], unquote(found[2] or "main"))
+            if repo:
+                self.info(found[1], repo)
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(/.*)?", path):
+            repo = self.repo(found[1], unquote(found[2]))
+            if repo:
+                self.answer_json([self.entry(file) for file in repo.files()])
+        elif path == "/api/models":
+            words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower()
+            self.answer_json([{"id": name, "modelId": name} for name in self.hub.repos if words in name.lower()])
+        elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            repo = self.repo(found[1], unquote(found[2]))
+            if repo:
+                self.resolve(found[1], repo, unquote(found[3]))
+        else:
+            self.refuse(404, "RepoNotFound", "Not found")
+
+    def repo(self, name: str, revision: str) -> Repo | None:
+        """The repo, or an answer that says why not."""
+        repo = self.hub.repos.get(name)
+        known = self.headers.get("Authorization") == f"Bearer {self.hub.token}"
+        if repo is None or (repo.gate == "private" and not known):
+            self.refuse(404 if known else 401, "RepoNotFound", "Repository not found")
+        elif repo.gate == "gated" and not known and "/resolve/" in self.path:
+            self.refuse(401, "GatedRepo", f"Access to model {name} is restricted. Please log in.")
+        elif revision not in (*repo.refs, repo.commit):
+            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        else:
+            return repo
+        return None
+
+    def info(self, name: str, repo: Repo) -> None:
+        entries = [self.entry(file) for file in repo.files()]
+        siblings = [{"rfilename": entry.pop("path"), "blobId": entry.pop("oid"), **entry} for entry in entries]
+        for sibling in siblings:
+            sibling.pop("type")
+            if isinstance(lfs := sibling.get("lfs"), dict):
+                lfs["sha256"] = lfs.pop("oid")
+        gated = "manual" if repo.gate == "gated" else False
+        document = {"id": name, "modelId": name, "sha": repo.commit, "private": repo.gate == "private", "gated": gated}
+        self.answer_json({**document, "siblings": siblings, "tags": [], "downloads": 0})
+
+    def entry(self, file: Path) -> dict[str, object]:
+        digest, size = _digest(file), file.stat().st_size
+        entry: dict[str, object] = {"type": "file", "path": file.name, "size": size, "oid": digest[:40]}
+        if _is_large(file):
+            entry["lfs"] = {"oid": digest, "size": size, "pointerSize": 135}
+        return entry
+
+    def resolve(self, name: str, repo: Repo, file: str) -> None:
+        path = repo.folder / file
+        if path.parent != repo.folder or not path.is_file():
+            self.refuse(404, "EntryNotFound", "Entry not found")
+            return
+        headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{_digest(path)[:40]}"'}
+        if not _is_large(path):
+            self.send_file(path, headers)
+            return
+        size, digest = str(path.stat().st_size), f'"{_digest(path)}"'
+        place = f"{self.hub.store}/{name}/{file}?signature={len(self.hub.requests)}"
+        self.answer(302, b"", {**headers, "Location": place, "X-Linked-Size": size, "X-Linked-ETag": digest})
+
+    def answer_json(self, document: object) -> None:
+        self.answer(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+
+class _Store(_Handler):
+    """The large files, for who has a signed link; a token must not arrive here."""
+
+    def route(self, path: str) -> None:
+        owner, name, file = path.strip("/").split("/")
+        if "Authorization" in self.headers:
+            self.answer(400, b"a token left the hub", {})
+        elif "signature=" not in self.path or self.hub.spend("expired_links"):
+            self.answer(403, b"expired", {})
+        else:
+            folder = self.hub.repos[f"{owner}/{name}"].folder
+            self.send_file(folder / file, {"ETag": '"of-the-store"'})
+
+
+def _is_large(file: Path) -> bool:
+    return file.suffix in (".safetensors", ".gguf", ".bin")
+
+
+_DIGESTS: dict[tuple[Path, int, int], str] = {}
+
+
+def _digest(file: Path) -> str:
+    key = (file, file.stat().st_size, file.stat().st_mtime_ns)
+    if key not in _DIGESTS:
+        _DIGESTS[key] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return _DIGESTS[key]
