@@ -16,7 +16,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, TypeVar, Union, overload
@@ -194,7 +194,10 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says about itself. Sizes and offsets in bytes."""
+    """What a GGUF file says about itself. Sizes and offsets in bytes.
+
+    `spans` says from where to where each key's type and value stand in the file.
+    """
 
     path: Path
     version: int
@@ -203,6 +206,7 @@ class Header:
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     file_bytes: int
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @overload
     def get(self, key: str) -> Value | None: ...
@@ -379,19 +383,22 @@ class _Reader:
     def header(self) -> Header:
         version, n_tensors, n_keys = self.preamble()
         metadata: dict[str, Value] = {}
+        spans: dict[str, tuple[int, int]] = {}
         for index in range(n_keys):
             start = self.at
             key = self.string(f"name of key {index} of {n_keys}")
             if not key or key in metadata:
                 what = f"{key!r} is there twice" if key else "is empty"
                 raise self.bad(f"name of key {index}", what, start)
+            begin = self.at
             metadata[key] = self.value(key)
+            spans[key] = begin, self.at
         alignment = self.alignment(metadata)
         infos = self.tensor_infos(n_tensors)
         # A file without tensors (a vocabulary) ends where its header ends, so it has no padding.
         data_offset = _align(self.at, alignment) if infos else self.at
         tensors = self.placed(infos, data_offset, alignment)
-        return Header(self.path, version, alignment, metadata, tensors, data_offset, self.size)
+        return Header(self.path, version, alignment, metadata, tensors, data_offset, self.size, spans)
 
     def preamble(self) -> tuple[int, int, int]:
         if self.size < 4:

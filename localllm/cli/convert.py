@@ -23,7 +23,8 @@ EPILOG = """examples:
   localllm convert ./my-model --fit 6GB --ctx 8192      the best type that runs in so much memory
   localllm convert --list-types                         every quantization type, and which are fast on this CPU
 
-SOURCE is a folder with config.json, one or several safetensors files and tokenizer.json. The file gets its name when it
+SOURCE can also be a GGUF: it is quantized anew, which loses more than from the original checkpoint. Otherwise
+it is a folder with config.json, one or several safetensors files and tokenizer.json. The file gets its name when it
 is whole; a conversion that fails or is stopped leaves nothing behind. The tokenizer is proven: llama.cpp must give the
 same token ids as the checkpoint's own on hundreds of texts, or nothing is written.
 """
@@ -38,7 +39,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of the checkpoint")
+    parser.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of the checkpoint, or a GGUF")
     parser.add_argument("--outfile", type=Path, metavar="F", help="file to write (default: NAME-TYPE.gguf here)")
     parser.add_argument("--type", metavar="T", help="quantization type (default: Q4_K_M)")
     parser.add_argument("--list-types", action="store_true", help="show the quantization types and what they cost")
@@ -164,7 +165,9 @@ def _announce(preview: Preview, target: Path) -> None:
     print(f"  -> {target}, {preview.type}: {preview.bytes:,} bytes ({mib:,.1f} MiB){split}", file=sys.stderr)
     types = ", ".join(f"{count} {name}" for name, count in preview.types.items())
     print(f"  tensors: {types}", file=sys.stderr)
-    print(f"  tokenizer: the same token ids as the checkpoint's on {preview.tokenizer.texts} texts", file=sys.stderr)
+    if preview.tokenizer:
+        texts = preview.tokenizer.texts
+        print(f"  tokenizer: the same token ids as the checkpoint's on {texts} texts", file=sys.stderr)
     for note in preview.notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -183,16 +186,21 @@ def _document(preview: Preview, outfile: Path) -> dict[str, object]:
         "type": preview.type,
         "types": preview.types,
         "parameters": preview.parameters,
-        "verification": {"tokenizer": {"texts": preview.tokenizer.texts, "equal": True}},
+        "verification": {"tokenizer": _tokenizer_document(preview)},
         "notes": list(preview.notes),
     }
+
+
+def _tokenizer_document(preview: Preview) -> dict[str, object] | None:
+    """None where there was no tokenizer to compare with."""
+    return {"texts": preview.tokenizer.texts, "equal": True} if preview.tokenizer else None
 
 
 def _result_json(result: Conversion) -> str:
     import json
 
     document = _document(result.preview, result.outfile)
-    verification = {"tokenizer": {"texts": result.preview.tokenizer.texts, "equal": True}, "tensors": result.tensors}
+    verification = {"tokenizer": _tokenizer_document(result.preview), "tensors": result.tensors}
     document["files"] = [str(file) for file in result.files]
     return json.dumps({**document, "seconds": round(result.seconds, 3), "verification": verification})
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,16 +19,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.convert import architectures, verify
-from localllm.convert.checkpoint import Checkpoint, open_checkpoint
+from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.choices import Choices, UntypedModel, choose
 from localllm.convert.general import general_keys
+from localllm.convert.gguf_source import is_gguf, open_gguf, remarks
 from localllm.convert.outfiles import check_target
 from localllm.convert.plan import half_type, left_out, plan_tensors
 from localllm.convert.pooling import pooling_keys
+from localllm.convert.quantizations import TYPES
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings, settled
 from localllm.convert.shards import shard_paths
 from localllm.convert.stored import read_stored_keys
+from localllm.convert.tensor import RowSource
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
 from localllm.convert.writer import Progress, write
@@ -49,7 +53,10 @@ class PreviewTensor:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a conversion will write, to the byte, and to how many files. `notes` are differences worth knowing."""
+    """What a conversion will write, to the byte, and to how many files. `notes` are differences worth knowing.
+
+    `tokenizer` is None where there was none to compare with: the source is a GGUF.
+    """
 
     source: Path
     architecture: str
@@ -58,7 +65,7 @@ class Preview:
     bytes: int
     tensors: tuple[PreviewTensor, ...]
     files: int
-    tokenizer: TokenizerProof
+    tokenizer: TokenizerProof | None
     notes: tuple[str, ...]
 
     @property
@@ -95,16 +102,16 @@ class Prepared:
     """A conversion with everything decided. A context manager: leaving it closes the checkpoint."""
 
     def __init__(
-        self, checkpoint: Checkpoint, preview: Preview, model: UntypedModel, settings: Settings, choices: Choices
+        self, source: RowSource, preview: Preview, model: UntypedModel, settings: Settings, choices: Choices
     ) -> None:
         self.preview, self.settings = preview, settings
-        self._checkpoint, self._model, self._choices = checkpoint, model, choices
+        self._source, self._model, self._choices = source, model, choices
 
     def __enter__(self) -> Prepared:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._checkpoint.files.close()
+        self._source.files.close()
 
     @property
     def header(self) -> bytes:
@@ -112,8 +119,8 @@ class Prepared:
         return self._choices.layouts[0].header
 
     @property
-    def half(self) -> str:
-        """The 16-bit type that holds the checkpoint's weights best: `BF16` or `F16`."""
+    def half(self) -> str | None:
+        """The 16-bit type that holds the checkpoint's weights best, `BF16` or `F16`; None of a GGUF."""
         return self._model.half
 
     def skeleton(self) -> AbstractContextManager[Path]:
@@ -138,7 +145,7 @@ class Prepared:
             files=len(choices.layouts),
             notes=(*after, *self.preview.notes[before:]),
         )
-        return Prepared(self._checkpoint, preview, self._model, settings, choices)
+        return Prepared(self._source, preview, self._model, settings, choices)
 
     def write(
         self, outfile: Path, *, force: bool = False, threads: int = 0, progress: Progress | None = None
@@ -149,7 +156,7 @@ class Prepared:
         for file in files:
             _refuse_source(self.preview.source, file)
         write(
-            self._checkpoint,
+            self._source,
             self._choices.tensors,
             self._choices.layouts,
             files,
@@ -179,12 +186,16 @@ def cores() -> int:
 def prepare(source: str | Path, type: str | None = None, settings: Settings | None = None) -> Prepared:
     """Read the headers of a checkpoint, decide everything, prove the tokenizer. Writes nothing.
 
+    `source` is the folder of a checkpoint, or a GGUF, which is quantized anew.
+
     `type` is short for `Settings(type=…)`, and goes before that of `settings`.
 
     Raises:
         ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
     """
     settings, folder = settled(type, settings), Path(source)
+    if is_gguf(folder):
+        return _prepare_gguf(folder, settings)
     checkpoint = open_checkpoint(folder)
     try:
         family = architectures.find(checkpoint.config)
@@ -206,18 +217,37 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
     except BaseException:
         checkpoint.files.close()
         raise
-    preview = Preview(
-        source=folder,
-        architecture=checkpoint.config.architecture,
+    notes = (*family.notes(config), *left_out(checkpoint, family, config), *proof.notes)
+    preview = _previewed(folder, checkpoint.config.architecture, settings, choices, proof, notes)
+    return Prepared(checkpoint, preview, model, settings, choices)
+
+
+def _prepare_gguf(path: Path, settings: Settings) -> Prepared:
+    source, model, header = open_gguf(path)
+    choices = choose(model, settings)
+    preview = _previewed(path, header.architecture, settings, choices, None, tuple(remarks(model)))
+    return Prepared(source, preview, model, settings, choices)
+
+
+def _previewed(
+    source: Path,
+    architecture: str,
+    settings: Settings,
+    choices: Choices,
+    proof: TokenizerProof | None,
+    notes: tuple[str, ...],
+) -> Preview:
+    return Preview(
+        source=source,
+        architecture=architecture,
         type=settings.type,
         parameters=sum(tensor.rows * tensor.columns for tensor in choices.tensors),
         bytes=choices.bytes,
         tensors=_preview_tensors(choices),
         files=len(choices.layouts),
         tokenizer=proof,
-        notes=(*choices.notes, *family.notes(config), *left_out(checkpoint, family, config), *proof.notes),
+        notes=(*choices.notes, *notes),
     )
-    return Prepared(checkpoint, preview, model, settings, choices)
 
 
 def _preview_tensors(choices: Choices) -> tuple[PreviewTensor, ...]:
@@ -246,7 +276,7 @@ def convert(
     progress: Progress | None = None,
     announce: Callable[[Preview, Path], None] | None = None,
 ) -> Conversion:
-    """Convert the checkpoint in the folder `source` to a GGUF.
+    """Convert the checkpoint in the folder `source`, or quantize the GGUF `source` anew, to a GGUF.
 
     The bytes of every tensor equal those of llama.cpp's converter followed by `llama-quantize`. `outfile` is by default
     `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole, or, of a model that is split,
@@ -256,10 +286,10 @@ def convert(
     written.
 
     Raises:
-        ModelNotFound: there is no such folder.
+        ModelNotFound: there is no such folder or file.
         BadCheckpoint: a shard is missing, a shape is wrong, a tensor is left over, the tokenizer is missing.
         UnsupportedModel: an architecture, tokenizer, rope type or quantization type that is not known.
-        BadModelFile: the importance matrix is damaged or of another model.
+        BadModelFile: the importance matrix is damaged or of another model; or the GGUF is damaged.
         BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
         MissingPackage: the extra `convert` is not installed.
     """
@@ -273,10 +303,22 @@ def convert(
 
 
 def default_outfile(source: Path, file_type: str) -> Path:
-    """`<name of the folder>-<type>.gguf` in the current folder."""
-    return Path(f"{source.resolve().name or 'model'}-{file_type}.gguf")
+    """`<name of the folder>-<type>.gguf` in the current folder; of a GGUF the type in its name is replaced."""
+    name = source.resolve().name
+    if is_gguf(source):
+        name = re.sub(r"-\d{5}-of-\d{5}$", "", name.removesuffix(".gguf"))
+        name = re.sub(rf"[-.]({'|'.join(TYPES)})$", "", name, flags=re.IGNORECASE)
+    return Path(f"{name or 'model'}-{file_type}.gguf")
 
 
 def _refuse_source(source: Path, outfile: Path) -> None:
-    if outfile.exists() and any(outfile.samefile(path) for path in source.iterdir() if path.is_file()):
-        raise BadOutput(f"{outfile} is a file of the checkpoint itself.", hint="Write elsewhere with --outfile.")
+    folder = source if source.is_dir() else source.parent
+    mine = [path for path in folder.iterdir() if path.is_file() and (source.is_dir() or _same_model(path, source))]
+    if outfile.exists() and any(outfile.samefile(path) for path in mine):
+        raise BadOutput(f"{outfile} is a file of the source itself.", hint="Write elsewhere with --outfile.")
+
+
+def _same_model(path: Path, source: Path) -> bool:
+    """Whether two files in a folder are the same or parts of one model."""
+    numbered = r"-\d{5}-of-(\d{5}\.gguf)$"
+    return re.sub(numbered, r"-\1", path.name) == re.sub(numbered, r"-\1", source.name)

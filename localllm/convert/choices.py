@@ -23,12 +23,15 @@ from localllm.errors import UnsupportedModel
 
 @dataclass(frozen=True)
 class UntypedModel:
-    """A model before its types are chosen. `half` is the 16-bit type that stands before a quantized one."""
+    """A model before its types are chosen. `half` is the 16-bit type that stands before a quantized one.
+
+    It is None for a model whose tensors are quantized from what they are.
+    """
 
     hyperparameters: Keys
     vocabulary: Keys
     tensors: Sequence[PlannedTensor]
-    half: str
+    half: str | None
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,15 @@ def _of(changes: Sequence[tuple[str, str]], keys: Keys) -> list[tuple[str, str]]
     return [(key, value) for key, value in changes if key in keys]
 
 
-def _unquantized(tensor: PlannedTensor, half: str) -> TensorInfo:
+def _unquantized(tensor: PlannedTensor, half: str | None) -> TensorInfo:
     """A tensor as the reference converter gives it to llama.cpp's quantizer: in F32, 16 bits, or as it is packed."""
-    kind = tensor.dtype if tensor.dtype in BLOCKS else "F32" if tensor.keeps_f32 else half
+    as_it_is = half is None or tensor.dtype in BLOCKS
+    kind = tensor.dtype if as_it_is or half is None else "F32" if tensor.keeps_f32 else half
     return tensor.name, tensor.shape[::-1], kind
 
 
 def _importance(
-    settings: Settings, mixture: Mixture, tensors: Sequence[PlannedTensor], half: str, names: Mapping[str, str]
+    settings: Settings, mixture: Mixture, tensors: Sequence[PlannedTensor], half: str | None, names: Mapping[str, str]
 ) -> tuple[ImportanceMatrix | None, list[str]]:
     """The importance matrix, if one was given, and what to tell about it."""
     if settings.imatrix is None:

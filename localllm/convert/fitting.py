@@ -71,7 +71,7 @@ def best_fit(prepared: Prepared, budget: int, measure: Measure) -> Fit:
         DoesNotFit: not even the smallest type fits.
     """
     better: tuple[str, Need] | None = None
-    for name in (prepared.half, *LADDER):
+    for name in (*([prepared.half] if prepared.half else []), *LADDER):
         try:
             candidate = prepared.with_type(name)
         except UnsupportedModel:

@@ -32,14 +32,20 @@ _TYPE_NUMBERS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
 
 @dataclass(frozen=True)
 class KeyValue:
-    """One value of metadata with its GGUF type; `element` is the type of an array's elements."""
+    """One value of metadata with its GGUF type; `element` is the type of an array's elements.
+
+    `raw` is set for a value that comes from another file: its type and value as they stood there.
+    """
 
     kind: int
     value: Any
     element: int | None = None
+    raw: bytes | None = None
 
     def packed(self) -> bytes:
         """As it stands in the file, its type first."""
+        if self.raw is not None:
+            return self.raw
         if self.kind != _ARRAY:
             return struct.pack("<i", self.kind) + _scalar(self.kind, self.value)
         assert self.element is not None

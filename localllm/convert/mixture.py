@@ -68,7 +68,8 @@ def choose_types(keys: Keys, tensors: Sequence[TensorInfo], settings: Settings) 
         types, fallbacks = in_types(settings.type, settings.pure)
         if settings.tensor_types or settings.output_type or settings.embedding_type:
             # What libllama does with every matrix when all are of one type is what it does with each of them.
-            matrices = [name for name, kind in in_types("Q8_0", True)[0].items() if kind != before[name]]
+            small, large = in_types("Q4_0", True)[0], in_types("Q8_0", True)[0]
+            matrices = [name for name in before if {small[name], large[name]} != {before[name]}]
             changes = _changes(matrices, settings)
             for wanted in sorted(set(changes.values())):
                 alike, falling = in_types(TENSOR_TYPES[wanted], True)

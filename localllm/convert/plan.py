@@ -145,7 +145,7 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
         raise _unused(names.title, {names.actual[name] for name in names.unused}, family, config)
     for extra in family.extras(config):
         planned[extra.name] = PlannedTensor(extra.name, extra.transform.shape([]), "F32", (), extra.transform)
-    return sorted(planned.values(), key=lambda tensor: _order(tensor.name))
+    return sorted(planned.values(), key=lambda tensor: file_order(tensor.name))
 
 
 def source_names(checkpoint: Checkpoint, family: Family) -> dict[str, str]:
@@ -199,7 +199,7 @@ def _sources(rule: Rule, layer: int, sizes: Sizes) -> list[str]:
     return [rule.source.format(i=layer, e=number) for number in range(sizes[rule.each])]
 
 
-def _order(name: str) -> tuple[int, bytes]:
+def file_order(name: str) -> tuple[int, bytes]:
     """What has no layer first, then by layer, each by the bytes of its name (`weight_name_comparer` of llama.cpp)."""
     layer = re.match(r"blk\.(\d+)\.", name)
     return (int(layer.group(1)) if layer else -1, name.encode())

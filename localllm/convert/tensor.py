@@ -6,14 +6,16 @@ Knows no file format beyond where a tensor's numbers begin; they lie row behind 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from localllm.convert.files import Files
 from localllm.errors import BadCheckpoint
+from localllm.gguf_file import TENSOR_TYPES
 
 Rows = npt.NDArray[Any]
 
@@ -40,7 +42,7 @@ DTYPES: dict[str, npt.DTypeLike] = {
 FLOATS = ("F32", "F16", "BF16")
 """The types that weights are converted from."""
 
-BLOCKS = {"MXFP4": (32, 17)}
+BLOCKS = {name: (count, size) for name, count, size in TENSOR_TYPES.values() if count > 1}
 """Types of ggml that weights may come in as they are: numbers in a block and its bytes. Rows come as bytes."""
 
 
@@ -80,7 +82,7 @@ class SourceTensor(Tensor):
 
 
 def read_rows(files: Files, tensor: SourceTensor, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
-    """Rows `start` to `stop` as an array (stop - start, columns), read into `buffer` where there is one.
+    """Rows `start` to `stop` as an array (rows, columns or bytes of blocks), read into `buffer` where there is one.
 
     Raises:
         BadCheckpoint: the file became shorter since its header was read.
@@ -88,7 +90,7 @@ def read_rows(files: Files, tensor: SourceTensor, start: int, stop: int, buffer:
     size = (stop - start) * tensor.row_bytes
     target = memoryview(bytearray(size)) if buffer is None else buffer[:size]
     _fill(files, tensor, tensor.offset + start * tensor.row_bytes, target)
-    return np.frombuffer(target, dtype=DTYPES[tensor.dtype]).reshape(stop - start, tensor.columns)
+    return np.frombuffer(target, dtype=DTYPES.get(tensor.dtype, "u1")).reshape(stop - start, -1)
 
 
 def read_columns(files: Files, tensor: SourceTensor, first: int, last: int) -> Rows:
@@ -107,3 +109,18 @@ def read_columns(files: Files, tensor: SourceTensor, first: int, last: int) -> R
 def _fill(files: Files, tensor: SourceTensor, offset: int, target: memoryview) -> None:
     if files.read_into(tensor.file, offset, target) != len(target):
         raise BadCheckpoint(f"{files.title}: {tensor.file} became shorter while it was read.")
+
+
+class RowSource(Protocol):
+    """Where the writer gets numbers from: a checkpoint, or another GGUF."""
+
+    @property
+    def files(self) -> Files:
+        """The files that it reads."""
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The tensors by name."""
+
+    def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
+        """Rows `start` to `stop`; see `read_rows`."""

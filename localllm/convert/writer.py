@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.header import Entry, Layout
 from localllm.convert.imatrix import ImportanceMatrix
 from localllm.convert.outfiles import OutFile, new_files
 from localllm.convert.plan import PlannedTensor
-from localllm.convert.tensor import FLOATS
+from localllm.convert.tensor import FLOATS, RowSource
 from localllm.errors import BadCheckpoint
 from localllm.native import quants
 
@@ -62,7 +61,7 @@ def slabs(tensors: Sequence[PlannedTensor], layouts: Sequence[Layout], size: int
 
 
 def write(
-    checkpoint: Checkpoint,
+    checkpoint: RowSource,
     tensors: Sequence[PlannedTensor],
     layouts: Sequence[Layout],
     targets: Sequence[Path],
@@ -133,7 +132,7 @@ class _Worker:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: RowSource,
         files: Sequence[OutFile],
         through: str | None,
         importance: ImportanceMatrix | None,

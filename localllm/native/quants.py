@@ -82,12 +82,10 @@ def is_valid(type_name: str, data: Buffer, n_bytes: int) -> bool:
 
 
 def to_float32(type_name: str, source: Buffer, target: Buffer, count: int) -> None:
-    """Widen `count` numbers of `F16`, `BF16` or `MXFP4` in `source` to float32 in `target`."""
-    name = {
-        "F16": "ggml_fp16_to_fp32_row",
-        "BF16": "ggml_bf16_to_fp32_row",
-        "MXFP4": "dequantize_row_mxfp4",
-    }[type_name]
+    """Widen `count` numbers of any type but F32 and integers in `source` to float32 in `target`."""
+    halves = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
+    blocks = type_name.lower().removesuffix("_k") + ("_K" if type_name.endswith("_K") else "")
+    name = halves.get(type_name, f"dequantize_row_{blocks}")
     call = _function(name, None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
     call(source.ctypes.data, target.ctypes.data, count)
 

@@ -83,7 +83,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tiny: MakeTiny, tmp_path: Path) -
 def test_a_file_of_the_checkpoint_is_never_replaced(tiny: MakeTiny) -> None:
     source = tiny()
     before = (source / "model.safetensors").read_bytes()
-    with pytest.raises(BadOutput, match="a file of the checkpoint itself"):
+    with pytest.raises(BadOutput, match="a file of the source itself"):
         convert(source, source / "model.safetensors", force=True)
     assert (source / "model.safetensors").read_bytes() == before
 

@@ -1,0 +1,94 @@
+"""A GGUF as the source of a conversion: its keys as they are, its tensors dequantized where their type changes.
+
+Knows no family and no tokenizer: the file has been through both already.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from localllm.convert.choices import UntypedModel
+from localllm.convert.files import Files, LocalFiles
+from localllm.convert.header import Keys, KeyValue
+from localllm.convert.plan import PlannedTensor, file_order
+from localllm.convert.tensor import BLOCKS, Rows, SourceTensor, read_rows
+from localllm.convert.transforms import Keep
+from localllm.errors import UnsupportedModel
+from localllm.gguf_file import Header, read_parts
+
+_MADE_ANEW = ("general.alignment", "general.quantization_version", "general.file_type")
+
+
+@dataclass(frozen=True)
+class GgufSource:
+    """The tensors of a GGUF, of all its files when it is split. A source of rows like a checkpoint."""
+
+    files: Files
+    tensors: dict[str, SourceTensor]
+
+    def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
+        """Rows as they are stored: numbers, or the bytes of blocks, (stop - start, bytes of a row).
+
+        Raises:
+            BadCheckpoint: the file became shorter since its header was read.
+        """
+        return read_rows(self.files, self.tensors[name], start, stop, buffer)
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether there is a file at `path` that begins as a GGUF does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
+def open_gguf(path: Path) -> tuple[GgufSource, UntypedModel, Header]:
+    """The tensors of the GGUF at `path`, the model that they are, and the header of its first file.
+
+    Raises:
+        ModelNotFound, BadModelFile: a file is missing, damaged or cut short.
+        UnsupportedModel: a tensor cannot be converted.
+    """
+    headers = read_parts(path)
+    stored = {
+        info.name: SourceTensor(info.name, info.type_name, info.shape[::-1], header.path.name, info.offset)
+        for header in headers
+        for info in header.tensors
+    }
+    for tensor in stored.values():
+        if tensor.dtype in BLOCKS and len(tensor.shape) < 2:
+            raise UnsupportedModel(f"{path}: {tensor.name} is a vector of type {tensor.dtype}, which is not converted.")
+    planned = [
+        PlannedTensor(name, stored[name].shape, stored[name].dtype, (name,), Keep())
+        for name in sorted(stored, key=file_order)
+    ]
+    source = GgufSource(LocalFiles(path.parent), stored)
+    return source, UntypedModel(_keys(headers[0]), {}, planned, None), headers[0]
+
+
+def _keys(header: Header) -> Keys:
+    """The keys with their types, as their bytes stand in the file; without those that follow from the conversion."""
+    keys = {}
+    with header.path.open("rb") as file:
+        for name, (start, end) in header.spans.items():
+            if name in _MADE_ANEW or name.startswith("split."):
+                continue
+            file.seek(start)
+            raw = file.read(end - start)
+            keys[name] = KeyValue(int(struct.unpack_from("<i", raw)[0]), header.metadata[name], raw=raw)
+    return keys
+
+
+def remarks(model: UntypedModel) -> Iterator[str]:
+    """What to tell about a model that comes from a GGUF."""
+    types = sorted({tensor.dtype for tensor in model.tensors if tensor.dtype in BLOCKS})
+    if types:
+        yield (
+            f"the source is quantized already ({', '.join(types)}): what it lost stays lost, and more is lost now; "
+            "convert the original checkpoint where you can"
+        )
+    yield "the vocabulary is that of the source; there is no other tokenizer to compare it with"
