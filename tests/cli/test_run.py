@@ -231,7 +231,9 @@ from localllm.native import handles
 from localllm.runtime import engine
 where = sys.argv.pop(1)
 load, decode = handles.open_model, engine.Engine._decode
-def watched_load(*args, progress, **options):
+def watched_load(*args, progress=None, **options):
+    if progress is None:
+        return load(*args, **options)  # a simulated one, for the plan
     def slow(fraction):
         print("load", flush=True)
         time.sleep(0.01)
