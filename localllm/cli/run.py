@@ -11,7 +11,8 @@ from localllm.cli import options
 from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
-    from localllm.runtime.model import LocalReply, Model
+    from localllm.runtime.model import Model
+    from localllm.runtime.reply import LocalReply
 
 EPILOG = """examples:
   localllm run "Name the capital of France."             the default model

@@ -168,10 +168,13 @@ def open_context(
     n_batch: int,
     n_ubatch: int,
     threads: int,
+    sequences: int = 1,
     kv_type: str = "f16",
     flash_attention: bool | None = None,
 ) -> ContextHandle:
-    """Make a context for one sequence that outputs the logits of one token at a time.
+    """Make a context for some sequences that outputs the logits of one token of each at a time.
+
+    The sequences share the `n_ctx` cells of one KV cache, and each may be that long.
 
     Raises:
         DoesNotFit: llama.cpp could not allocate it.
@@ -181,7 +184,7 @@ def open_context(
     api = lib.llama()
     params = api.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, n_batch, n_ubatch
-    params.n_seq_max, params.n_outputs_max = 1, 1
+    params.n_seq_max = params.n_outputs_max = sequences
     params.n_threads = params.n_threads_batch = threads
     params.type_k = params.type_v = KV_TYPE_IDS[kv_type]
     params.flash_attn_type = -1 if flash_attention is None else int(flash_attention)

@@ -16,7 +16,7 @@ from pathlib import Path
 from localllm import paths
 from localllm.errors import Cancelled
 from localllm.native import lib
-from localllm.runtime.model import LocalReply, Model
+from localllm.runtime.model import Model
 from localllm.runtime.protocol import (
     AskMemory,
     Cancel,
@@ -34,6 +34,7 @@ from localllm.runtime.protocol import (
     encode,
     failure,
 )
+from localllm.runtime.reply import LocalReply
 
 
 class Child:

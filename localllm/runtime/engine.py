@@ -1,67 +1,90 @@
-"""One context of llama.cpp and the tokens in its KV cache: evaluates what is new of a prompt, then generates.
+"""One context of llama.cpp that serves several replies at once from one KV cache. Knows tokens only: no text, no chats.
 
-Knows tokens only: no text, no templates, no chats. One thread at a time may use an engine; `stop()` alone is safe from
-any thread.
+There is no thread of the engine's own. Whoever waits for a token does a step for everyone: it decodes one batch, with
+the next token of every reply that is being written and a part of every prompt that is being read, and samples. The
+others wait, or find their token ready. So one reply alone costs no hand-over between threads.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Sequence
-from itertools import takewhile
+import threading
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from localllm.errors import ContextFull, EngineDied
 from localllm.native import handles, lib
+from localllm.native.batch import Batch
+from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.sampling import Sampler
-from localllm.runtime.types import Progress, Stats, StopReason
+from localllm.runtime.sequences import Sequences
+from localllm.runtime.stream import Stream
 
 # Return codes of llama_decode, from llama.h.
 _DONE, _NO_SLOT, _ABORTED = 0, 1, 2
 
+AHEAD = 4
+"""Tokens that a reply may be ahead of who reads it, so that readers who are a little late still share a batch."""
+
+SHARED_CHUNK = 256
+"""Tokens of a prompt that are read in a batch while others wait for their next token."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one stream has in a batch: `tokens`, and the index of the one whose logits are wanted, or -1."""
+
+    stream: Stream
+    tokens: array[int]
+    output: int
+
 
 class Engine:
-    """Generates tokens with one context. `cached` are the tokens in the KV cache, in order."""
+    """Serves streams with one context. All methods may be called from any thread."""
 
-    def __init__(self, model: handles.ModelHandle, vocab: Vocab, context: handles.ContextHandle, chunk: int) -> None:
-        api = self._api = lib.llama()
+    def __init__(
+        self,
+        model: handles.ModelHandle,
+        vocab: Vocab,
+        context: handles.ContextHandle,
+        *,
+        chunk: int,
+        sequences: int,
+        ram: int,
+    ) -> None:
+        self._api = lib.llama()
         self._vocab, self._context = vocab, context
-        self._chunk = chunk = min(chunk, context.n_batch)  # llama.cpp ends the process over a larger batch
-        self._window: int = api.llama_model_n_swa(model.pointer)
-        self._batch = api.llama_batch_init(chunk, 0, 1)
-        self.cached: list[int] = []
-        self._settled = True  # False while `cached` may not be what the KV cache holds
-        self.on_progress: Callable[[Progress], None] | None = None
-        self.stats: Stats | None = None
+        self._chunk = min(chunk, context.n_batch)  # llama.cpp ends the process over a larger batch
+        self._batch = Batch(self._chunk)
+        self._kv = KV(model, context)
+        self._sequences = Sequences(self._kv, sequences, ram)
+        self._changed = threading.Condition()
+        self._streams: list[Stream] = []
+        self._stepping: list[Stream] = []  # for whom a step runs now
+        self._ended: list[Stream] = []  # given back while a step ran
+        self._closed = False
 
     def close(self) -> None:
-        """Free the batch and the context. Stop a running `generate` before."""
-        if self._batch is not None:
-            self._api.llama_batch_free(self._batch)
-            self._batch = None
+        """End all streams, wait for the step that runs, and free the context."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            for stream in self._streams:
+                self._cancel(stream)
+            self._changed.wait_for(lambda: not self._stepping)
+            for stream in list(self._streams):
+                self._drop(stream)
+            self._batch.close()
             self._context.close()
-            self.cached.clear()
 
-    def stop(self) -> None:
-        """Make the running `generate` end, also in the middle of a decode on the CPU."""
-        self._context.stop_flag.value = b"x"
-
-    def ready(self) -> None:
-        """Forget an earlier `stop()`; the next `generate` runs."""
-        self._context.stop_flag.value = b""
-
-    @property
-    def _stopped(self) -> bool:
-        return bool(self._context.stop_flag.value)
-
-    def generate(self, prompt: Sequence[int], sampler: Sampler, max_tokens: int = 0) -> Generator[int, None, None]:
-        """Yield tokens after `prompt` until the model ends its turn, `max_tokens` (0: no limit), `stop()` or the
-        context's end. `on_progress` hears how far the prompt is;
-        `stats` is set when the iteration ends, however it does.
+    def start(self, prompt: Sequence[int], sampler: Sampler, max_tokens: int = 0) -> Stream:
+        """A reply to `prompt`; nothing is computed before the first `next_token`. Give it back with `end`.
 
         Raises:
             ContextFull: the prompt alone fills the context.
-            EngineDied: llama.cpp failed.
+            EngineDied: the engine is closed.
             ValueError: the prompt is empty.
         """
         n_ctx = self._context.n_ctx
@@ -73,125 +96,212 @@ class Engine:
                 f"{len(prompt) - n_ctx + 1:,} too many (one must be left for the answer).",
                 hint="Make the context larger with --ctx, start a new chat, or shorten the prompt.",
             )
-        started = time.perf_counter()
-        reused = self._keep_prefix(prompt)
-        self.stats, count, picked = None, 0, 0
-        reason: StopReason = "cancelled"
-        first = last = 0.0
-        try:
-            if not self._evaluate(prompt, reused):
-                return
-            while True:
-                token = self._api.llama_sampler_sample(sampler.pointer, self._context.pointer, -1)
-                last = time.perf_counter()
-                first, picked = first or last, picked + 1
-                if self._vocab.ends_generation(token):
-                    reason = "end"
-                    return
-                count += 1
-                yield token
-                if count == max_tokens:
-                    reason = "length"
-                    return
-                if len(self.cached) == n_ctx:
-                    reason = "context"
-                    return
-                if self._stopped or not self._decode([token]):
-                    return
-        finally:
-            ttft = (first or time.perf_counter()) - started
-            self.stats = Stats(
-                prompt_tokens=len(prompt),
-                cached_tokens=reused,
-                completion_tokens=count,
-                ttft_s=round(ttft, 4),
-                prefill_tps=round((len(prompt) - reused) / ttft, 2) if picked else 0.0,
-                decode_tps=round((picked - 1) / (last - first), 2) if picked > 1 else 0.0,
-                stop_reason=reason,
-            )
+        stream = Stream(prompt, sampler, max_tokens)
+        with self._changed:
+            self.check_open()
+            self._streams.append(stream)
+        return stream
 
-    def _keep_prefix(self, prompt: Sequence[int]) -> int:
-        """Cut the KV cache back to what it shares with `prompt`; returns how many tokens that is.
-
-        At least the last token of the prompt is left out: a cached one has no logits to sample from.
-        """
-        if not self._settled:
-            self.forget()
-        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.cached, prompt, strict=False)))
-        keep = min(shared, len(prompt) - 1)
-        if keep < len(self.cached) and not self._cut(keep):
-            self.forget()
-            return 0
-        return keep
-
-    def forget(self) -> None:
-        """Empty the KV cache."""
-        self._settled = True
-        self._api.llama_memory_clear(self._context.memory, False)
-        self.cached.clear()
-
-    def _cut(self, keep: int) -> bool:
-        """Remove all cached tokens from position `keep` on. False if this memory cannot: the caller starts over.
-
-        Recurrent models cannot go back at all. With a sliding window, old cells may be gone although `seq_rm` agrees.
-        """
-        if keep <= 0 or not self._api.llama_memory_seq_rm(self._context.memory, 0, keep, -1):
-            return False
-        if self._window:
-            oldest = self._api.llama_memory_seq_pos_min(self._context.memory, 0)
-            if oldest < 0 or oldest > max(0, keep - self._window):
-                return False
-        del self.cached[keep:]
-        return True
-
-    def _evaluate(self, prompt: Sequence[int], done: int) -> bool:
-        """Decode `prompt` from position `done` on, in chunks. False if stopped."""
-        reused = done
-        self._report(Progress(done, len(prompt), reused))
-        while done < len(prompt):
-            part = prompt[done : done + self._chunk]
-            if self._stopped or not self._decode(part):
-                return False
-            done += len(part)
-            self._report(Progress(done, len(prompt), reused))
-        return True
-
-    def _report(self, progress: Progress) -> None:
-        if self.on_progress is not None:
-            self.on_progress(progress)
-
-    def _decode(self, tokens: Sequence[int]) -> bool:
-        """Put `tokens` behind what is cached, with logits for the last. False if stopped.
+    def next_token(self, stream: Stream) -> int | None:
+        """The next token of the answer; None at its end, then `stream.reason` says why.
 
         Raises:
-            EngineDied: llama.cpp failed; the cache is cleared, the next call starts over.
+            EngineDied, ContextFull: llama.cpp failed, or the KV cache has no room even for this reply alone.
         """
-        batch, at = self._batch, len(self.cached)
-        batch.n_tokens = len(tokens)
-        for index, token in enumerate(tokens):
-            batch.token[index] = token
-            batch.pos[index] = at + index
-            batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = 0
-            batch.logits[index] = 0
-        batch.logits[len(tokens) - 1] = 1
-        lib.forget_problems()
-        self._settled = False  # Ctrl-C may be raised here at any line
-        code = self._api.llama_decode(self._context.pointer, batch)
-        if code == _DONE:
-            self.cached.extend(tokens)
-            self._settled = True
+        while True:
+            with self._changed:
+                stream.waiting = True
+                self._changed.wait_for(lambda: stream.ready or not stream.active or not self._stepping)
+                if stream.ready or not stream.active:
+                    stream.waiting = False
+                    return self._taken(stream)
+                self._context.stop_flag.value = b""
+                self._stepping = self._group(stream)
+            try:
+                self._step(self._stepping)
+            except BaseException:
+                stream.finish("cancelled")
+                raise
+            finally:
+                with self._changed:
+                    self._stepping = []
+                    for ended in self._ended:
+                        self._drop(ended)
+                    self._ended.clear()
+                    self._changed.notify_all()
+
+    def cancel(self, stream: Stream) -> None:
+        """End a stream soon, also in the middle of a decode on the CPU. What was sampled for it is dropped."""
+        with self._changed:
+            self._cancel(stream)
+
+    def end(self, stream: Stream) -> None:
+        """The stream is not read any further: its sampler is freed, what it computed stays in the KV cache."""
+        with self._changed:
+            self._cancel(stream)
+            if self._stepping:
+                self._ended.append(stream)
+            else:
+                self._drop(stream)
+
+    def forget(self) -> None:
+        """Empty the KV cache and the states in RAM. Streams that are not at their end compute again what they need."""
+        with self._changed:
+            self.check_open()
+            self._changed.wait_for(lambda: not self._stepping)
+            for stream in self._streams:
+                self._leave(stream)
+            self._sequences.clear()
+
+    def cells(self) -> int:
+        """Tokens in the KV cache, of all conversations."""
+        with self._changed:
+            return 0 if self._closed else self._sequences.cells()
+
+    def latest(self) -> int:
+        """Tokens of the conversation that was used last."""
+        with self._changed:
+            return 0 if self._closed else self._sequences.latest()
+
+    def ram(self) -> int:
+        """Bytes of the conversations that are in RAM because they had to leave the KV cache."""
+        with self._changed:
+            return self._sequences.states.bytes
+
+    def check_open(self) -> None:
+        """Raises `EngineDied` after `close()`."""
+        if self._closed:
+            raise EngineDied("The model is closed.", hint="Load it again.")
+
+    def _cancel(self, stream: Stream) -> None:
+        if stream.active:
+            stream.finish("cancelled")
+            stream.ready.clear()
+            if stream in self._stepping:
+                # The abort ends the step for everyone in it; the others do it again.
+                self._context.stop_flag.value = b"x"
+
+    def _drop(self, stream: Stream) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+            self._leave(stream)
+            stream.sampler.close()
+
+    def _taken(self, stream: Stream) -> int | None:
+        if stream.ready:
+            return stream.take()
+        if stream.error is not None:
+            raise stream.error
+        return None
+
+    def _leave(self, stream: Stream) -> None:
+        if stream.sequence is not None:
+            self._sequences.release(stream.sequence)
+            stream.sequence = None
+
+    # What follows runs in the thread that does a step, one at a time.
+
+    def _group(self, leader: Stream) -> list[Stream]:
+        """The streams to compute for: the leader, then whoever waits or is not far ahead of its reader."""
+        others = [stream for stream in self._streams if stream is not leader and stream.active]
+        # A prompt is read for who waits for it; a reply that is being written may go on a little where it is.
+        wanted = [other for other in others if other.waiting or (other.sequence and not other.in_prompt)]
+        return [leader, *(other for other in wanted if len(other.ready) < AHEAD)]
+
+    def _step(self, group: list[Stream]) -> None:
+        """Decode one batch for `group` and sample. A stream for which there is no place has to wait."""
+        placed = [stream for stream in group if self._place(stream, group)]
+        while placed:
+            parts = self._fill(placed)
+            code = self._decode(parts)
+            if code == _NO_SLOT and (self._sequences.make_room() or self._give_way(placed)):
+                continue
+            if code == _DONE:
+                self._sample(parts)
+            elif code == _NO_SLOT:
+                self._fail(parts, ContextFull("The KV cache has no room for more tokens.", hint="Use a larger --ctx."))
+            elif code != _ABORTED:
+                reason = "; ".join(lib.recent_problems()) or f"code {code}"
+                text = f"llama.cpp could not evaluate the prompt: {reason}."
+                self._fail(parts, EngineDied(text, hint="Try again, or reload the model."))
+            return
+
+    def _place(self, stream: Stream, group: list[Stream]) -> bool:
+        """Whether the stream has a sequence, now; one that nobody waits for is taken from its stream if need be."""
+        if stream.sequence is not None:
+            self._sequences.settle(stream.sequence)
             return True
-        # Parts of the batch may be in the cache now: back to what is known.
-        if self._cut(at):
-            self._settled = True
-        else:
-            self.forget()
-        if code == _ABORTED:
+        sequence = self._sequences.take(stream.tokens)
+        if sequence is None:
+            resting = [other for other in self._streams if other.sequence is not None and other not in group]
+            if not resting:
+                return False
+            self._move_out(resting[0])
+            sequence = self._sequences.take(stream.tokens)
+        if sequence is not None:
+            stream.placed(sequence)
+        return sequence is not None
+
+    def _give_way(self, placed: list[Stream]) -> bool:
+        """Move out the youngest of the streams with cells: first one that rests, then one that is in this step."""
+        resting = [stream for stream in self._streams if stream.sequence is not None and stream not in placed]
+        victim = resting[-1] if resting else placed[-1] if len(placed) > 1 else None
+        if victim is None:
             return False
-        if code == _NO_SLOT:
-            raise ContextFull(
-                f"The KV cache has no room for {len(tokens)} more tokens after {at:,}.", hint="Use a larger --ctx."
-            )
-        reason = "; ".join(lib.recent_problems()) or f"code {code}"
-        raise EngineDied(f"llama.cpp could not evaluate the prompt: {reason}.", hint="Try again, or reload the model.")
+        self._move_out(victim)
+        if victim in placed:
+            placed.remove(victim)
+        return True
+
+    def _move_out(self, stream: Stream) -> None:
+        if stream.sequence is not None:
+            self._sequences.park(stream.sequence)
+            stream.sequence = None
+
+    def _fill(self, streams: list[Stream]) -> list[_Part]:
+        """Put into the batch the next token of who writes, and a part of the prompt of who reads, as far as it goes."""
+        self._batch.clear()
+        parts: list[_Part] = []
+        for stream in sorted(streams, key=lambda stream: stream.left):
+            room = self._chunk - len(self._batch)
+            if parts and stream.left > 1:
+                room = min(room, SHARED_CHUNK)
+            sequence = stream.sequence
+            if room <= 0 or sequence is None:
+                continue
+            start, end = len(sequence.tokens), len(stream.tokens)
+            if self._kv.whole and stream.in_prompt and end - start > 1:
+                end -= 1  # so that there is a way back to just before the answer
+            tokens = stream.tokens[start : min(end, start + room)]
+            complete = start + len(tokens) == len(stream.tokens)
+            output = self._batch.add(sequence.id, start, tokens, output=complete)
+            parts.append(_Part(stream, tokens, output))
+        return parts
+
+    def _decode(self, parts: list[_Part]) -> int:
+        """Run the batch. The sequences hold afterwards what was there before, or that and their part."""
+        held = [(part, part.stream.sequence) for part in parts if part.stream.sequence is not None]
+        for _, sequence in held:
+            self._sequences.begin(sequence)  # Ctrl-C may be raised here at any line
+        lib.forget_problems()
+        code = int(self._api.llama_decode(self._context.pointer, self._batch.native))
+        for part, sequence in held:
+            if code == _DONE:
+                self._sequences.added(sequence, part.tokens)
+            else:
+                self._sequences.settle(sequence)
+        return code
+
+    def _sample(self, parts: list[_Part]) -> None:
+        for part in parts:
+            stream = part.stream
+            stream.evaluated()
+            if part.output >= 0:
+                token = self._api.llama_sampler_sample(stream.sampler.pointer, self._context.pointer, part.output)
+                stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)
+            elif self._kv.whole and stream.left == 1 and stream.sequence is not None:
+                self._sequences.checkpoint(stream.sequence)
+
+    def _fail(self, parts: list[_Part], error: Exception) -> None:
+        for part in parts:
+            part.stream.finish("cancelled", error)

@@ -1,11 +1,11 @@
-"""A model in this process: loaded after a plan, answering conversations one at a time."""
+"""A model in this process: loaded after a plan, answering conversations, several at once."""
 
 from __future__ import annotations
 
-import codecs
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,24 +18,24 @@ from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
 from localllm.runtime.plan import Plan, check_fits, layers_by_device, plan_quickly
-from localllm.runtime.sampling import build, recommended, resolve
+from localllm.runtime.reply import LocalReply
+from localllm.runtime.sampling import recommended, resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.template import TokenMemory, render
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling
 
 
 class Model:
     """A loaded model. Use it as a context manager, or `close()` it: that frees everything. `plan` is what it took.
 
-    One reply at a time: a second one waits until the first ended. All methods, and `cancel()` on a reply, may be called
-    from any thread.
+    Replies may be made at once, each read by a thread of its own: they share batches and the KV cache. All methods may
+    be called from any thread.
     """
 
     def __init__(self, path: Path, options: Options, progress: Callable[[float], bool] | None = None) -> None:
-        self._step = threading.Lock()  # held while llama.cpp works for a reply, and while it is closed
-        self._turns = threading.Condition()
-        self._running: LocalReply | None = None
-        self._closing = False
+        self._using = threading.Lock()  # held while the vocabulary is read, and while it is freed
+        self._closed = False
+        self._replies: weakref.WeakSet[LocalReply] = weakref.WeakSet()
         plan = plan_quickly(path, options)
         check_fits(plan)
         self._headers = read_parts(path)
@@ -45,7 +45,14 @@ class Model:
             if not self._vocab.kind:
                 raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
             context = _open_context(self._handle, plan.options)
-            self._engine = Engine(self._handle, self._vocab, context, chunk=plan.options.n_ubatch)
+            self._engine = Engine(
+                self._handle,
+                self._vocab,
+                context,
+                chunk=plan.options.n_ubatch,
+                sequences=plan.options.sequences,
+                ram=plan.options.kv_ram,
+            )
             self._tokens = TokenMemory(self._vocab)
             self._template: ChatTemplate | None = None
             self.plan = _as_loaded(plan, context, layers_by_device(lines))
@@ -78,16 +85,14 @@ class Model:
 
     def close(self) -> None:
         """Stop a running reply and free the KV cache and the weights. The model answers nothing after that."""
-        with self._turns:
-            self._closing = True
-            running = self._running
-            self._turns.notify_all()
-        if running is not None:
-            running.cancel()
-        with self._step:
-            if running is not None:
-                running._end()
+        with self._using:
+            if self._closed:
+                return
+            self._closed = True
             self._engine.close()
+            # Their threads may be between a token and its text, which the vocabulary has.
+            for reply in list(self._replies):
+                reply.close()
             self._handle.close()
 
     def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
@@ -109,100 +114,33 @@ class Model:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text` as a whole prompt, special tokens read."""
-        with self._step:
+        with self._using:
             self._check_open()
             return self._vocab.tokenize_prompt(text)
 
     def memory(self) -> MemorySample:
         """Memory now; see `MemorySample`."""
         files = [header.path for header in self._headers]
-        return memory.sample(files, self.plan.devices, used_tokens=self.context_used(), n_ctx=self.info.n_ctx)
+        return memory.sample(files, self.plan.devices, used_tokens=self._engine.cells(), n_ctx=self.info.n_ctx)
 
     def forget(self) -> None:
         """Empty the KV cache and forget what was generated: the next prompt is tokenized and evaluated whole."""
-        with self._step:
-            self._check_open()
-            self._engine.forget()
-            self._tokens.forget()
+        self._engine.forget()
+        self._tokens.forget()
 
     def context_used(self) -> int:
-        """Tokens in the KV cache."""
-        return len(self._engine.cached)
+        """Tokens of the conversation that was used last, in the KV cache."""
+        return self._engine.latest()
 
     def _check_open(self) -> None:
-        if self._closing:
+        if self._closed:
             raise EngineDied("The model is closed.", hint="Load it again.")
-
-    def _take_turn(self, reply: LocalReply) -> None:
-        """Wait until no other reply is unfinished, and make `reply` the running one.
-
-        Raises:
-            RuntimeError: this very thread left another reply unfinished, so waiting would never end.
-            EngineDied: the model was closed.
-        """
-        with self._turns:
-            while self._running is not None and self._running is not reply:
-                if self._running.thread == threading.get_ident():
-                    raise RuntimeError(
-                        "an earlier reply of this model is unfinished: iterate it to its end or close() it"
-                    )
-                self._turns.wait()
-                self._check_open()
-            self._check_open()
-            self._running = reply
-            reply.thread = threading.get_ident()
-
-    def _end_turn(self) -> None:
-        with self._turns:
-            self._running = None
-            self._turns.notify_all()
 
     def _answer(self, prompt: Callable[[], str], sampling: Sampling | None, max_tokens: int) -> LocalReply:
         resolved = resolve(sampling or Sampling(), self.default_sampling)
-        reply = LocalReply(self, resolved)
-        reply._generator = self._generate(reply, prompt, resolved, max_tokens)
+        reply = LocalReply(self._engine, self._vocab, self._tokens, prompt, resolved, max_tokens)
+        self._replies.add(reply)
         return reply
-
-    def _generate(
-        self, reply: LocalReply, prompt: Callable[[], str], sampling: Sampling, max_tokens: int
-    ) -> Generator[str, None, None]:
-        sampler = None
-        try:
-            self._engine.ready()
-            reply._attach(self._engine)
-            sampler = build(sampling, self._vocab.size)
-            text = prompt()
-            prompt_tokens = self._tokens.tokenize(text)
-            if sampling.repeat_penalty != 1.0:
-                sampler.accept(prompt_tokens)
-            tokens = self._engine.generate(prompt_tokens, sampler, max_tokens)
-            yield from self._pieces(reply, text, prompt_tokens, tokens)
-        finally:
-            reply._detach()
-            if sampler is not None:
-                sampler.close()
-            self._end_turn()
-
-    def _pieces(
-        self, reply: LocalReply, prompt: str, prompt_tokens: list[int], tokens: Generator[int, None, None]
-    ) -> Iterator[str]:
-        """Text of `tokens`, whole characters only, recorded in `reply` and for the next turn."""
-        answer: list[int] = []
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        try:
-            for token in tokens:
-                answer.append(token)
-                piece = decoder.decode(self._vocab.piece(token))
-                if piece:
-                    reply.text += piece
-                    yield piece
-            rest = decoder.decode(b"", final=True)
-            if rest:
-                reply.text += rest
-                yield rest
-        finally:
-            tokens.close()
-            self._tokens.generated(prompt, prompt_tokens, reply.text, answer)
 
     def _render(self, messages: Sequence[Message]) -> str:
         if self._template is None:
@@ -231,91 +169,6 @@ class Model:
             threads=self.plan.options.threads,
             has_chat_template=bool(self._handle.chat_template()),
         )
-
-
-class LocalReply:
-    """A reply made in this process; see `Reply`. `sampling` is what was used, the seed included.
-
-    `on_progress`, if set before the first piece, is called by the iterating thread while the prompt is evaluated.
-    `thread` is the one that iterated last.
-    """
-
-    def __init__(self, model: Model, sampling: Sampling) -> None:
-        self.sampling = sampling
-        self.text = ""
-        self.on_progress: Callable[[Progress], None] | None = None
-        self.thread = 0
-        self._model = model
-        self._generator: Generator[str, None, None] | None = None
-        self._lock = threading.Lock()  # so that a late cancel() cannot stop the reply after this one
-        self._engine: Engine | None = None
-        self._stats: Stats | None = None
-        self._progress: Progress | None = None
-        self._cancelled = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._generator is None:
-            raise StopIteration
-        self._model._take_turn(self)
-        try:
-            with self._model._step:
-                if self._generator is None:
-                    raise StopIteration
-                return next(self._generator)
-        except BaseException:
-            self._generator = None
-            if self._model._running is self:
-                self._model._end_turn()
-            raise
-
-    def close(self) -> None:
-        """End the iteration now and keep what was said."""
-        with self._model._step:
-            self._end()
-
-    def _end(self) -> None:
-        if self._generator is not None:
-            self._generator.close()
-            self._generator = None
-
-    def cancel(self) -> None:
-        """Stop as soon as possible; safe from any thread, also before the first piece."""
-        self._cancelled = True
-        with self._lock:
-            if self._engine is not None:
-                self._engine.stop()
-
-    @property
-    def stats(self) -> Stats | None:
-        """What it cost; None until the iteration ended."""
-        return self._stats
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far the prompt is evaluated; None before that begins."""
-        return self._progress
-
-    def _report(self, progress: Progress) -> None:
-        self._progress = progress
-        if self.on_progress is not None:
-            self.on_progress(progress)
-
-    def _attach(self, engine: Engine) -> None:
-        engine.stats = None
-        engine.on_progress = self._report
-        with self._lock:
-            self._engine = engine
-            if self._cancelled:
-                engine.stop()
-
-    def _detach(self) -> None:
-        with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            self._stats = engine.stats
 
 
 def _open(
@@ -347,6 +200,7 @@ def _open_context(model: handles.ModelHandle, options: Options) -> handles.Conte
         n_ctx=options.n_ctx,
         n_batch=options.n_batch,
         n_ubatch=options.n_ubatch,
+        sequences=options.sequences,
         threads=options.threads,
         kv_type=options.kv_type,
         flash_attention=options.flash_attention,

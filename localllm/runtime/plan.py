@@ -237,6 +237,7 @@ def _simulate(
             n_ctx=options.n_ctx,
             n_batch=options.n_batch,
             n_ubatch=options.n_ubatch,
+            sequences=options.sequences,
             threads=1,
             kv_type=options.kv_type,
             flash_attention=options.flash_attention,
@@ -263,7 +264,7 @@ def _simulated(header: Header, options: Options) -> Plan:
     exact = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
     if exact:
         status = header.path.stat()
-        key = replace(options, mmap=True, mlock=False, threads=0)
+        key = replace(options, mmap=True, mlock=False, threads=0, kv_ram=0)
         uses, layers, n_ctx = _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
     else:
         uses, layers, n_ctx = _estimated(header, options)

@@ -6,6 +6,7 @@ generated before, and only what follows is tokenized.
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -38,18 +39,22 @@ class TokenMemory:
         self._vocab = vocab
         self._capacity = capacity
         self._known: OrderedDict[str, array[int]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a whole prompt, its first special token included once.
 
         Only what follows the longest known text is tokenized, and only if a word cannot run across the border.
         """
-        fitting = (known for known in self._known if text.startswith(known) and not text[len(known) :][:1].isalnum())
-        start = max(fitting, key=len, default=None)
-        if start is not None:
+        with self._lock:
+            fitting = [
+                known for known in self._known if text.startswith(known) and not text[len(known) :][:1].isalnum()
+            ]
+            start = max(fitting, key=len, default=None)
+            if start is None:
+                return self._vocab.tokenize_prompt(text)
             self._known.move_to_end(start)
             return [*self._known[start], *self._vocab.tokenize_tail(text[len(start) :])]
-        return self._vocab.tokenize_prompt(text)
 
     def generated(self, prompt: str, tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
         """Remember that the model, after `prompt`, wrote `answer` as `answer_tokens`.
@@ -59,12 +64,14 @@ class TokenMemory:
         """
         if not answer:
             return
-        for said in {answer, answer.strip()}:
-            self._known[prompt + said] = array("i", (*tokens, *answer_tokens))
-            self._known.move_to_end(prompt + said)
-        while len(self._known) > 1 and sum(map(len, self._known.values())) > self._capacity:
-            self._known.popitem(last=False)
+        with self._lock:
+            for said in {answer, answer.strip()}:
+                self._known[prompt + said] = array("i", (*tokens, *answer_tokens))
+                self._known.move_to_end(prompt + said)
+            while len(self._known) > 1 and sum(map(len, self._known.values())) > self._capacity:
+                self._known.popitem(last=False)
 
     def forget(self) -> None:
         """Empty the memory."""
-        self._known.clear()
+        with self._lock:
+            self._known.clear()

@@ -17,6 +17,9 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_n
 MAX_THREADS = 512
 """`GGML_MAX_N_THREADS` of ggml.h."""
 
+MAX_SEQUENCES = 256
+"""`LLAMA_MAX_SEQ` of llama.cpp."""
+
 StopReason = Literal["end", "length", "context", "cancelled"]
 """`end`: the model ended its turn; `length`: `max_tokens`; `context`: the window is full; `cancelled`."""
 
@@ -46,7 +49,8 @@ class Options:
     """How a model is loaded: the engine flags of the command line.
 
     `n_ctx` 0 and `threads` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None means
-    llama.cpp decides. `kv_type` is one of `KV_TYPES`.
+    llama.cpp decides. `kv_type` is one of `KV_TYPES`. `sequences` conversations share the KV cache at once; those that
+    have to leave it are kept in up to `kv_ram` bytes of RAM.
 
     Raises:
         ValueError: a number that llama.cpp could only abort on.
@@ -61,6 +65,8 @@ class Options:
     flash_attention: bool | None = None
     mmap: bool = True
     mlock: bool = False
+    sequences: int = 4
+    kv_ram: int = 512 << 20
 
     def __post_init__(self) -> None:
         if self.kv_type not in KV_TYPES:
@@ -69,6 +75,10 @@ class Options:
             raise ValueError(f"{self.threads} threads: llama.cpp takes up to {MAX_THREADS}")
         if self.n_ctx < 0 or self.n_ctx >= 1 << 31 or (self.gpu_layers or 0) < 0:
             raise ValueError("the context and the number of layers are counts")
+        if not 1 <= self.sequences <= MAX_SEQUENCES:
+            raise ValueError(f"{self.sequences} sequences: llama.cpp takes 1 to {MAX_SEQUENCES}")
+        if self.kv_ram < 0:
+            raise ValueError("the RAM for conversations is a number of bytes")
         if not 1 <= self.n_ubatch <= self.n_batch < 1 << 31:
             raise ValueError(f"a batch of {self.n_batch} cannot hold ubatches of {self.n_ubatch}")
 

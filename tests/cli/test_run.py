@@ -242,7 +242,7 @@ def watched_load(*args, progress=None, **options):
 def watched_decode(self, tokens):
     print("prefill", flush=True)
     done = decode(self, tokens)
-    print("decoded" if done else "aborted", file=sys.stderr, flush=True)
+    print("aborted" if done == 2 else "decoded", file=sys.stderr, flush=True)
     return done
 import time
 if where == "load":

@@ -1,0 +1,120 @@
+"""A reply made in this process: tokens of the engine become text, piece by piece. Knows no templates."""
+
+from __future__ import annotations
+
+import codecs
+import threading
+from collections.abc import Callable, Iterator
+
+from localllm.native.vocab import Vocab
+from localllm.runtime.engine import Engine
+from localllm.runtime.sampling import build
+from localllm.runtime.stream import Stream
+from localllm.runtime.template import TokenMemory
+from localllm.runtime.types import Progress, Sampling, Stats
+
+
+class LocalReply:
+    """See `Reply`. `sampling` is what was used, the seed included.
+
+    `on_progress`, if set before the first piece, is called while the prompt is evaluated, by the thread that does it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        vocab: Vocab,
+        memory: TokenMemory,
+        prompt: Callable[[], str],
+        sampling: Sampling,
+        max_tokens: int,
+    ) -> None:
+        self.sampling = sampling
+        self.text = ""
+        self.on_progress: Callable[[Progress], None] | None = None
+        self._engine, self._vocab, self._memory = engine, vocab, memory
+        self._render, self._max_tokens = prompt, max_tokens
+        self._reading = threading.Lock()  # so that close() in one thread waits for __next__ in another
+        self._stream: Stream | None = None
+        self._prompt = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._cancelled = self._ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        with self._reading:
+            if self._ended:
+                raise StopIteration
+            try:
+                piece = self._piece(self._stream or self._begin())
+            except BaseException:
+                self._end()
+                raise
+            if piece is None:
+                self._end()
+                raise StopIteration
+            self.text += piece
+            return piece
+
+    def close(self) -> None:
+        """End the iteration now and keep what was said."""
+        self.cancel()
+        with self._reading:
+            self._end()
+
+    def cancel(self) -> None:
+        """Stop as soon as possible; safe from any thread, also before the first piece."""
+        self._cancelled = True
+        stream = self._stream
+        if stream is not None:
+            self._engine.cancel(stream)
+
+    @property
+    def stats(self) -> Stats | None:
+        """What it cost; None until the iteration ended."""
+        stream = self._stream
+        at_its_end = stream is not None and (self._ended or not (stream.active or stream.ready))
+        return stream.stats if stream is not None and at_its_end else None
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the prompt is evaluated; None before that begins."""
+        return self._stream.progress if self._stream else None
+
+    def _begin(self) -> Stream:
+        self._engine.check_open()
+        sampler = build(self.sampling, self._vocab.size)
+        try:
+            self._prompt = self._render()
+            tokens = self._memory.tokenize(self._prompt)
+            if self.sampling.repeat_penalty != 1.0:
+                sampler.accept(tokens)
+            stream = self._engine.start(tokens, sampler, self._max_tokens)
+        except BaseException:
+            sampler.close()
+            raise
+        stream.on_progress = self.on_progress
+        self._stream = stream
+        if self._cancelled:
+            self._engine.cancel(stream)
+        return stream
+
+    def _piece(self, stream: Stream) -> str | None:
+        """The next whole characters; None at the end."""
+        while (token := self._engine.next_token(stream)) is not None:
+            piece = self._decoder.decode(self._vocab.piece(token))
+            if piece:
+                return piece
+        return self._decoder.decode(b"", final=True) or None
+
+    def _end(self) -> None:
+        """Give the stream back, and remember for the next turn which tokens the text was made of."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._stream is not None:
+            self._engine.end(self._stream)
+            prompt, answer = self._stream.parts()
+            self._memory.generated(self._prompt, prompt, self.text, answer)

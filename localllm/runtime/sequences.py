@@ -1,0 +1,208 @@
+"""Which tokens stand in the KV cache, in which sequence, and what of a new prompt is there already.
+
+Every sequence of the context holds one conversation, or the start that it shares with another; the cells are shared,
+not copied. A conversation that has to give way goes to RAM. Knows nothing of replies, and computes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from dataclasses import dataclass, field
+
+from localllm.native.kv import KV
+from localllm.runtime.states import States
+from localllm.runtime.tokens import shared
+
+WORTH_KEEPING = 32
+"""Tokens. Computing fewer again is as cheap as finding them in RAM."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A sequence of the context. `tokens` are what it holds, `taken` says that a reply works with it.
+
+    `settled` is False while the KV cache may hold something else than `tokens`: in the middle of a decode.
+    """
+
+    id: int
+    tokens: array[int] = field(default_factory=lambda: array("i"))
+    taken: bool = False
+    settled: bool = True
+    used: int = 0
+
+
+class Sequences:
+    """The `count` sequences of a context. For the thread that has the engine."""
+
+    def __init__(self, kv: KV, count: int, ram: int) -> None:
+        self._kv = kv
+        self._all = [Sequence(number) for number in range(count)]
+        self._clock = itertools.count(1)
+        self.states = States(ram, whole=kv.whole)
+
+    def take(self, prompt: array[int]) -> Sequence | None:
+        """A sequence for a reply to `prompt`, holding as much of its start as is anywhere; None if all are taken.
+
+        The last token of the prompt is never in it: a token has to be evaluated for there to be something to sample.
+        """
+        free = [sequence for sequence in self._all if not sequence.taken]
+        if not free:
+            return None
+        for sequence in free:
+            self.settle(sequence)
+        chosen = self._resume(prompt, free) or self._branch(prompt, free) or self._emptied(free)
+        chosen.taken = True
+        self._touch(chosen)
+        return chosen
+
+    def release(self, sequence: Sequence) -> None:
+        """A reply is done with it; what it holds stays for the next one."""
+        sequence.taken = False
+        self._touch(sequence)
+
+    def begin(self, sequence: Sequence) -> None:
+        """A decode into it begins."""
+        sequence.settled = False
+
+    def added(self, sequence: Sequence, tokens: array[int]) -> None:
+        """A decode put `tokens` behind what it holds."""
+        sequence.tokens.extend(tokens)
+        sequence.settled = True
+
+    def settle(self, sequence: Sequence) -> None:
+        """A decode into it failed or was stopped, and may have left a part: back to what is known, or to nothing."""
+        if sequence.settled:
+            return
+        if sequence.tokens and self._kv.cut(sequence.id, len(sequence.tokens)):
+            sequence.settled = True
+        else:
+            self._empty(sequence)
+
+    def checkpoint(self, sequence: Sequence) -> None:
+        """For a memory that cannot go back: keep a way back to here."""
+        if self._kv.whole and not self.states.covers(sequence.tokens):
+            self._save(sequence)
+
+    def make_room(self) -> bool:
+        """Move the conversation that was used longest ago out of the KV cache. False if there is none to move."""
+        idle = [sequence for sequence in self._all if not sequence.taken and sequence.tokens]
+        if not idle:
+            return False
+        self._park(min(idle, key=lambda sequence: sequence.used))
+        return True
+
+    def park(self, sequence: Sequence) -> None:
+        """Take a sequence from its reply, which will ask for one again, and move what it holds to RAM."""
+        sequence.taken = False
+        self._park(sequence)
+
+    def clear(self) -> None:
+        """Empty the KV cache and the RAM."""
+        self._kv.clear()
+        self.states.clear()
+        for sequence in self._all:
+            sequence.tokens = array("i")
+            sequence.settled = True
+
+    def cells(self) -> int:
+        """Cells of the KV cache that hold something: what sequences share counts once."""
+        total = 0
+        for index, sequence in enumerate(self._all):
+            before = (shared(sequence.tokens, other.tokens) for other in self._all[:index])
+            total += len(sequence.tokens) - max(before, default=0)
+        return total
+
+    def latest(self) -> int:
+        """Tokens of the conversation that was used last."""
+        return len(max(self._all, key=lambda sequence: sequence.used).tokens)
+
+    def _resume(self, prompt: array[int], free: list[Sequence]) -> Sequence | None:
+        """A free sequence that the prompt simply continues."""
+        fitting = [held for held in free if held.tokens and prompt[: len(held.tokens)] == held.tokens]
+        fitting = [held for held in fitting if len(held.tokens) < len(prompt)]
+        best = max(fitting, key=lambda held: len(held.tokens), default=None)
+        if best is None or self._most_elsewhere(prompt, best) > len(best.tokens):
+            return None
+        return best
+
+    def _most_elsewhere(self, prompt: array[int], but: Sequence) -> int:
+        others = (self._reach(prompt, held.tokens) for held in self._all if held is not but and held.settled)
+        return max(*others, self.states.best(prompt)[1], 0)
+
+    def _reach(self, prompt: array[int], held: array[int]) -> int:
+        """How much of `held` a reply to `prompt` could start from."""
+        length = min(shared(prompt, held), len(prompt) - 1)
+        return length if not self._kv.recurrent or length == len(held) else 0
+
+    def _branch(self, prompt: array[int], free: list[Sequence]) -> Sequence | None:
+        """A sequence that begins as another one does, which stays as it is; or as a state in RAM."""
+        reaches = [(self._reach(prompt, held.tokens), held) for held in self._all if held.settled]
+        length, source = max(reaches, key=lambda reach: (reach[0], not reach[1].taken), default=(0, None))
+        state, stored = self.states.best(prompt)
+        if source is not None and length and length >= stored:
+            branch = self._branch_of(source, length, free)
+            if branch is not None:
+                return branch
+        if state is not None and stored:
+            chosen = self._emptied(free)
+            while not self._kv.load(chosen.id, state.data):
+                if not self.make_room():
+                    return None
+            self.states.touch(state)
+            chosen.tokens = state.tokens[:]
+            if stored == len(chosen.tokens) or self._cut(chosen, stored):
+                return chosen
+        return None
+
+    def _branch_of(self, source: Sequence, length: int, free: list[Sequence]) -> Sequence | None:
+        others = [held for held in free if held is not source]
+        if not source.taken and (not others or len(source.tokens) - length < WORTH_KEEPING):
+            # Nowhere to branch to, or nothing lost.
+            if len(source.tokens) - length >= WORTH_KEEPING and not self.states.covers(source.tokens):
+                self._save(source)
+            return source if self._cut(source, length) else None
+        if not others:
+            return None
+        target = self._emptied(others)
+        if not self._kv.share(source.id, target.id, length):
+            return None
+        target.tokens = source.tokens[:length]
+        return target
+
+    def _cut(self, sequence: Sequence, length: int) -> bool:
+        """Cut it back; False if that cannot be, and then it is empty, with what it held in RAM."""
+        if self._kv.whole:
+            self.checkpoint(sequence)
+        if self._kv.cut(sequence.id, length):
+            del sequence.tokens[length:]
+            return True
+        self._empty(sequence)
+        return False
+
+    def _emptied(self, free: list[Sequence]) -> Sequence:
+        """The free sequence that is missed least, empty."""
+        chosen = min(free, key=lambda sequence: (bool(sequence.tokens), sequence.used))
+        self._park(chosen)
+        return chosen
+
+    def _park(self, sequence: Sequence) -> None:
+        """Empty a sequence; what only it holds goes to RAM."""
+        others = (shared(sequence.tokens, other.tokens) for other in self._all if other is not sequence)
+        alone = len(sequence.tokens) - max(others, default=0)
+        if sequence.settled and alone >= WORTH_KEEPING and not self.states.covers(sequence.tokens):
+            self._save(sequence)
+        self._empty(sequence)
+
+    def _save(self, sequence: Sequence) -> None:
+        data = self._kv.save(sequence.id)
+        if data is not None:
+            self.states.put(sequence.tokens, data)
+
+    def _empty(self, sequence: Sequence) -> None:
+        self._kv.clear(sequence.id)
+        sequence.tokens = array("i")
+        sequence.settled = True
+
+    def _touch(self, sequence: Sequence) -> None:
+        sequence.used = next(self._clock)

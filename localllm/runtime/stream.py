@@ -1,0 +1,113 @@
+"""One reply in the engine: its tokens so far, what is left to evaluate, and what it cost. Knows no llama.cpp."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from localllm.runtime.sampling import Sampler
+from localllm.runtime.sequences import Sequence
+from localllm.runtime.types import Progress, Stats, StopReason
+
+
+class Stream:
+    """A reply to `prompt`, of at most `max_tokens` (0: no limit). `tokens` are the prompt and what was sampled.
+
+    `ready` are sampled tokens that the caller has not taken yet. `sequence` is where it stands in the KV cache, None
+    while it has no place there. `reason` is set when nothing more will be sampled.
+    """
+
+    def __init__(self, prompt: Iterable[int], sampler: Sampler, max_tokens: int) -> None:
+        self.tokens = array("i", prompt)
+        self.sampler = sampler
+        self.sequence: Sequence | None = None
+        self.ready: deque[int] = deque()
+        self.waiting = False
+        self.reason: StopReason | None = None
+        self.error: Exception | None = None
+        self.progress: Progress | None = None
+        self.on_progress: Callable[[Progress], None] | None = None
+        self._max_tokens = max_tokens
+        self._prompt = len(self.tokens)
+        self._reused: int | None = None
+        self._taken = self._sampled = 0
+        self._started = time.perf_counter()
+        self._first = self._last = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether there is more to sample."""
+        return self.reason is None
+
+    @property
+    def left(self) -> int:
+        """Tokens that have to be evaluated before the next one can be sampled."""
+        return len(self.tokens) - (len(self.sequence.tokens) if self.sequence else 0)
+
+    @property
+    def in_prompt(self) -> bool:
+        """Whether nothing was sampled yet."""
+        return self._sampled == 0
+
+    def placed(self, sequence: Sequence) -> None:
+        """It has a place in the KV cache, which holds some of its tokens already."""
+        self.sequence = sequence
+        if self._reused is None:
+            self._reused = len(sequence.tokens)
+            self.evaluated()
+
+    def evaluated(self) -> None:
+        """More of the prompt is in the KV cache: tell who wants to know."""
+        if self.in_prompt and self.sequence is not None:
+            self.progress = Progress(len(self.sequence.tokens), self._prompt, self._reused or 0)
+            if self.on_progress is not None:
+                self.on_progress(self.progress)
+
+    def sampled(self, token: int, *, ends: bool, n_ctx: int) -> None:
+        """The next token was picked. `ends`: it ends the model's turn, and is no part of the answer."""
+        if not self.active:
+            return  # cancelled meanwhile
+        self._last = time.perf_counter()
+        self._first = self._first or self._last
+        self._sampled += 1
+        if ends:
+            self.finish("end")
+            return
+        self.tokens.append(token)
+        self.ready.append(token)
+        if len(self.tokens) - self._prompt == self._max_tokens:
+            self.finish("length")
+        elif len(self.tokens) > n_ctx:
+            self.finish("context")
+
+    def parts(self) -> tuple[array[int], array[int]]:
+        """The tokens of the prompt, and those of the answer that were taken."""
+        return self.tokens[: self._prompt], self.tokens[self._prompt : self._prompt + self._taken]
+
+    def take(self) -> int:
+        """The next token of the answer, which is there."""
+        self._taken += 1
+        return self.ready.popleft()
+
+    def finish(self, reason: StopReason, error: Exception | None = None) -> None:
+        """Nothing more will be sampled."""
+        if self.reason is None:
+            self.reason, self.error = reason, error
+
+    @property
+    def stats(self) -> Stats:
+        """What it cost up to now."""
+        reused = self._reused or 0
+        ttft = (self._first or time.perf_counter()) - self._started
+        seconds = self._last - self._first
+        return Stats(
+            prompt_tokens=self._prompt,
+            cached_tokens=reused,
+            completion_tokens=self._taken,
+            ttft_s=round(ttft, 4),
+            prefill_tps=round((self._prompt - reused) / ttft, 2) if self._sampled else 0.0,
+            decode_tps=round((self._sampled - 1) / seconds, 2) if self._sampled > 1 else 0.0,
+            stop_reason=self.reason if self.reason and not self.ready else "cancelled",
+        )

@@ -1,0 +1,173 @@
+"""Several conversations in one KV cache: what each finds there, and that sharing changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localllm.runtime.model import Model
+from localllm.runtime.types import Options
+from tests.runtime.conftest import GREEDY
+
+RIVER = "The history of the city begins with a small market by the river, where boats were unloaded. " * 6
+DESERT = "Caravans crossed the desert at night, when the sand was cool and the stars showed the way. " * 6
+
+
+def say(model: Model, prompt: str, tokens: int = 8) -> tuple[str, int]:
+    """(text, reused tokens) of a greedy completion."""
+    reply = model.complete(prompt, sampling=GREEDY, max_tokens=tokens)
+    text = "".join(reply)
+    assert reply.stats is not None
+    return text, reply.stats.cached_tokens
+
+
+def count(model: Model, text: str) -> int:
+    return len(model.tokenize(text))
+
+
+@pytest.fixture(scope="module")
+def alone(smollm2: Path) -> Iterator[Model]:
+    """A model with one sequence, and so with RAM for every other conversation."""
+    with Model.load(smollm2, Options(n_ctx=1024, sequences=1)) as model:
+        yield model
+
+
+@pytest.fixture(params=["four sequences", "one sequence"])
+def either(request: pytest.FixtureRequest, model: Model, alone: Model) -> Model:
+    chosen = model if request.param == "four sequences" else alone
+    chosen.forget()
+    return chosen
+
+
+def test_each_of_several_conversations_is_found_again(either: Model) -> None:
+    texts = {prompt: say(either, prompt)[0] for prompt in (RIVER, DESERT)}
+    for prompt in (RIVER, DESERT, RIVER):
+        text, reused = say(either, prompt)
+        assert text == texts[prompt]
+        assert reused == count(either, prompt) - 1
+
+
+def test_a_branch_leaves_the_other_one_in_the_cache(either: Model) -> None:
+    trunk = count(either, RIVER)
+    fresh = {}
+    for ending in (" In winter the ice was thick and nobody came." * 4, " In summer, music was heard at night." * 4):
+        either.forget()
+        fresh[ending] = say(either, RIVER + ending)[0]
+    either.forget()
+    first, second = fresh
+    say(either, RIVER + first)
+    text, reused = say(either, RIVER + second)
+    assert text == fresh[second]
+    assert reused >= trunk - 1
+    text, reused = say(either, RIVER + first)
+    assert text == fresh[first]
+    assert reused == count(either, RIVER + first) - 1
+
+
+def test_what_is_shared_takes_its_cells_once(model: Model) -> None:
+    say(model, RIVER + " In winter", tokens=1)
+    before = model.memory().kv_used
+    say(model, RIVER + " In the summer", tokens=1)
+    assert 0 < model.memory().kv_used - before < before / 10
+
+
+def test_replies_may_be_read_in_turns_by_one_thread(model: Model) -> None:
+    prompts = ("Once upon a time", RIVER, DESERT)
+    expected = [say(model, prompt)[0] for prompt in prompts]
+    model.forget()
+    replies = [model.complete(prompt, sampling=GREEDY, max_tokens=8) for prompt in prompts]
+    texts = ["" for _ in replies]
+    open_ = set(range(len(replies)))
+    while open_:
+        for number in list(open_):
+            piece = next(replies[number], None)
+            if piece is None:
+                open_.remove(number)
+            else:
+                texts[number] += piece
+    assert texts == expected
+
+
+@pytest.mark.parametrize("readers", [3, 9])
+def test_replies_may_be_read_by_threads_at_once(model: Model, readers: int) -> None:
+    prompts = [f"Number {number} of the list is called" for number in range(readers)]
+    expected = [say(model, prompt)[0] for prompt in prompts]
+    model.forget()
+    texts: dict[int, str] = {}
+
+    def read(number: int) -> None:
+        texts[number] = "".join(model.complete(prompts[number], sampling=GREEDY, max_tokens=8))
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(readers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert [texts[number] for number in range(readers)] == expected
+
+
+def test_more_unfinished_replies_than_sequences(alone: Model) -> None:
+    alone.forget()
+    expected = [say(alone, prompt)[0] for prompt in (RIVER, DESERT)]
+    alone.forget()
+    first = alone.complete(RIVER, sampling=GREEDY, max_tokens=8)
+    text = next(first)
+    assert say(alone, DESERT)[0] == expected[1]
+    assert text + "".join(first) == expected[0]
+
+
+def test_conversations_that_together_are_larger_than_the_cache(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=256)) as model:
+        prompts = [RIVER[: 90 * 5], DESERT[: 90 * 5], "One two three four five six seven " * 20]
+        assert all(count(model, prompt) < 256 for prompt in prompts)
+        assert sum(count(model, prompt) for prompt in prompts) > 256
+        texts = {prompt: say(model, prompt)[0] for prompt in prompts}
+        for prompt in prompts:
+            text, reused = say(model, prompt)
+            assert text == texts[prompt]
+            assert reused == count(model, prompt) - 1
+
+
+def test_two_replies_that_grow_until_only_one_has_room(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=256)) as model:
+        prompts = ("la la la la la la la la la", "one two one two one two one two")
+        expected = []
+        for prompt in prompts:
+            model.forget()
+            expected.append(say(model, prompt, tokens=180)[0])
+        model.forget()
+        texts: dict[str, str] = {}
+
+        def read(prompt: str) -> None:
+            texts[prompt] = "".join(model.complete(prompt, sampling=GREEDY, max_tokens=180))
+
+        threads = [threading.Thread(target=read, args=(prompt,)) for prompt in prompts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+        assert [texts[prompt] for prompt in prompts] == expected
+
+
+def test_without_ram_a_conversation_that_left_is_computed_again(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=1024, sequences=1, kv_ram=0)) as model:
+        text, _ = say(model, RIVER)
+        say(model, DESERT)
+        assert say(model, RIVER) == (text, 0)
+
+
+def test_cancelling_one_reply_leaves_the_other(model: Model) -> None:
+    expected = say(model, "Once upon a time", tokens=24)[0]
+    model.forget()
+    other = model.complete(DESERT, sampling=GREEDY)
+    next(other)
+    reply = model.complete("Once upon a time", sampling=GREEDY, max_tokens=24)
+    text = next(reply)
+    other.cancel()
+    assert list(other) == []
+    assert other.stats is not None
+    assert other.stats.stop_reason == "cancelled"
+    assert text + "".join(reply) == expected
