@@ -7,57 +7,24 @@ tokenizers or why a tensor has its type.
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from localllm.convert.header import Entry, Layout
+from localllm.convert.header import Layout
 from localllm.convert.imatrix import ImportanceMatrix
 from localllm.convert.outfiles import OutFile, new_files
 from localllm.convert.plan import PlannedTensor
+from localllm.convert.slabs import Buffers, Slab, in_threads, read_slab, slabs
 from localllm.convert.tensor import FLOATS, RowSource
 from localllm.errors import BadCheckpoint
 from localllm.native import quants
 
-SLAB = 1 << 20
-"""Numbers that a thread handles at once, unless one row, or one head, has more."""
-
 Progress = Callable[[int, int], None]
 """Called from the caller's thread with the numbers handled so far and in all."""
-
-
-@dataclass(frozen=True)
-class Slab:
-    """Rows of one tensor, which goes to the file of that number."""
-
-    file: int
-    tensor: PlannedTensor
-    entry: Entry
-    start: int
-    stop: int
-
-    @property
-    def count(self) -> int:
-        """Numbers in it."""
-        return (self.stop - self.start) * self.tensor.columns
-
-
-def slabs(tensors: Sequence[PlannedTensor], layouts: Sequence[Layout], size: int = SLAB) -> Iterator[Slab]:
-    """Every tensor cut into slabs of about `size` numbers, in the order of the files."""
-    places = [(number, entry) for number, layout in enumerate(layouts) for entry in layout.entries]
-    for tensor, (number, entry) in zip(tensors, places, strict=True):
-        granule = tensor.transform.granule
-        step = max(size // tensor.columns // granule, 1) * granule
-        for start in range(0, tensor.rows, step):
-            yield Slab(number, tensor, entry, start, min(start + step, tensor.rows))
 
 
 def write(
@@ -91,40 +58,11 @@ def write(
             file.write_at(memoryview(layout.header), 0)
         worker = _Worker(checkpoint, files, through, importance)
         done = 0
-        for slab in _in_threads(worker, slabs(tensors, layouts), threads):
+        for slab in in_threads(worker.handle, slabs(tensors, layouts), threads):
             done += slab.count
             if progress is not None:
                 progress(done, total)
         check([file.part for file in files])
-
-
-def _in_threads(worker: _Worker, work: Iterator[Slab], threads: int) -> Iterator[Slab]:
-    """Handle every slab, at most a few ahead of the one that is yielded. The first error ends it all."""
-    pending: deque[Future[Slab]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="convert") as pool:
-        try:
-            for slab in work:
-                pending.append(pool.submit(worker.handle, slab))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-class _Buffers(threading.local):
-    """Each thread's own memory, which grows to the largest slab it sees and is used again."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, npt.NDArray[np.uint8]] = {}
-
-    def get(self, name: str, size: int) -> npt.NDArray[np.uint8]:
-        held = self._held.get(name)
-        if held is None or held.size < size:
-            held = self._held[name] = np.empty(size, dtype=np.uint8)
-        return held[:size]
 
 
 class _Worker:
@@ -139,36 +77,13 @@ class _Worker:
     ) -> None:
         self.checkpoint, self.files = checkpoint, files
         self.through, self.importance = through, importance
-        self.buffers = _Buffers()
+        self.buffers = Buffers()
 
     def handle(self, slab: Slab) -> Slab:
         """Read, transform, quantize and write one slab."""
-        data = self.quantized(slab, self.read(slab))
-        offset = slab.entry.offset + slab.start * quants.row_bytes(slab.entry.type_name, slab.tensor.columns)
-        self.files[slab.file].write_at(data.data.cast("B"), offset)
+        data = self.quantized(slab, read_slab(self.checkpoint, slab, self.buffers))
+        self.files[slab.file].write_at(data.data.cast("B"), slab.offset)
         return slab
-
-    def read(self, slab: Slab) -> npt.NDArray[Any]:
-        """The rows of a slab in the checkpoint's own type, checked to be finite."""
-        tensor = slab.tensor
-        reads = itertools.count()
-
-        def read(source: int, start: int, stop: int) -> npt.NDArray[Any]:
-            name = tensor.sources[source]
-            size = (stop - start) * self.checkpoint.tensors[name].row_bytes
-            return self.checkpoint.rows(name, start, stop, self.buffers.get(f"read{next(reads)}", size).data)
-
-        try:
-            rows = tensor.transform.rows(read, slab.start, slab.stop)
-        except OSError as error:
-            raise BadCheckpoint(f"{self.checkpoint.files.title} cannot be read: {error.strerror}.") from error
-        if not quants.is_valid(tensor.dtype, rows, rows.nbytes):
-            raise BadCheckpoint(
-                f"{self.checkpoint.files.title}: {', '.join(tensor.sources)} holds a number that is not finite "
-                f"(rows {slab.start} to {slab.stop - 1}).",
-                hint="The checkpoint is damaged, or its training went wrong.",
-            )
-        return rows
 
     def quantized(self, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The rows in the type of the file."""

@@ -45,7 +45,7 @@ def test_stacked_experts_have_an_importance_each(tmp_path: Path, kind: str, monk
     settings = Settings(kind, imatrix=write_gguf(tmp_path / "imatrix.gguf", entries))
     quantize_file(between, tmp_path / "theirs.gguf", kind, imatrix=importance(entries))
     for numbers in (1 << 20, 5000):
-        monkeypatch.setattr("localllm.convert.writer.slabs.__defaults__", (numbers,))
+        monkeypatch.setattr("localllm.convert.slabs.slabs.__defaults__", (numbers,))
         result = convert(source, tmp_path / "ours.gguf", settings=settings, force=True)
         assert different_tensors(read_header(result.outfile), read_header(tmp_path / "theirs.gguf")) == []
     assert any("1 experts in 1 tensors were never used" in note for note in result.preview.notes)

@@ -13,7 +13,7 @@ import pytest
 
 from localllm.convert import convert, prepare
 from localllm.convert.outfiles import check_target
-from localllm.convert.writer import slabs
+from localllm.convert.slabs import slabs
 from localllm.errors import BadCheckpoint, BadOutput
 from tests.convert.helpers import MakeTiny
 
@@ -46,7 +46,7 @@ def test_bytes_do_not_depend_on_threads_and_slabs(
 ) -> None:
     source = tiny()
     reference = convert(source, tmp_path / "reference.gguf", threads=2).outfile.read_bytes()
-    monkeypatch.setattr("localllm.convert.writer.slabs.__defaults__", (3000 * threads,))
+    monkeypatch.setattr("localllm.convert.slabs.slabs.__defaults__", (3000 * threads,))
     assert convert(source, tmp_path / "other.gguf", threads=threads).outfile.read_bytes() == reference
 
 
