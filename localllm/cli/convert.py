@@ -50,6 +50,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     convert_flags.add_type_flags(parser)
     convert_flags.add_fit_flags(parser)
     convert_flags.add_content_flags(parser)
+    convert_flags.add_adapter_flags(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, wrong_usage=parser.error)
 
@@ -65,17 +66,14 @@ def handle(args: argparse.Namespace) -> int:
         args.wrong_usage("the following arguments are required: SOURCE")
     if args.fit and args.type:
         args.wrong_usage("--fit chooses the type: leave out --type")
+    if args.lora:
+        return _adapter(args)
     settings = convert_flags.settings(args)
     if args.fit:
         settings = _fitted(args, settings)
     if args.preview:
         preview = convert.preview(args.source, settings=settings)
-        target = args.outfile or convert.default_outfile(args.source, preview.type)
-        _announce(preview, target)
-        if args.json:
-            print(_preview_json(preview, target))
-        else:
-            _print_tensors(preview, sys.stdout)
+        _show(preview, args.outfile or convert.default_outfile(args.source, preview.type), args.json)
         return 0
     with _stopped_by_sigterm(), _Bar() as bar:
         result = convert.convert(
@@ -87,9 +85,7 @@ def handle(args: argparse.Namespace) -> int:
             progress=bar.update,
             announce=_announce,
         )
-    print(f"done in {result.seconds:.1f} s", file=sys.stderr)
-    print(_result_json(result) if args.json else result.outfile)
-    return 0
+    return _finish(result, args.json)
 
 
 def _list_types(as_json: bool) -> int:
@@ -97,6 +93,47 @@ def _list_types(as_json: bool) -> int:
     from localllm.convert.listing import list_types
 
     print(type_table.as_json(list_types()) if as_json else type_table.as_text(list_types()))
+    return 0
+
+
+def _adapter(args: argparse.Namespace) -> int:
+    """Convert a LoRA adapter, or show what would be written."""
+    from localllm import convert
+
+    kind = args.type or "F32"
+    if convert_flags.settings(args) != convert.Settings(type=args.type or convert.Settings.type) or args.fit:
+        args.wrong_usage("of the options for models only --type counts with --lora: F32, F16, BF16 or Q8_0")
+    if args.preview:
+        with convert.prepare_adapter(args.lora, args.source, kind) as prepared:
+            _show(
+                prepared.preview, args.outfile or convert.default_outfile(args.lora, prepared.preview.type), args.json
+            )
+        return 0
+    with _stopped_by_sigterm(), _Bar() as bar:
+        result = convert.convert_adapter(
+            args.lora,
+            args.source,
+            args.outfile,
+            type=kind,
+            force=args.force,
+            threads=args.threads,
+            progress=bar.update,
+            announce=_announce,
+        )
+    return _finish(result, args.json)
+
+
+def _show(preview: Preview, target: Path, as_json: bool) -> None:
+    _announce(preview, target)
+    if as_json:
+        print(_preview_json(preview, target))
+    else:
+        _print_tensors(preview, sys.stdout)
+
+
+def _finish(result: Conversion, as_json: bool) -> int:
+    print(f"done in {result.seconds:.1f} s", file=sys.stderr)
+    print(_result_json(result) if as_json else result.outfile)
     return 0
 
 

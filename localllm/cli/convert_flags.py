@@ -98,6 +98,17 @@ def add_content_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_adapter_flags(parser: argparse.ArgumentParser) -> None:
+    """The flag that converts an adapter in place of a model."""
+    group = parser.add_argument_group("adapters")
+    group.add_argument(
+        "--lora",
+        type=Path,
+        metavar="DIR",
+        help="convert the LoRA adapter of PEFT in DIR; SOURCE is its base: a folder with config.json",
+    )
+
+
 def add_fit_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that let the type be chosen by memory."""
     group = parser.add_argument_group("type by memory")

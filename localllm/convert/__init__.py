@@ -19,14 +19,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.convert import architectures, verify
+from localllm.convert.adapter import TYPES as ADAPTER_TYPES
+from localllm.convert.adapter import open_adapter
 from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.choices import Choices, UntypedModel, choose
 from localllm.convert.general import general_keys
 from localllm.convert.gguf_source import is_gguf, open_gguf, remarks
+from localllm.convert.header import lay_out
 from localllm.convert.outfiles import check_target
 from localllm.convert.plan import half_type, left_out, plan_tensors
 from localllm.convert.pooling import pooling_keys
-from localllm.convert.quantizations import TYPES
+from localllm.convert.quantizations import TYPES, nearest
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings, settled
 from localllm.convert.shards import shard_paths
@@ -38,7 +41,18 @@ from localllm.convert.writer import Progress, write
 from localllm.errors import BadModelFile, BadOutput
 from localllm.gguf_file import read_header
 
-__all__ = ["Conversion", "Prepared", "Preview", "PreviewTensor", "Settings", "convert", "prepare", "preview"]
+__all__ = [
+    "Conversion",
+    "Prepared",
+    "Preview",
+    "PreviewTensor",
+    "Settings",
+    "convert",
+    "convert_adapter",
+    "prepare",
+    "prepare_adapter",
+    "preview",
+]
 
 
 @dataclass(frozen=True)
@@ -300,6 +314,45 @@ def convert(
         if announce is not None:
             announce(prepared.preview, target)
         return prepared.write(target, force=force, threads=threads, progress=progress)
+
+
+def convert_adapter(
+    adapter: str | Path,
+    base: str | Path,
+    outfile: str | Path | None = None,
+    *,
+    type: str = "F32",
+    force: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
+    announce: Callable[[Preview, Path], None] | None = None,
+) -> Conversion:
+    """Convert the LoRA adapter of PEFT in the folder `adapter` to a GGUF adapter.
+
+    Of `base`, the folder of the checkpoint that it was trained on, only config.json is read. `type` is F32, F16, BF16
+    or Q8_0. The rest is as in `convert`.
+
+    Raises:
+        ModelNotFound, BadCheckpoint, UnsupportedModel: one of the two is not there, damaged, or not what is converted.
+        BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
+    """
+    kind = nearest(type.strip().upper(), ADAPTER_TYPES, f"An adapter is not written in {type!r}.")
+    target = Path(outfile) if outfile is not None else default_outfile(Path(adapter), kind)
+    check_target(target, 0, force)
+    with prepare_adapter(adapter, base, kind) as prepared:
+        if announce is not None:
+            announce(prepared.preview, target)
+        return prepared.write(target, force=force, threads=threads, progress=progress)
+
+
+def prepare_adapter(adapter: str | Path, base: str | Path, type: str = "F32") -> Prepared:
+    """Read the headers of an adapter and decide everything. Writes nothing. Raises as `convert_adapter`."""
+    kind = nearest(type.strip().upper(), ADAPTER_TYPES, f"An adapter is not written in {type!r}.")
+    found = open_adapter(Path(adapter), Path(base))
+    choices = Choices(tuple(found.tensors), (lay_out(found.keys, found.typed(kind)),), None, None, ())
+    settings = Settings(type=kind)
+    preview = _previewed(Path(adapter), found.architecture, settings, choices, None, ())
+    return Prepared(found.source, preview, UntypedModel(found.keys, {}, found.tensors, None), settings, choices)
 
 
 def default_outfile(source: Path, file_type: str) -> Path:

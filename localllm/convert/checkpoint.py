@@ -189,5 +189,5 @@ def _weights_hint(names: Iterable[str]) -> str:
             "model.save_pretrained(folder, safe_serialization=True)."
         )
     if "adapter_model.safetensors" in files:
-        return "It is a LoRA adapter: merge it into its base model first."
+        return "It is a LoRA adapter: `localllm convert BASE --lora DIR` converts it."
     return "Give the folder that holds config.json and the safetensors files."

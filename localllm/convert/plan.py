@@ -124,7 +124,7 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
     names.unused -= _next_layers(names.unused, family, config)
     for key in family.stored_keys:
         names.unused.difference_update(key.sources(family.dimensions(config)["layers"]))
-    for rule, layer, sizes in _expand(family, config):
+    for rule, layer, sizes in expand(family, config):
         name = rule.name.format(i=layer)
         sources = _sources(rule, layer, sizes)
         if name in planned or (rule.source == family.head and config.flag("tie_word_embeddings")):
@@ -150,7 +150,7 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
 
 def source_names(checkpoint: Checkpoint, family: Family) -> dict[str, str]:
     """A checkpoint's tensors by the names that the family's rules use."""
-    return {_renamed(name, family): name for name in checkpoint.tensors}
+    return {rule_name(name, family): name for name in checkpoint.tensors}
 
 
 def left_out(checkpoint: Checkpoint, family: Family, config: Config) -> list[str]:
@@ -170,7 +170,8 @@ def _next_layers(names: Iterable[str], family: Family, config: Config) -> set[st
     return {name for name, number in numbers.items() if number and int(number.group(1)) in layers}
 
 
-def _renamed(name: str, family: Family) -> str:
+def rule_name(name: str, family: Family) -> str:
+    """The name that the family's rules use for a checkpoint's tensor."""
     for pattern, replacement in family.renames:
         name = re.sub(pattern, replacement, name)
     return name
@@ -180,7 +181,7 @@ def _is_any(name: str, patterns: Iterable[str]) -> bool:
     return any(re.search(pattern, name) for pattern in patterns)
 
 
-def _expand(family: Family, config: Config) -> Iterator[tuple[Rule, int, Sizes]]:
+def expand(family: Family, config: Config) -> Iterator[tuple[Rule, int, Sizes]]:
     """Each rule that counts, with its layer (-1 outside layers) and the sizes there."""
     sizes = family.dimensions(config)
     for rule in family.rules:

@@ -130,11 +130,12 @@ def write_checkpoint(golden: Golden, folder: Path, config: dict[str, Any] | None
 
 @contextmanager
 def decoded(
-    path: Path, tokens: Sequence[int], *, embeds: bool = False, pooling: int = 0
+    path: Path, tokens: Sequence[int], *, embeds: bool = False, pooling: int = 0, adapter: Path | None = None
 ) -> Iterator[tuple[Any, handles.ModelHandle]]:
     """A context of llama.cpp that has read the tokens as one sequence, and its model.
 
-    With `embeds` it keeps hidden states, made one by `pooling`: 0 for none, -1 for what the file says.
+    With `embeds` it keeps hidden states, made one by `pooling`: 0 for none, -1 for what the file says. `adapter` is the
+    file of a LoRA adapter.
     """
     api = lib.llama()
     with handles.open_model(path) as model:
@@ -147,6 +148,10 @@ def decoded(
             params.embeddings, params.pooling_type = True, pooling
         context = api.llama_init_from_model(model.pointer, params)
         assert context, lib.recent_problems()
+        if adapter is not None:
+            loaded = api.llama_adapter_lora_init(model.pointer, str(adapter).encode())
+            assert loaded, lib.recent_problems()
+            api.llama_set_adapters_lora(context, (type(loaded) * 1)(loaded), 1, (ctypes.c_float * 1)(1.0))
         batch = api.llama_batch_init(len(tokens), 0, 1)
         try:
             batch.n_tokens = len(tokens)
@@ -160,10 +165,15 @@ def decoded(
             api.llama_free(context)
 
 
-def llama_outputs(path: Path, *, embeds: bool = False, tokens: tuple[int, ...] = TOKENS) -> Floats:
-    """What llama.cpp computes for the last tokens: (OUTPUTS, n) logits or, with `embeds`, hidden states."""
+def llama_outputs(
+    path: Path, *, embeds: bool = False, tokens: tuple[int, ...] = TOKENS, adapter: Path | None = None
+) -> Floats:
+    """What llama.cpp computes for the last tokens: (OUTPUTS, n) logits or, with `embeds`, hidden states.
+
+    With `adapter` a LoRA adapter is applied.
+    """
     api = lib.llama()
-    with decoded(path, tokens, embeds=embeds) as (context, model):
+    with decoded(path, tokens, embeds=embeds, adapter=adapter) as (context, model):
         if embeds:
             width, output = api.llama_model_n_embd(model.pointer), api.llama_get_embeddings_ith
         else:

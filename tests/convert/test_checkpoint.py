@@ -152,7 +152,7 @@ def test_a_pickle_is_never_read(tiny: MakeTiny) -> None:
 def test_a_lora_adapter_is_no_checkpoint(tiny: MakeTiny) -> None:
     folder = tiny()
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
-    with pytest.raises(BadCheckpoint, match="merge it into its base model"):
+    with pytest.raises(BadCheckpoint, match="convert BASE --lora DIR"):
         open_checkpoint(folder)
 
 
