@@ -1,0 +1,207 @@
+"""A conversion with everything decided and nothing written: what it will write, and the writing.
+
+Knows a model as keys, tensors and where their numbers come from; not which kind of source that is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from localllm.convert.choices import Choices, UntypedModel, choose
+from localllm.convert.scratch import skeleton
+from localllm.convert.settings import Settings, settled
+from localllm.convert.shards import shard_paths
+from localllm.convert.tensor import RowSource
+from localllm.convert.verify import TokenizerProof
+from localllm.convert.writer import Progress, write
+from localllm.errors import BadModelFile, BadOutput
+from localllm.gguf_file import read_header
+
+
+@dataclass(frozen=True)
+class PreviewTensor:
+    """One tensor of the file to be. `shape` is in GGUF's order, the row length first."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a conversion will write, to the byte, and to how many files. `notes` are differences worth knowing.
+
+    `tokenizer` is None where there was none to compare with: the source is a GGUF.
+    """
+
+    source: Path
+    architecture: str
+    type: str
+    parameters: int
+    bytes: int
+    tensors: tuple[PreviewTensor, ...]
+    files: int
+    tokenizer: TokenizerProof | None
+    notes: tuple[str, ...]
+
+    @property
+    def types(self) -> dict[str, int]:
+        """How many tensors each type has, the commonest first."""
+        return dict(Counter(tensor.type for tensor in self.tensors).most_common())
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A finished conversion. There are several `files` when the model was split."""
+
+    files: tuple[Path, ...]
+    preview: Preview
+    seconds: float
+
+    @property
+    def outfile(self) -> Path:
+        """The file to load; the first of several."""
+        return self.files[0]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files together."""
+        return self.preview.bytes
+
+    @property
+    def tensors(self) -> int:
+        """How many tensors were found in the finished file, each as planned."""
+        return len(self.preview.tensors)
+
+
+class Prepared:
+    """A conversion with everything decided. A context manager: leaving it closes the checkpoint."""
+
+    def __init__(
+        self, source: RowSource, preview: Preview, model: UntypedModel, settings: Settings, choices: Choices
+    ) -> None:
+        self.preview, self.settings = preview, settings
+        self._source, self._model, self._choices = source, model, choices
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.files.close()
+
+    @property
+    def header(self) -> bytes:
+        """The first bytes of the (first) file: its metadata and the list of its tensors."""
+        return self._choices.layouts[0].header
+
+    @property
+    def half(self) -> str | None:
+        """The 16-bit type that holds the checkpoint's weights best, `BF16` or `F16`; None of a GGUF."""
+        return self._model.half
+
+    def skeleton(self) -> AbstractContextManager[Path]:
+        """The file with a hole for a body, in a folder for temporary files; only of a model in one file."""
+        (layout,) = self._choices.layouts
+        return skeleton(layout)
+
+    def with_type(self, type: str) -> Prepared:
+        """The same conversion to another type. Shares the checkpoint: leave only one of them.
+
+        Raises:
+            UnsupportedModel: the type needs an importance matrix, and the settings give none.
+        """
+        settings = settled(type, self.settings)
+        choices = choose(self._model, settings)
+        before, after = len(self._choices.notes), choices.notes
+        preview = replace(
+            self.preview,
+            type=settings.type,
+            bytes=choices.bytes,
+            tensors=_preview_tensors(choices),
+            files=len(choices.layouts),
+            notes=(*after, *self.preview.notes[before:]),
+        )
+        return Prepared(self._source, preview, self._model, settings, choices)
+
+    def write(
+        self, outfile: Path, *, force: bool = False, threads: int = 0, progress: Progress | None = None
+    ) -> Conversion:
+        """Write the file. As `convert`."""
+        began = time.monotonic()
+        files = shard_paths(outfile, self.preview.files)
+        for file in files:
+            _refuse_source(self.preview.source, file)
+        write(
+            self._source,
+            self._choices.tensors,
+            self._choices.layouts,
+            files,
+            through=self._choices.through,
+            importance=self._choices.importance,
+            force=force,
+            threads=threads or cores(),
+            check=self._check,
+            progress=progress,
+        )
+        return Conversion(tuple(files), self.preview, time.monotonic() - began)
+
+    def _check(self, paths: Sequence[Path]) -> None:
+        """The files say what was planned. What does not is a mistake of ours, not of the person."""
+        infos = [info for path in paths for info in read_header(path).tensors]
+        found = [(info.name, info.shape, info.type_name, info.n_bytes) for info in infos]
+        planned = [(tensor.name, tensor.shape, tensor.type, tensor.bytes) for tensor in self.preview.tensors]
+        if found != planned:
+            raise BadModelFile(f"{paths[0]} does not hold what was written to it; the disk may be failing.")
+
+
+def cores() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def previewed(
+    source: Path,
+    architecture: str,
+    settings: Settings,
+    choices: Choices,
+    proof: TokenizerProof | None,
+    notes: tuple[str, ...],
+) -> Preview:
+    """What follows for a person from the choices; `notes` are further ones."""
+    return Preview(
+        source=source,
+        architecture=architecture,
+        type=settings.type,
+        parameters=sum(tensor.rows * tensor.columns for tensor in choices.tensors),
+        bytes=choices.bytes,
+        tensors=_preview_tensors(choices),
+        files=len(choices.layouts),
+        tokenizer=proof,
+        notes=(*choices.notes, *notes),
+    )
+
+
+def _preview_tensors(choices: Choices) -> tuple[PreviewTensor, ...]:
+    entries = [entry for layout in choices.layouts for entry in layout.entries]
+    return tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in entries)
+
+
+def _refuse_source(source: Path, outfile: Path) -> None:
+    folder = source if source.is_dir() else source.parent
+    mine = [path for path in folder.iterdir() if path.is_file() and (source.is_dir() or _same_model(path, source))]
+    if outfile.exists() and any(outfile.samefile(path) for path in mine):
+        raise BadOutput(f"{outfile} is a file of the source itself.", hint="Write elsewhere with --outfile.")
+
+
+def _same_model(path: Path, source: Path) -> bool:
+    """Whether two files in a folder are the same or parts of one model."""
+    numbered = r"-\d{5}-of-(\d{5}\.gguf)$"
+    return re.sub(numbered, r"-\1", path.name) == re.sub(numbered, r"-\1", source.name)
