@@ -142,13 +142,6 @@ def test_an_index_without_a_map_is_refused(tiny: MakeTiny) -> None:
         open_checkpoint(folder)
 
 
-def test_a_pickle_is_never_read(tiny: MakeTiny) -> None:
-    folder = tiny()
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(BadCheckpoint, match="pickle, which can run code"):
-        open_checkpoint(folder)
-
-
 def test_a_lora_adapter_is_no_checkpoint(tiny: MakeTiny) -> None:
     folder = tiny()
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
