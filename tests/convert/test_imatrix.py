@@ -18,7 +18,7 @@ from tests.convert.golden import goldens, write_checkpoint
 from tests.convert.helpers import NEED_IMATRIX, MakeTiny
 from tests.convert.matrices import importance, measured, write_gguf, write_older
 
-SLOW = ("IQ1_M", "IQ2_M")
+SLOW = ("IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XXS")
 KINDS = ["Q4_0", "Q4_K_M", "Q5_K_S", "IQ4_XS", "IQ4_NL", "IQ3_M", "Q8_0", *(set(NEED_IMATRIX) - set(SLOW))]
 
 
