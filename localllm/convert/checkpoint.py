@@ -54,7 +54,7 @@ class Checkpoint:
             return None
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadCheckpoint(f"{self.files.title}: {name} is not valid JSON: {error}.") from error
 
     def require_json(self, name: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from localllm.convert import prepare
 from localllm.convert.checkpoint import open_checkpoint
-from localllm.errors import BadCheckpoint, ModelNotFound
+from localllm.errors import BadCheckpoint, ModelNotFound, UnsupportedModel
 from tests.convert.helpers import MakeTiny
 
 
@@ -104,6 +105,95 @@ def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_named(tiny: MakeTiny) -> N
     _rewrite(path, header, data)
     with pytest.raises(BadCheckpoint, match=r"model\.norm\.weight has 512 bytes, its shape \[255\] takes 510"):
         open_checkpoint(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"data_offsets": [-512, 0]}, r"model\.norm\.weight begins 512 bytes before the data"),
+        ({"data_offsets": [1 << 50, (1 << 50) + 512]}, "is cut short"),
+        ({"data_offsets": [512, 0]}, r"model\.norm\.weight has -512 bytes, its shape \[256\] takes 512"),
+        ({"data_offsets": [0.0, 512.0]}, r"0\.0 is no whole number"),
+        ({"data_offsets": [0]}, "the header is not that of a safetensors file"),
+        ({"shape": [-16, -16]}, r"has 512 bytes, its shape \[-16, -16\]"),
+        ({"shape": [1 << 40, 1 << 40]}, r"has 512 bytes, its shape"),
+        ({"shape": ["256"]}, "'256' is no whole number"),
+        ({"shape": [True, 256]}, "True is no whole number"),
+        ({"shape": None}, "the header is not that of a safetensors file"),
+        ({"dtype": ["BF16"]}, "the header is not that of a safetensors file"),
+    ],
+)
+def test_an_entry_that_makes_no_sense_is_refused(tiny: MakeTiny, changes: dict[str, object], says: str) -> None:
+    path = tiny() / "model.safetensors"
+    header, data = _header(path)
+    header["model.norm.weight"].update(changes)
+    _rewrite(path, header, data)
+    with pytest.raises(BadCheckpoint, match=says):
+        open_checkpoint(path.parent)
+
+
+@pytest.mark.parametrize("dtype", ["F4", "C64", "F8_E4M3FNUZ", "", "x"])
+def test_a_type_that_is_not_known_is_named(tiny: MakeTiny, dtype: str) -> None:
+    path = tiny() / "model.safetensors"
+    header, data = _header(path)
+    header["model.norm.weight"]["dtype"] = dtype
+    _rewrite(path, header, data)
+    with pytest.raises(UnsupportedModel, match=rf"model\.norm\.weight is of type {dtype};"):
+        open_checkpoint(path.parent)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("F8_E4M3", 1), ("F8_E5M2", 1), ("I8", 1), ("BOOL", 1), ("I64", 8)])
+def test_a_weight_of_a_type_that_no_rule_takes_is_named(tiny: MakeTiny, dtype: str, width: int) -> None:
+    path = tiny() / "model.safetensors"
+    header, data = _header(path)
+    at = len(data)
+    header["model.norm.weight"] = {"dtype": dtype, "shape": [256], "data_offsets": [at, at + 256 * width]}
+    _rewrite(path, header, data + bytes(256 * width))
+    with pytest.raises(
+        UnsupportedModel, match=rf"model\.norm\.weight is of type {dtype}; F32, F16, BF16 are converted"
+    ):
+        prepare(path.parent)
+
+
+def test_bytes_that_two_tensors_share_are_refused(tiny: MakeTiny) -> None:
+    path = tiny() / "model.safetensors"
+    header, data = _header(path)
+    header["model.layers.0.input_layernorm.weight"]["data_offsets"] = header["model.norm.weight"]["data_offsets"]
+    _rewrite(path, header, data)
+    says = r"the bytes of model\.layers\.0\.input_layernorm\.weight and model\.norm\.weight overlap"
+    with pytest.raises(BadCheckpoint, match=says):
+        open_checkpoint(path.parent)
+
+
+def test_a_name_that_is_there_twice_is_refused(tiny: MakeTiny) -> None:
+    path = tiny() / "model.safetensors"
+    header, data = _header(path)
+    entry = json.dumps(header["model.norm.weight"])
+    text = json.dumps(header).replace("{", '{"model.norm.weight": ' + entry + ", ", 1).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    with pytest.raises(BadCheckpoint, match="a name is there twice"):
+        open_checkpoint(path.parent)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_json_of_any_depth_is_refused(tiny: MakeTiny, name: str) -> None:
+    path = tiny() / name
+    text = b"[" * 200_000
+    path.write_bytes((struct.pack("<Q", len(text)) if name.startswith("model") else b"") + text)
+    with pytest.raises(BadCheckpoint, match=name):
+        open_checkpoint(path.parent)
+
+
+@pytest.mark.parametrize("file", ["../other/model.safetensors", "/etc/passwd", "..", "config.json"])
+def test_an_index_leads_nowhere_else(tiny: MakeTiny, file: str) -> None:
+    other, folder = tiny("other"), tiny(shards=2)
+    index = folder / "model.safetensors.index.json"
+    found = json.loads(index.read_text())
+    found["weight_map"] = dict.fromkeys(found["weight_map"], file)
+    index.write_text(json.dumps(found))
+    assert (other / "model.safetensors").is_file()
+    with pytest.raises(BadCheckpoint, match=r"is missing|not a safetensors file"):
+        open_checkpoint(folder)
 
 
 def test_a_tensor_in_two_shards_is_refused(tiny: MakeTiny) -> None:
