@@ -13,13 +13,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from localllm.convert import architectures, verify
+from localllm.convert import architectures, gguf_source, verify
 from localllm.convert.adapter import TYPES as ADAPTER_TYPES
 from localllm.convert.adapter import open_adapter
 from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.choices import Choices, UntypedModel, choose
+from localllm.convert.files import Files
 from localllm.convert.general import general_keys
-from localllm.convert.gguf_source import is_gguf, open_gguf, remarks
+from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import lay_out
 from localllm.convert.outfiles import check_target
 from localllm.convert.plan import half_type, left_out, plan_tensors
@@ -44,21 +45,25 @@ __all__ = [
     "preview",
 ]
 
+Source = str | Path | Files
+"""A folder, a GGUF, or files that are elsewhere."""
 
-def prepare(source: str | Path, type: str | None = None, settings: Settings | None = None) -> Prepared:
+
+def prepare(source: Source, type: str | None = None, settings: Settings | None = None) -> Prepared:
     """Read the headers of a checkpoint, decide everything, prove the tokenizer. Writes nothing.
 
-    `source` is the folder of a checkpoint, or a GGUF, which is quantized anew.
+    `source` is the folder of a checkpoint, or a GGUF, which is quantized anew, or files that are elsewhere, such as
+    those of a hub repo (`localllm.library.hub.open_source`), which are closed in the end.
 
     `type` is short for `Settings(type=…)`, and goes before that of `settings`.
 
     Raises:
         ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
     """
-    settings, folder = settled(type, settings), Path(source)
-    if is_gguf(folder):
-        return _prepare_gguf(folder, settings)
-    checkpoint = open_checkpoint(folder)
+    settings, place = settled(type, settings), _place(source)
+    if isinstance(place, Path) and is_gguf(place):
+        return _prepare_gguf(place, settings)
+    checkpoint = open_checkpoint(place)
     try:
         family = architectures.find(checkpoint.config)
         config = family.complete(checkpoint.config)
@@ -66,7 +71,7 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
         plan = plan_tensors(checkpoint, family, config)
         parameters = sum(tensor.rows * tensor.columns for tensor in plan)
         model_keys = {
-            **general_keys(checkpoint, folder, family.arch, parameters),
+            **general_keys(checkpoint, family.arch, parameters),
             **family.hyperparameters(config, family.arch),
             **pooling_keys(checkpoint, family.arch),
             **read_stored_keys(checkpoint, family, config),
@@ -79,19 +84,27 @@ def prepare(source: str | Path, type: str | None = None, settings: Settings | No
     except BaseException:
         checkpoint.files.close()
         raise
-    notes = (*family.notes(config), *left_out(checkpoint, family, config), *proof.notes)
-    preview = previewed(folder, checkpoint.config.architecture, settings, choices, proof, notes)
+    remarks = checkpoint.files.remarks()
+    notes = (*family.notes(config), *left_out(checkpoint, family, config), *proof.notes, *remarks)
+    preview = previewed(
+        place if isinstance(place, Path) else place.title,
+        checkpoint.config.architecture,
+        settings,
+        choices,
+        proof,
+        notes,
+    )
     return Prepared(checkpoint, preview, model, settings, choices)
 
 
 def _prepare_gguf(path: Path, settings: Settings) -> Prepared:
     source, model, header = open_gguf(path)
     choices = choose(model, settings)
-    preview = previewed(path, header.architecture, settings, choices, None, tuple(remarks(model)))
+    preview = previewed(path, header.architecture, settings, choices, None, tuple(gguf_source.remarks(model)))
     return Prepared(source, preview, model, settings, choices)
 
 
-def preview(source: str | Path, type: str | None = None, settings: Settings | None = None) -> Preview:
+def preview(source: Source, type: str | None = None, settings: Settings | None = None) -> Preview:
     """What `convert` would write, to the byte, without writing. Takes the options of `prepare`.
 
     Raises:
@@ -102,7 +115,7 @@ def preview(source: str | Path, type: str | None = None, settings: Settings | No
 
 
 def convert(
-    source: str | Path,
+    source: Source,
     outfile: str | Path | None = None,
     *,
     type: str | None = None,
@@ -113,6 +126,8 @@ def convert(
     announce: Callable[[Preview, Path], None] | None = None,
 ) -> Conversion:
     """Convert the checkpoint in the folder `source`, or quantize the GGUF `source` anew, to a GGUF.
+
+    See `prepare` for what else a source can be.
 
     The bytes of every tensor equal those of llama.cpp's converter followed by `llama-quantize`. `outfile` is by default
     `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole, or, of a model that is split,
@@ -129,10 +144,10 @@ def convert(
         BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
         MissingPackage: the extra `convert` is not installed.
     """
-    folder, settings = Path(source), settled(type, settings)
-    target = Path(outfile) if outfile is not None else default_outfile(folder, settings.type)
+    place, settings = _place(source), settled(type, settings)
+    target = Path(outfile) if outfile is not None else default_outfile(place, settings.type)
     check_target(target, 0, force)
-    with prepare(folder, settings=settings) as prepared:
+    with prepare(place, settings=settings) as prepared:
         if announce is not None:
             announce(prepared.preview, target)
         return prepared.write(target, force=force, threads=threads, progress=progress)
@@ -177,10 +192,14 @@ def prepare_adapter(adapter: str | Path, base: str | Path, type: str = "F32") ->
     return Prepared(found.source, preview, UntypedModel(found.keys, {}, found.tensors, None), settings, choices)
 
 
-def default_outfile(source: Path, file_type: str) -> Path:
+def _place(source: Source) -> Path | Files:
+    return Path(source) if isinstance(source, str) else source
+
+
+def default_outfile(source: Path | Files, file_type: str) -> Path:
     """`<name of the folder>-<type>.gguf` in the current folder; of a GGUF the type in its name is replaced."""
-    name = source.resolve().name
-    if is_gguf(source):
+    name = source.resolve().name if isinstance(source, Path) else source.origin.name
+    if isinstance(source, Path) and is_gguf(source):
         name = re.sub(r"-\d{5}-of-\d{5}$", "", name.removesuffix(".gguf"))
         name = re.sub(rf"[-.]({'|'.join(TYPES)})$", "", name, flags=re.IGNORECASE)
     return Path(f"{name or 'model'}-{file_type}.gguf")

@@ -5,6 +5,7 @@ Reads headers, never weights until rows are asked for. Knows nothing of GGUF.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,19 +98,41 @@ class Checkpoint:
         return read_rows(self.files, self.stored[name], start, stop, buffer)
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read the headers of the checkpoint in `folder`.
+def open_checkpoint(source: Path | Files) -> Checkpoint:
+    """Read the headers of the checkpoint in a folder, or wherever its files are.
 
     Raises:
         ModelNotFound: there is no such folder.
         BadCheckpoint: it is not a checkpoint, a shard is missing or cut short, or headers contradict each other.
         UnsupportedModel: its weights are of a type that is not converted.
     """
-    if not folder.is_dir():
-        if folder.is_file():
-            raise BadCheckpoint(
-                f"{folder} is a file, not the folder of a checkpoint.",
-                hint="Give the folder that holds config.json and the safetensors files.",
-            )
-        raise ModelNotFound(f"There is no folder {folder}.", hint="Give the folder that holds config.json.")
-    return Checkpoint(LocalFiles(folder))
+    files = _local(source) if isinstance(source, Path) else source
+    try:
+        return Checkpoint(files)
+    except BaseException:
+        files.close()
+        raise
+
+
+def _local(folder: Path) -> LocalFiles:
+    if folder.is_dir():
+        return LocalFiles(folder)
+    if folder.is_file():
+        raise BadCheckpoint(
+            f"{folder} is a file, not the folder of a checkpoint.",
+            hint="Give the folder that holds config.json and the safetensors files.",
+        )
+    near = nearest_folders(folder)
+    raise ModelNotFound(
+        f"There is no folder {folder}.",
+        hint=f"The nearest here: {', '.join(near)}." if near else "Give the folder that holds config.json.",
+    )
+
+
+def nearest_folders(folder: Path) -> list[str]:
+    """The folders beside the one that is not there with names like its own."""
+    try:
+        beside = {path.name: str(path) for path in folder.parent.iterdir() if path.is_dir()}
+    except OSError:
+        return []
+    return [beside[name] for name in difflib.get_close_matches(folder.name, beside, n=3, cutoff=0.6)]

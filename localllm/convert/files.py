@@ -7,8 +7,22 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+Range = tuple[str, int, int]
+"""A file, where in it, and how many bytes."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint comes from. `name` is what files made of it are called; a folder has no repo and no commit."""
+
+    name: str
+    repo: str = ""
+    commit: str = ""
 
 
 class Files(Protocol):
@@ -18,11 +32,18 @@ class Files(Protocol):
     def title(self) -> str:
         """What messages call it."""
 
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from."""
+
     def names(self) -> list[str]:
         """The names of all files at the top level, and of those one folder below as `folder/name`."""
 
     def size(self, name: str) -> int:
         """Bytes of a file that is there."""
+
+    def version(self, name: str) -> str:
+        """A text that is another one when the file was changed."""
 
     def read_into(self, name: str, offset: int, target: memoryview) -> int:
         """Fill `target` from `offset` on; returns the bytes read, fewer only at the end. Safe from any thread."""
@@ -30,19 +51,38 @@ class Files(Protocol):
     def close(self) -> None:
         """Let go of what is open."""
 
+    def expect(self, ranges: Sequence[Range]) -> None:
+        """These will be read, about in this order. Who reads from afar reads ahead."""
 
-class LocalFiles:
-    """The files of a folder. Each is opened once and read with `pread`, which needs no lock and no mapping."""
+    def stop(self) -> None:
+        """Nothing more is wanted: reads that wait for something end with an error."""
 
-    def __init__(self, folder: Path) -> None:
+    def remarks(self) -> list[str]:
+        """What to tell people about reading these files."""
+        return []
+
+
+class LocalFiles(Files):
+    """The files of a folder. Each is opened once and read with `pread`, which needs no lock and no mapping.
+
+    `origin` is that of a folder that holds what a hub has.
+    """
+
+    def __init__(self, folder: Path, origin: Origin | None = None) -> None:
         self.folder = folder
+        self._origin = origin
         self._open: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @property
     def title(self) -> str:
-        """The folder."""
-        return str(self.folder)
+        """The folder, or what it is a copy of."""
+        return f"{self._origin.repo}@{self._origin.commit[:8]}" if self._origin else str(self.folder)
+
+    @property
+    def origin(self) -> Origin:
+        """What it is a copy of, or a name only."""
+        return self._origin or Origin(self.folder.resolve().name)
 
     def names(self) -> list[str]:
         """The names of all files in the folder, and of those in its folders that are not hidden."""
@@ -53,6 +93,11 @@ class LocalFiles:
     def size(self, name: str) -> int:
         """Bytes of a file."""
         return (self.folder / name).stat().st_size
+
+    def version(self, name: str) -> str:
+        """Its size and the time of the last change."""
+        found = (self.folder / name).stat()
+        return f"{found.st_size} {found.st_mtime_ns}"
 
     def read_into(self, name: str, offset: int, target: memoryview) -> int:
         """Fill `target` from `offset` on; returns the bytes read, fewer only at the end."""
@@ -73,3 +118,13 @@ class LocalFiles:
         with self._lock:
             while self._open:
                 os.close(self._open.popitem()[1])
+
+    def expect(self, ranges: Sequence[Range]) -> None:
+        """The operating system reads ahead."""
+
+    def stop(self) -> None:
+        """Nothing waits."""
+
+    def remarks(self) -> list[str]:
+        """That the network was not needed, where it might have been."""
+        return [f"read from the hub's cache on this machine: {self.folder}"] if self._origin else []

@@ -39,10 +39,11 @@ class PreviewTensor:
 class Preview:
     """What a conversion will write, to the byte, and to how many files. `notes` are differences worth knowing.
 
-    `tokenizer` is None where there was none to compare with: the source is a GGUF.
+    `source` is a path, or what messages call a source that has none. `tokenizer` is None where there was none to
+    compare with: the source is a GGUF.
     """
 
-    source: Path
+    source: Path | str
     architecture: str
     type: str
     parameters: int
@@ -168,7 +169,7 @@ def cores() -> int:
 
 
 def previewed(
-    source: Path,
+    source: Path | str,
     architecture: str,
     settings: Settings,
     choices: Choices,
@@ -194,7 +195,9 @@ def _preview_tensors(choices: Choices) -> tuple[PreviewTensor, ...]:
     return tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in entries)
 
 
-def _refuse_source(source: Path, outfile: Path) -> None:
+def _refuse_source(source: Path | str, outfile: Path) -> None:
+    if isinstance(source, str):
+        return
     folder = source if source.is_dir() else source.parent
     mine = [path for path in folder.iterdir() if path.is_file() and (source.is_dir() or _same_model(path, source))]
     if outfile.exists() and any(outfile.samefile(path) for path in mine):

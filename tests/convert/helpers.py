@@ -12,6 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from localllm.convert import corpus
 from localllm.convert.checkpoint import Checkpoint
+from localllm.convert.files import Files, Origin, Range
 
 MakeTiny = Callable[..., Path]
 
@@ -96,14 +97,21 @@ def _sequence(name: str, type_id: int) -> dict[str, Any]:
     return {"Sequence": {"id": name, "type_id": type_id}}
 
 
-class MemoryFiles:
+class MemoryFiles(Files):
     """The small files of a checkpoint, in memory."""
 
     def __init__(self, **files: Any) -> None:
         self.contents = {
             name: (value if isinstance(value, str) else json.dumps(value)).encode() for name, value in files.items()
         }
-        self.title = "memory"
+
+    @property
+    def title(self) -> str:
+        return "memory"
+
+    @property
+    def origin(self) -> Origin:
+        return Origin("memory")
 
     def names(self) -> list[str]:
         return list(self.contents)
@@ -116,7 +124,16 @@ class MemoryFiles:
         target[: len(part)] = part
         return len(part)
 
+    def version(self, name: str) -> str:
+        return self.contents[name].hex()
+
     def close(self) -> None:
+        pass
+
+    def expect(self, ranges: Sequence[Range]) -> None:
+        pass
+
+    def stop(self) -> None:
         pass
 
 
