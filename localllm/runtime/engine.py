@@ -27,6 +27,9 @@ _DONE, _NO_SLOT, _ABORTED = 0, 1, 2
 AHEAD = 4
 """Tokens that a reply may be ahead of who reads it, so that readers who are a little late still share a batch."""
 
+MARGIN = 64
+"""Cells that must be free beside a reply that had to leave the KV cache, before it comes back to others that go on."""
+
 SHARED_CHUNK = 256
 """Tokens of a prompt that are read in a batch while others wait for their next token."""
 
@@ -210,7 +213,10 @@ class Engine:
 
     def _step(self, group: list[Stream]) -> None:
         """Decode one batch for `group` and sample. A stream for which there is no place has to wait."""
-        placed = [stream for stream in group if self._place(stream, group)]
+        placed: list[Stream] = []
+        for stream in sorted(group, key=lambda stream: stream.sequence is None):
+            if (not placed or self._has_room(stream)) and self._place(stream, group):
+                placed.append(stream)
         while placed:
             parts = self._fill(placed)
             code = self._decode(parts)
@@ -242,6 +248,12 @@ class Engine:
             stream.placed(sequence)
         return sequence is not None
 
+    def _has_room(self, stream: Stream) -> bool:
+        """Whether a reply that had to leave can come back and go on for a while, with the others where they are."""
+        if stream.sequence is not None or not stream.crowded_out:
+            return True
+        return self._sequences.taken_cells() + len(stream.tokens) + MARGIN <= self._context.n_ctx
+
     def _give_way(self, placed: list[Stream]) -> bool:
         """Move out the youngest of the streams with cells: first one that rests, then one that is in this step."""
         resting = [stream for stream in self._streams if stream.sequence is not None and stream not in placed]
@@ -249,6 +261,7 @@ class Engine:
         if victim is None:
             return False
         self._move_out(victim)
+        victim.crowded_out = True
         if victim in placed:
             placed.remove(victim)
         return True

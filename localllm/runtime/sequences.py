@@ -113,6 +113,10 @@ class Sequences:
             total += len(sequence.tokens) - max(before, default=0)
         return total
 
+    def taken_cells(self) -> int:
+        """Cells that replies need now, or fewer where they share some."""
+        return sum(len(sequence.tokens) for sequence in self._all if sequence.taken)
+
     def latest(self) -> int:
         """Tokens of the conversation that was used last."""
         return len(max(self._all, key=lambda sequence: sequence.used).tokens)

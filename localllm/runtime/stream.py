@@ -25,6 +25,7 @@ class Stream:
         self.sequence: Sequence | None = None
         self.ready: deque[int] = deque()
         self.waiting = False
+        self.crowded_out = False  # it had to leave the KV cache because others needed the room
         self.reason: StopReason | None = None
         self.error: Exception | None = None
         self.progress: Progress | None = None

@@ -24,6 +24,15 @@ def say(model: Model, prompt: str, tokens: int = 8) -> tuple[str, int]:
     return text, reply.stats.cached_tokens
 
 
+PHRASES = ("the cat sat on the mat and ", "one dog ran in the park but ")
+
+
+def sure(number: int) -> str:
+    """A prompt, another one for each number, whose continuation no rounding decides: a batch of several replies rounds
+    otherwise than that of one."""
+    return PHRASES[number % 2] * (8 + number // 2)
+
+
 def count(model: Model, text: str) -> int:
     return len(model.tokenize(text))
 
@@ -93,7 +102,7 @@ def test_replies_may_be_read_in_turns_by_one_thread(model: Model) -> None:
 
 @pytest.mark.parametrize("readers", [3, 9])
 def test_replies_may_be_read_by_threads_at_once(model: Model, readers: int) -> None:
-    prompts = [f"Number {number} of the list is called" for number in range(readers)]
+    prompts = [sure(number) for number in range(readers)]
     expected = [say(model, prompt)[0] for prompt in prompts]
     model.forget()
     texts: dict[int, str] = {}
@@ -133,16 +142,16 @@ def test_conversations_that_together_are_larger_than_the_cache(smollm2: Path) ->
 
 def test_two_replies_that_grow_until_only_one_has_room(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=256)) as model:
-        prompts = ("la la la la la la la la la", "one two one two one two one two")
+        prompts = (sure(0), sure(1))
         expected = []
         for prompt in prompts:
             model.forget()
-            expected.append(say(model, prompt, tokens=180)[0])
+            expected.append(say(model, prompt, tokens=150)[0])
         model.forget()
         texts: dict[str, str] = {}
 
         def read(prompt: str) -> None:
-            texts[prompt] = "".join(model.complete(prompt, sampling=GREEDY, max_tokens=180))
+            texts[prompt] = say(model, prompt, tokens=150)[0]
 
         threads = [threading.Thread(target=read, args=(prompt,)) for prompt in prompts]
         for thread in threads:
