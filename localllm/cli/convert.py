@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from localllm.convert import Conversion, Preview, Settings
+    from localllm.convert.verify import TokenizerProof
     from localllm.convert.writer import Progress
 
 EPILOG = """examples:
@@ -26,7 +27,7 @@ EPILOG = """examples:
 SOURCE can also be a GGUF: it is quantized anew, which loses more than from the original checkpoint. Otherwise
 it is a folder with config.json, one or several safetensors files and tokenizer.json. The file gets its name when it
 is whole; a conversion that fails or is stopped leaves nothing behind. The tokenizer is proven: llama.cpp must give the
-same token ids as the checkpoint's own on hundreds of texts, or nothing is written.
+same token ids as the checkpoint's own on thousands of texts, or nothing is written.
 """
 
 
@@ -203,8 +204,7 @@ def _announce(preview: Preview, target: Path) -> None:
     types = ", ".join(f"{count} {name}" for name, count in preview.types.items())
     print(f"  tensors: {types}", file=sys.stderr)
     if preview.tokenizer:
-        texts = preview.tokenizer.texts
-        print(f"  tokenizer: the same token ids as the checkpoint's on {texts} texts", file=sys.stderr)
+        print(f"  tokenizer: {_tokenizer_words(preview.tokenizer)}", file=sys.stderr)
     for note in preview.notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -228,9 +228,18 @@ def _document(preview: Preview, outfile: Path) -> dict[str, object]:
     }
 
 
+def _tokenizer_words(proof: TokenizerProof) -> str:
+    if not proof.different:
+        return f"the same token ids as the checkpoint's on {proof.texts} texts"
+    return f"other token ids than the checkpoint's on {proof.different} of {proof.texts} texts"
+
+
 def _tokenizer_document(preview: Preview) -> dict[str, object] | None:
-    """None where there was no tokenizer to compare with."""
-    return {"texts": preview.tokenizer.texts, "equal": True} if preview.tokenizer else None
+    """None where there was no tokenizer to compare with; `equal` is whether nothing differs but what is known to."""
+    proof = preview.tokenizer
+    if proof is None:
+        return None
+    return {"texts": proof.texts, "different": proof.different, "equal": proof.mismatch is None}
 
 
 def _result_json(result: Conversion) -> str:

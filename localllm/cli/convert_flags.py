@@ -96,6 +96,11 @@ def add_content_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="write several files with at most so many bytes of tensors each: NAME-00001-of-00003.gguf",
     )
+    group.add_argument(
+        "--allow-tokenizer-mismatch",
+        action="store_true",
+        help="write the file although llama.cpp reads some texts differently than the checkpoint's tokenizer",
+    )
 
 
 def add_adapter_flags(parser: argparse.ArgumentParser) -> None:
@@ -139,4 +144,5 @@ def settings(args: argparse.Namespace) -> Settings:
         metadata=tuple(args.metadata),
         prune_layers=args.prune_layers,
         split_max_size=args.split_max_size,
+        allow_tokenizer_mismatch=args.allow_tokenizer_mismatch,
     )

@@ -27,9 +27,10 @@ from localllm.convert.plan import half_type, left_out, plan_tensors
 from localllm.convert.pooling import pooling_keys
 from localllm.convert.prepared import Conversion, Prepared, Preview, PreviewTensor, previewed
 from localllm.convert.quantizations import TYPES, nearest
+from localllm.convert.reference import Reference
 from localllm.convert.settings import Settings, settled
 from localllm.convert.stored import read_stored_keys
-from localllm.convert.vocabulary import read_vocabulary, tokenizer_text
+from localllm.convert.vocabulary import read_source, read_vocabularies
 from localllm.convert.writer import Progress
 
 __all__ = [
@@ -76,9 +77,14 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
             **pooling_keys(checkpoint, family.arch),
             **read_stored_keys(checkpoint, family, config),
         }
-        reference = verify.Reference(tokenizer_text(checkpoint))
-        vocabulary = read_vocabulary(checkpoint, family.dimensions(config)["vocab"])
-        vocabulary, proof = verify.prove_vocabulary(vocabulary, reference)
+        rows = family.dimensions(config)["vocab"]
+        tokenizer = read_source(checkpoint, rows)
+        vocabulary, proof = verify.prove_vocabulary(
+            read_vocabularies(checkpoint, tokenizer, rows),
+            Reference(tokenizer.document, tokenizer.notes),
+            model_keys,
+            allow_mismatch=settings.allow_tokenizer_mismatch,
+        )
         model = UntypedModel(model_keys, vocabulary.keys(), plan, half_type(checkpoint))
         choices = choose(model, settings)
     except BaseException:

@@ -5,6 +5,7 @@ Knows no tokenizer.
 
 from __future__ import annotations
 
+import functools
 import random
 import unicodedata
 from collections.abc import Sequence
@@ -61,6 +62,19 @@ TEXTS = (
 )
 """Each has tripped some tokenizer."""
 
+BROKEN = tuple(
+    data.decode("utf-8", "replace")
+    for data in (
+        b"caf\xe9 latin-1",
+        b"\xff\xfeu\x00t\x00f\x00",
+        b"cut \xf0\x9f\x98",
+        b"\xe2\x28\xa1 \x80 lone",
+        b"over\xc0\xaflong",
+        b"\xed\xa0\x80 surrogate \xf4\x90\x80\x80 beyond",
+    )
+)
+"""Broken UTF-8 as it reaches a tokenizer: what cannot be read stands as U+FFFD."""
+
 _ALPHABETS = (
     "abcdefghijklmnopqrstuvwxyz",
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -90,6 +104,62 @@ def random_texts(count: int, seed: int = 20240131) -> list[str]:
             text += "".join(generator.choice(alphabet) for _ in range(generator.randint(1, 6)))
         texts.append(text[:60])
     return texts
+
+
+# Of the first Unicode version that Python keeps: later ones are not the same in every library.
+_CLASSES = (
+    "Lu",
+    "Ll",
+    "Lt",
+    "Lm",
+    "Lo",
+    "Mn",
+    "Mc",
+    "Nd",
+    "Nl",
+    "No",
+    "Pd",
+    "Ps",
+    "Pe",
+    "Po",
+    "Sm",
+    "Sc",
+    "Sk",
+    "So",
+    "Zs",
+)
+
+
+@functools.cache
+def _members() -> tuple[str, ...]:
+    """The characters of each class of Unicode."""
+    found: dict[str, list[str]] = {name: [] for name in _CLASSES}
+    for number in range(0x30000):
+        character = chr(number)
+        kind = unicodedata.ucd_3_2_0.category(character)
+        if kind in found and unicodedata.category(character) == kind:
+            found[kind].append(character)
+    return tuple("".join(characters) for characters in found.values())
+
+
+def class_texts(count: int, seed: int = 20240202) -> list[str]:
+    """`count` strings of characters of all classes, in runs of one class, with spaces and line ends between some."""
+    generator = random.Random(seed)
+    texts = []
+    for _ in range(count):
+        runs = []
+        for _ in range(generator.randint(1, 5)):
+            members = generator.choice(_members())
+            runs.append("".join(generator.choice(members) for _ in range(generator.randint(1, 4))))
+            runs.append(generator.choice(("", "", " ", "  ", "\n", "a", "B", "7", "'", ".")))
+        texts.append("".join(runs))
+    return texts
+
+
+def piece_texts(pieces: Sequence[str], count: int, seed: int = 20240303) -> list[str]:
+    """`count` strings of 1 to 6 of `pieces` in a row."""
+    generator = random.Random(seed)
+    return ["".join(generator.choice(pieces) for _ in range(generator.randint(1, 6))) for _ in range(count)]
 
 
 def special_texts(special: Sequence[str]) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from localllm.gguf_file import DEFAULT_ALIGNMENT, TENSOR_TYPES
 
-_UINT16, _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 2, 4, 5, 6, 7, 8, 9
+_UINT8, _UINT16, _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 0, 2, 4, 5, 6, 7, 8, 9
 _CODES = {
-    0: "B",
+    _UINT8: "B",
     1: "b",
     _UINT16: "H",
     3: "h",
@@ -92,6 +92,11 @@ def text(value: str) -> KeyValue:
 def texts(values: Sequence[str]) -> KeyValue:
     """An array of strings."""
     return KeyValue(_ARRAY, values, _STRING)
+
+
+def u8s(values: bytes) -> KeyValue:
+    """An array of bytes."""
+    return KeyValue(_ARRAY, values, _UINT8)
 
 
 def i32s(values: Sequence[int]) -> KeyValue:

@@ -28,6 +28,8 @@ class Settings:
         metadata: pairs of a key and its value as a person writes it; see `with_metadata`.
         prune_layers: numbers of layers to leave out.
         split_max_size: the most bytes of tensors in a file; a larger model goes to several files. None is no limit.
+        allow_tokenizer_mismatch: write the file although llama.cpp reads text differently than the checkpoint's
+            tokenizer.
     """
 
     type: str = "Q4_K_M"
@@ -40,6 +42,7 @@ class Settings:
     metadata: tuple[tuple[str, str], ...] = ()
     prune_layers: tuple[int, ...] = ()
     split_max_size: int | None = None
+    allow_tokenizer_mismatch: bool = False
 
 
 def settled(type: str | None, settings: Settings | None) -> Settings:

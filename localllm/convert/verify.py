@@ -1,34 +1,27 @@
 """The proof that a GGUF is the same model: its vocabulary gives the token ids of the `tokenizers` library.
 
-Also finds which of several pre-tokenizers with the same structure is the right one, and which ids llama.cpp would not
-stop at by itself. Knows no rule of either tokenizer: it compares.
+Also finds which of several ways to write a vocabulary is the right one, and which ids llama.cpp would not know by
+itself. Knows no rule of either tokenizer: it compares.
 """
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from localllm.convert import corpus
-from localllm.convert.header import lay_out, text
+from localllm.convert.header import Keys, lay_out, text
+from localllm.convert.reference import Reference
 from localllm.convert.scratch import skeleton
-from localllm.convert.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary, prepends_space
-from localllm.errors import BadCheckpoint, MissingPackage, UnsupportedModel
+from localllm.convert.shortened import most_promising
+from localllm.convert.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary
+from localllm.errors import UnsupportedModel
 from localllm.native.vocab import Vocab, open_vocab
 
-RANDOM_TEXTS, SAMPLED_TOKENS, SPECIAL_TOKENS = 400, 400, 40
-
-
-@dataclass(frozen=True)
-class TokenizerProof:
-    """On how many texts the ids were equal, and what the comparison leaves out, in words."""
-
-    texts: int
-    notes: tuple[str, ...] = ()
+RANDOM_TEXTS, CLASS_TEXTS, PIECE_TEXTS, SAMPLED_TOKENS, SPECIAL_TOKENS = 1000, 1000, 1000, 400, 40
+SHOWN_IDS = 24
 
 
 @dataclass(frozen=True)
@@ -39,136 +32,171 @@ class Mismatch:
     expected: list[int]
     found: list[int]
 
+    def __str__(self) -> str:
+        return (
+            f"{self.text[:80]!r} is {self.expected[:SHOWN_IDS]} for the checkpoint and {self.found[:SHOWN_IDS]} "
+            f"for llama.cpp"
+        )
 
-def prove_vocabulary(vocabulary: Vocabulary, reference: Reference) -> tuple[Vocabulary, TokenizerProof]:
-    """The vocabulary that gives exactly the ids of the reference, and the proof.
 
-    Tries each pre-tokenizer with the right structure. Adds keys for the stop ids that llama.cpp would not know.
+@dataclass(frozen=True)
+class TokenizerProof:
+    """On how many texts ids were compared, on how many they differ, and what is worth knowing of that, in words.
+
+    `mismatch` is the first difference that nothing excuses; it is only there where the person allowed it.
+    """
+
+    texts: int
+    different: int = 0
+    mismatch: Mismatch | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prove_vocabulary(
+    candidates: Sequence[Vocabulary],
+    reference: Reference,
+    model: Keys | None = None,
+    *,
+    allow_mismatch: bool = False,
+) -> tuple[Vocabulary, TokenizerProof]:
+    """The one of `candidates` that gives exactly the ids of the reference, and the proof.
+
+    `model` has the other keys of the file to be: llama.cpp looks at some of them. Where no candidate is exact, the
+    comparison is repeated without what llama.cpp cannot do around special tokens. Adds keys for ids that llama.cpp
+    would not know by itself.
 
     Raises:
-        UnsupportedModel: none gives the same ids; shows the first text that differs.
+        UnsupportedModel: none gives the same ids, and `allow_mismatch` is not set; shows the first text that differs.
     """
-    notes = list(reference.notes)
-    texts = _texts(vocabulary, reference)
-    if vocabulary.normalizes_nfc:
-        texts = corpus.nfc(texts)
-        notes.append("llama.cpp does not compose characters (NFC) before it tokenizes, the checkpoint's tokenizer does")
-    first: Mismatch | None = None
-    for name in vocabulary.candidates:
-        candidate = vocabulary.with_pre(name)
-        with _opened(candidate) as vocab:
-            mismatch = _compare(vocab, reference, texts, add_special=candidate.states_adds)
-            if mismatch is None:
-                candidate = candidate.with_stops(_extra_stops(vocab, candidate))
-                missed = _missed_stops(vocab, candidate)
-                if missed:
-                    notes.append(f"generation does not stop at the ids {missed}: GGUF has no key left for them")
-                return candidate, TokenizerProof(len(texts), tuple(notes))
-        first = first or mismatch
-    assert first is not None
+    trials: list[_Trial] = []
+    model = model or {"general.architecture": text("llama")}
+    lenient = reference.lenient()
+    references = [reference] if lenient is None else [reference, lenient]
+    texts = [_texts(candidates[0], compared) for compared in references]
+    for group in _in_order(candidates, reference):
+        for compared, samples in zip(references, texts, strict=True):
+            for candidate in group:
+                trial = _try(candidate, compared, samples, model)
+                if trial.proof.mismatch is None:
+                    return trial.vocabulary, trial.proof
+                trials.append(trial)
+    best = min(trials, key=lambda trial: trial.proof.different)
+    if allow_mismatch:
+        return best.vocabulary, replace(best.proof, notes=(_loud(best), *best.proof.notes))
     raise UnsupportedModel(
-        f"llama.cpp reads text differently than the checkpoint's tokenizer: {first.text[:80]!r} is "
-        f"{first.expected[:24]} for the checkpoint and {first.found[:24]} for llama.cpp ({vocabulary.pre}).",
-        hint="A model that is fed other tokens than it was trained on answers worse, so nothing is written.",
+        f"llama.cpp reads text differently than the checkpoint's tokenizer: {best.proof.mismatch}"
+        f" ({best.vocabulary.model}/{best.vocabulary.pre}). So it does with {best.proof.different} of"
+        f" {best.proof.texts} texts.{''.join(f' {reason}.' for reason in best.reasons)}",
+        hint="A model that is fed other tokens than it was trained on answers worse, so nothing is written. "
+        "--allow-tokenizer-mismatch writes the file all the same.",
     )
 
 
-class Reference:
-    """The checkpoint's tokenizer in the `tokenizers` library, and in `notes` what of it llama.cpp cannot do at all.
+@dataclass(frozen=True)
+class _Trial:
+    """A candidate that was compared. `reasons` say in words what llama.cpp does differently with this kind."""
 
-    What llama.cpp cannot do is switched off here, so that everything else is still compared to the last id.
-
-    Raises:
-        BadCheckpoint: the library does not read tokenizer.json.
-        MissingPackage: the package `tokenizers` is not installed.
-    """
-
-    def __init__(self, tokenizer_json: str) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise MissingPackage(
-                "convert needs the package tokenizers.", hint="pip install 'localllm[convert]'"
-            ) from error
-        try:
-            parsed = json.loads(tokenizer_json)
-            # Settings for batches in training, no part of how a text is read.
-            parsed["truncation"] = parsed["padding"] = None
-            self.notes = tuple(_switch_off(parsed))
-            self._tokenizer: Any = Tokenizer.from_str(json.dumps(parsed))
-        except Exception as error:  # the library raises nothing narrower
-            raise BadCheckpoint(f"tokenizer.json is not one that the tokenizers library reads: {error}.") from error
-
-    def encode(self, text: str, *, add_special: bool) -> list[int]:
-        """Token ids of a text, special tokens in it read."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special).ids
-        return ids
-
-    def decode(self, token: int) -> str:
-        """The text of one token."""
-        found: str = self._tokenizer.decode([token], skip_special_tokens=False)
-        return found
+    vocabulary: Vocabulary
+    proof: TokenizerProof
+    reasons: tuple[str, ...]
 
 
-def _switch_off(parsed: dict[str, Any]) -> Iterator[str]:
-    pre = parsed.get("pre_tokenizer") or {}
-    if pre.get("type") == "Metaspace" and prepends_space(pre):
-        mark = pre["replacement"]
-        replace = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
-        parsed["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": mark}, replace]}
-        parsed["pre_tokenizer"] = None
-        yield (
-            "llama.cpp puts a space before every text, also where the checkpoint's tokenizer puts none: "
-            "before a space, or after a special token"
-        )
-    stripping = [token for token in parsed.get("added_tokens") or () if token.get("lstrip") or token.get("rstrip")]
-    for token in stripping:
-        token["lstrip"] = token["rstrip"] = False
-    if stripping:
-        yield f"llama.cpp keeps the spaces around {', '.join(str(token['content']) for token in stripping[:5])}"
+def _loud(trial: _Trial) -> str:
+    reasons = "".join(f" {reason}." for reason in trial.reasons)
+    return (
+        f"THE TOKENIZER IS NOT THE SAME: {trial.proof.different} of {trial.proof.texts} texts get other token ids. "
+        f"{trial.proof.mismatch}.{reasons} The model will answer worse on such texts"
+    )
+
+
+def _in_order(candidates: Sequence[Vocabulary], reference: Reference) -> Iterator[list[Vocabulary]]:
+    """The candidates that the structure of the tokenizer names, and then those of the others that may be right."""
+    fitting = [candidate for candidate in candidates if candidate.fits]
+    yield fitting
+    yield most_promising([c for c in candidates if not c.fits], reference, at_least=0 if fitting else 1)
+
+
+def _try(candidate: Vocabulary, reference: Reference, texts: Sequence[str], model: Keys) -> _Trial:
+    """Compare all texts with the vocabulary as llama.cpp loads it."""
+    add_special = candidate.special.stated
+    expected = reference.encode(texts, add_special=add_special)
+    differing, first = [], None
+    with opened(candidate, model) as vocab:
+        for sample, ids in zip(texts, expected, strict=True):
+            found = vocab.tokenize(sample, add_special=add_special, parse_special=True)
+            if found == ids:
+                continue
+            differing.append(sample)
+            excused = any(limit.tolerated and limit.touches(sample) for limit in candidate.limits)
+            if first is None and not excused:
+                first = Mismatch(sample, ids, found)
+        candidate = candidate.with_found(_unknown_ids(vocab, candidate))
+        missed = _missed_stops(vocab, candidate)
+    notes = [*reference.notes, *_found_limits(candidate, differing, len(texts), tolerated=True)]
+    if missed:
+        notes.append(f"generation does not stop at the ids {missed}: GGUF has no key left for them")
+    if not candidate.fits:
+        notes.append(f"that llama.cpp's {candidate.pre} is the right way to split text was found by trying")
+    proof = TokenizerProof(len(texts), len(differing), first, tuple(notes))
+    return _Trial(candidate, proof, tuple(_found_limits(candidate, differing, len(texts), tolerated=False)))
+
+
+def _found_limits(candidate: Vocabulary, differing: Sequence[str], texts: int, *, tolerated: bool) -> Iterator[str]:
+    """The limits of llama.cpp that a difference shows."""
+    for limit in candidate.limits:
+        touched = [sample for sample in differing if limit.touches(sample)]
+        if touched and limit.tolerated == tolerated:
+            yield f"{limit.says} ({len(touched)} of {texts} texts get other token ids, {touched[0][:40]!r} first)"
 
 
 def _texts(vocabulary: Vocabulary, reference: Reference) -> list[str]:
-    """The built-in texts, random ones, single tokens of this vocabulary, and its special tokens inside text."""
+    """The built-in texts, random ones, tokens of this vocabulary, and its special tokens inside text."""
     generator = random.Random(7)
     normal = [number for number, kind in enumerate(vocabulary.types) if kind == NORMAL]
-    sampled = generator.sample(normal, min(SAMPLED_TOKENS, len(normal)))
-    pieces = [reference.decode(number) for number in sorted(sampled)]
+    sampled = sorted(generator.sample(normal, min(SAMPLED_TOKENS, len(normal))))
+    pieces = [piece for piece in reference.decode(sampled) if "\ufffd" not in piece]
     special = [number for number, kind in enumerate(vocabulary.types) if kind in (CONTROL, USER_DEFINED)]
-    named = [number for number in (*vocabulary.special_ids.values(), *vocabulary.stop_ids) if number in set(special)]
+    ids = (*vocabulary.special.ids.values(), *vocabulary.special.stops)
+    named = [number for number in ids if number in set(special)]
     others = generator.sample(special, min(SPECIAL_TOKENS, len(special)))
     marks = [vocabulary.tokens[number] for number in dict.fromkeys([*named, *others])]
     return [
         *corpus.TEXTS,
+        *corpus.BROKEN,
         *corpus.random_texts(RANDOM_TEXTS),
-        *(piece for piece in pieces if "\ufffd" not in piece),
+        *corpus.class_texts(CLASS_TEXTS),
+        *pieces,
+        *(corpus.piece_texts([*pieces, *marks], PIECE_TEXTS) if pieces else ()),
         *corpus.special_texts(marks),
     ]
 
 
-def _compare(vocab: Vocab, reference: Reference, texts: Sequence[str], *, add_special: bool) -> Mismatch | None:
-    """The first text whose ids differ."""
-    for sample in texts:
-        expected = reference.encode(sample, add_special=add_special)
-        found = vocab.tokenize(sample, add_special=add_special, parse_special=True)
-        if found != expected:
-            return Mismatch(sample, expected, found)
-    return None
+def _unknown_ids(vocab: Vocab, vocabulary: Vocabulary) -> dict[str, int]:
+    """Keys for ids that llama.cpp does not find by the texts of the tokens: of stops, and of filling in the middle."""
+    found = dict(zip(("eot", "eom"), _missed_stops(vocab, vocabulary), strict=False))
+    ids = {name: number for number, name in enumerate(vocabulary.tokens) if name in _MIDDLE}
+    known = vocab.fill_in_middle()
+    return found | {_MIDDLE[name]: number for name, number in ids.items() if known[_MIDDLE[name]] < 0}
+
+
+_MIDDLE: Mapping[str, str] = {
+    "[PREFIX]": "fim_pre",
+    "[SUFFIX]": "fim_suf",
+    "[MIDDLE]": "fim_mid",
+    "<[fim-prefix]>": "fim_pre",
+    "<[fim-suffix]>": "fim_suf",
+    "<[fim-middle]>": "fim_mid",
+}
+"""Tokens around a gap in a text that llama.cpp does not know by themselves, and the stems of their keys."""
 
 
 def _missed_stops(vocab: Vocab, vocabulary: Vocabulary) -> list[int]:
-    keyed = vocabulary.extra_stops.values()
-    return [number for number in vocabulary.stop_ids if not vocab.ends_generation(number) and number not in keyed]
-
-
-def _extra_stops(vocab: Vocab, vocabulary: Vocabulary) -> dict[str, int]:
-    """Keys for stop ids that llama.cpp would not stop at: it knows one by its key and others by their text."""
-    return dict(zip(("eot", "eom"), _missed_stops(vocab, vocabulary), strict=False))
+    keyed = vocabulary.found.values()
+    return [n for n in vocabulary.special.stops if not vocab.ends_generation(n) and n not in keyed]
 
 
 @contextmanager
-def _opened(vocabulary: Vocabulary) -> Iterator[Vocab]:
+def opened(vocabulary: Vocabulary, model: Keys) -> Iterator[Vocab]:
     """The vocabulary as llama.cpp loads it, from a file without weights that is gone afterwards."""
-    layout = lay_out({"general.architecture": text("llama"), **vocabulary.keys()}, [])
-    with skeleton(layout) as path, open_vocab(path) as vocab:
+    with skeleton(lay_out({**model, **vocabulary.keys()}, [])) as path, open_vocab(path) as vocab:
         yield vocab

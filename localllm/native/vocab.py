@@ -75,6 +75,15 @@ class Vocab:
         """The texts of the special tokens that chat templates print, by the names they use."""
         return {"bos_token": self.text(self.bos), "eos_token": self.text(self.eos)}
 
+    def fill_in_middle(self) -> dict[str, int]:
+        """The tokens around a gap in a text, before it, behind it and at it, by their names in GGUF; -1 for none."""
+        api = self._api
+        return {
+            "fim_pre": api.llama_vocab_fim_pre(self._vocab),
+            "fim_suf": api.llama_vocab_fim_suf(self._vocab),
+            "fim_mid": api.llama_vocab_fim_mid(self._vocab),
+        }
+
     def ends_generation(self, token: int) -> bool:
         """Whether the model ends its turn with this token."""
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from localllm.convert.pretokenizers import DIGIT, GPT2, KNOWN, LLAMA3, QWEN2, Known, candidates, splits
-from localllm.convert.verify import Reference, prove_vocabulary
-from localllm.convert.vocabulary import read_vocabulary
+from localllm.convert.reference import Reference
+from localllm.convert.verify import TokenizerProof, prove_vocabulary
+from localllm.convert.vocabulary import Vocabulary, read_source, read_vocabularies
+from localllm.convert.vocabulary.pretokenizers import KNOWN, LLAMA3, QWEN2, Known, fitting
+from localllm.convert.vocabulary.splits import DIGIT, GPT2, splits
 from localllm.errors import UnsupportedModel
 from tests.convert.helpers import tokenizer_files, train_byte_level
 
@@ -20,39 +21,57 @@ def _split(regex: str, behavior: str = "Isolated", invert: bool = False) -> dict
     return {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": invert}
 
 
-# llama.cpp leaves combining marks outside of words in these two, so that words of some scripts come out different.
-EXACT = [known for known in KNOWN if known.name not in ("tekken", "gpt-4o")]
+def _prove(tokenizer: dict[str, Any], *, allow_mismatch: bool = False) -> tuple[Vocabulary, TokenizerProof]:
+    checkpoint, rows = tokenizer_files(tokenizer), len(tokenizer["model"]["vocab"])
+    source = read_source(checkpoint, rows)
+    candidates = read_vocabularies(checkpoint, source, rows)
+    return prove_vocabulary(candidates, Reference(source.document), allow_mismatch=allow_mismatch)
+
+
+# llama.cpp tells upper from lower case in ASCII alone in these, and so splits words of other scripts otherwise.
+EXACT = [known for known in KNOWN if not known.limits]
 
 
 @pytest.mark.parametrize("known", EXACT, ids=lambda known: known.name)
 def test_llama_cpp_splits_like_the_expressions(known: Known) -> None:
-    tokenizer = train_byte_level(known.splits, ignore_merges=known.ignores_merges)
-    vocabulary = read_vocabulary(tokenizer_files(tokenizer), len(tokenizer["model"]["vocab"]))
-    assert vocabulary.pre == known.name or known.name == "granite-embed-multi-97m"
-    proven, proof = prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
-    assert proven.pre == known.name
-    assert proof.texts > 700
+    try:
+        tokenizer = train_byte_level(known.splits, ignore_merges=known.ignores_merges)
+    except Exception as error:  # the library raises nothing narrower
+        pytest.skip(f"the tokenizers library does not take the expression: {error}")
+    proven, proof = _prove(tokenizer)
+    assert proven.fits
+    assert known.name == proven.pre or known.splits == next(k for k in KNOWN if k.name == proven.pre).splits
+    assert proof.mismatch is None
+    assert proof.texts > 3000
 
 
-def test_a_pre_tokenizer_that_llama_cpp_gets_wrong_is_refused() -> None:
+def test_a_pre_tokenizer_that_llama_cpp_gets_wrong_is_refused_and_explained() -> None:
     tekken = next(known for known in KNOWN if known.name == "tekken")
     tokenizer = train_byte_level(tekken.splits, ignore_merges=True)
-    vocabulary = read_vocabulary(tokenizer_files(tokenizer), len(tokenizer["model"]["vocab"]))
-    with pytest.raises(UnsupportedModel, match=r"reads text differently.*tekken"):
-        prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))
+    with pytest.raises(UnsupportedModel, match=r"reads text differently.*tekken.*only approximates"):
+        _prove(tokenizer)
+    _, proof = _prove(tokenizer, allow_mismatch=True)
+    assert proof.different > 0
+    assert proof.mismatch is not None
+    assert "THE TOKENIZER IS NOT THE SAME" in proof.notes[0]
 
 
-def test_where_one_name_is_wrong_the_next_with_the_same_structure_is_tried() -> None:
-    cased = next(known for known in KNOWN if known.name == "gpt-4o")
-    tokenizer = train_byte_level(cased.splits)
-    vocabulary = read_vocabulary(tokenizer_files(tokenizer), len(tokenizer["model"]["vocab"]))
-    assert vocabulary.candidates == ("gpt-4o", "granite-embed-multi-97m")
-    assert prove_vocabulary(vocabulary, Reference(json.dumps(tokenizer)))[0].pre == "granite-embed-multi-97m"
+def test_an_expression_that_is_not_known_is_tried_with_every_name() -> None:
+    spelled_otherwise = r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    proven, proof = _prove(train_byte_level([spelled_otherwise]))
+    assert not proven.fits
+    assert next(known for known in KNOWN if known.name == proven.pre).splits == (GPT2,)
+    assert any("found by trying" in note for note in proof.notes)
+
+
+def test_an_expression_that_only_resembles_a_known_one_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="reads text differently"):
+        _prove(train_byte_level([LLAMA3.replace("{1,3}", "{1,4}")]))
 
 
 def test_the_same_expression_has_another_name_when_whole_words_skip_the_merges() -> None:
-    assert candidates([LLAMA3], ignores_merges=True)[0] == "llama-bpe"
-    assert candidates([LLAMA3], ignores_merges=False)[0] == "smaug-bpe"
+    assert fitting([LLAMA3], ignores_merges=True)[0][0].name == "llama-bpe"
+    assert fitting([LLAMA3], ignores_merges=False)[0][0].name == "smaug-bpe"
 
 
 def test_structures_are_read_however_they_are_nested_and_spelled() -> None:
@@ -66,22 +85,7 @@ def test_structures_are_read_however_they_are_nested_and_spelled() -> None:
     assert splits(removed) == (QWEN2,)
 
 
-@pytest.mark.parametrize(
-    ("pre_tokenizer", "says"),
-    [
-        (None, "does not work on bytes"),
-        ({"type": "Whitespace"}, "Whitespace"),
-        ({"type": "ByteLevel", "add_prefix_space": True}, "adds a space"),
-        ({"type": "Sequence", "pretokenizers": [_split(QWEN2)]}, "does not work on bytes"),
-        ({"type": "Sequence", "pretokenizers": [_split(QWEN2, "MergedWithNext"), BYTE_LEVEL]}, "MergedWithNext"),
-        ({"type": "Sequence", "pretokenizers": [{**_split(""), "pattern": {"String": " "}}, BYTE_LEVEL]}, "String"),
-    ],
-)
-def test_a_step_that_is_not_known_is_refused(pre_tokenizer: dict[str, Any] | None, says: str) -> None:
-    with pytest.raises(UnsupportedModel, match=says):
-        splits(pre_tokenizer)
-
-
-def test_an_expression_that_only_resembles_a_known_one_is_refused() -> None:
-    with pytest.raises(UnsupportedModel, match="nothing is guessed"):
-        candidates([LLAMA3.replace("{1,3}", "{1,4}")], ignores_merges=True)
+def test_a_step_that_is_no_expression_stands_for_itself() -> None:
+    (step,) = splits({"type": "Sequence", "pretokenizers": [_split(QWEN2, "MergedWithNext"), BYTE_LEVEL]})
+    assert "MergedWithNext" in step
+    assert splits({"type": "Split", "pattern": {"String": "."}, "behavior": "Isolated"}) == (r"\.",)

@@ -1,0 +1,87 @@
+"""The checkpoint's own tokenizer, as the `tokenizers` library reads it: what llama.cpp is compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from localllm.convert.vocabulary.base import steps
+from localllm.convert.vocabulary.sentencepiece import prepends_space
+from localllm.errors import BadCheckpoint, MissingPackage
+
+
+class Reference:
+    """A tokenizer of the `tokenizers` library, made from a `tokenizer.json` that was read.
+
+    `notes` say in words what was switched off in it.
+
+    Raises:
+        BadCheckpoint: the library does not read it.
+        MissingPackage: the package `tokenizers` is not installed.
+    """
+
+    def __init__(self, document: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingPackage(
+                "convert needs the package tokenizers.", hint="pip install 'localllm[convert]'"
+            ) from error
+        # Settings for batches in training, no part of how a text is read.
+        self.document, self.notes = {**document, "truncation": None, "padding": None}, notes
+        try:
+            self._tokenizer: Any = Tokenizer.from_str(json.dumps(self.document))
+        except Exception as error:  # the library raises nothing narrower
+            raise BadCheckpoint(f"The tokenizer is not one that the tokenizers library reads: {error}.") from error
+
+    def encode(self, texts: Sequence[str], *, add_special: bool) -> list[list[int]]:
+        """Token ids of texts, special tokens in them read."""
+        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special)
+        return [found.ids for found in encoded]
+
+    def decode(self, tokens: Sequence[int]) -> list[str]:
+        """The text of each token."""
+        found: list[str] = self._tokenizer.decode_batch([[token] for token in tokens], skip_special_tokens=False)
+        return found
+
+    def lenient(self) -> Reference | None:
+        """The same without what llama.cpp cannot do around special tokens, or None if there is nothing of it.
+
+        Everything else is still compared to the last id.
+        """
+        document = json.loads(json.dumps(self.document))
+        notes = tuple(_switch_off(document))
+        return Reference(document, (*self.notes, *notes)) if notes else None
+
+
+def _switch_off(document: dict[str, Any]) -> Iterator[str]:
+    pre = steps(document.get("pre_tokenizer"), "pretokenizers")
+    if [step.get("type") for step in pre] == ["Metaspace"] and prepends_space(pre[0]):
+        mark = pre[0]["replacement"]
+        replace = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
+        before = steps(document.get("normalizer"), "normalizers")
+        document["normalizer"] = {
+            "type": "Sequence",
+            "normalizers": [*before, {"type": "Prepend", "prepend": mark}, replace],
+        }
+        document["pre_tokenizer"] = {**pre[0], "prepend_scheme": "never"} if pre[0].get("split", True) else None
+        yield (
+            "llama.cpp puts a space before every text, also where the checkpoint's tokenizer puts none: "
+            "before a space, or after a special token"
+        )
+    added = document.get("added_tokens") or ()
+    stripping = [token for token in added if token.get("lstrip") or token.get("rstrip")]
+    for token in stripping:
+        token["lstrip"] = token["rstrip"] = False
+    if stripping:
+        yield f"llama.cpp keeps the spaces around {_names(stripping)}"
+    whole = [token for token in added if token.get("single_word")]
+    for token in whole:
+        token["single_word"] = False
+    if whole:
+        yield f"llama.cpp also finds {_names(whole)} inside of words"
+
+
+def _names(tokens: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(str(token["content"]) for token in tokens[:5]) + (" …" if len(tokens) > 5 else "")
