@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
-from localllm.cli import convert_flags, options
+from localllm.cli import convert_flags, convert_result, options
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from localllm.convert import Conversion, Preview, Settings
-    from localllm.convert.verify import TokenizerProof
     from localllm.convert.writer import Progress
 
 EPILOG = """examples:
@@ -51,6 +51,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     convert_flags.add_type_flags(parser)
     convert_flags.add_fit_flags(parser)
     convert_flags.add_content_flags(parser)
+    convert_flags.add_proof_flags(parser)
     convert_flags.add_adapter_flags(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, wrong_usage=parser.error)
@@ -84,9 +85,9 @@ def handle(args: argparse.Namespace) -> int:
             force=args.force,
             threads=args.threads,
             progress=bar.update,
-            announce=_announce,
+            announce=convert_result.announce,
         )
-    return _finish(result, args.json)
+    return _finish(result, args)
 
 
 def _list_types(as_json: bool) -> int:
@@ -119,23 +120,35 @@ def _adapter(args: argparse.Namespace) -> int:
             force=args.force,
             threads=args.threads,
             progress=bar.update,
-            announce=_announce,
+            announce=convert_result.announce,
         )
-    return _finish(result, args.json)
+    return _finish(result, args)
 
 
 def _show(preview: Preview, target: Path, as_json: bool) -> None:
-    _announce(preview, target)
+    convert_result.announce(preview, target)
     if as_json:
-        print(_preview_json(preview, target))
+        print(json.dumps(convert_result.preview_document(preview, target)))
     else:
-        _print_tensors(preview, sys.stdout)
+        convert_result.print_tensors(preview, sys.stdout)
 
 
-def _finish(result: Conversion, as_json: bool) -> int:
+def _finish(result: Conversion, args: argparse.Namespace) -> int:
+    convert_result.proven(result)
+    if args.report:
+        _write(args.report, convert_result.report_document(result))
     print(f"done in {result.seconds:.1f} s", file=sys.stderr)
-    print(_result_json(result) if as_json else result.outfile)
+    print(json.dumps(convert_result.result_document(result)) if args.json else result.outfile)
     return 0
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    from localllm.errors import BadOutput
+
+    try:
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadOutput(f"The report {path} cannot be written: {error.strerror}. The model is.") from error
 
 
 def _fitted(args: argparse.Namespace, settings: Settings) -> Settings:
@@ -193,67 +206,3 @@ class _Bar:
         if self._bar is None:
             self._bar = tqdm(total=total, unit=" weights", unit_scale=True, file=sys.stderr, dynamic_ncols=True)
         self._bar.update(done - self._bar.n)
-
-
-def _announce(preview: Preview, target: Path) -> None:
-    """What will be written, on stderr: in people's view before the progress bar, out of programs' way."""
-    mib = preview.bytes / 2**20
-    print(f"{preview.source} ({preview.architecture}, {preview.parameters:,} weights)", file=sys.stderr)
-    split = f" in {preview.files} files" if preview.files > 1 else ""
-    print(f"  -> {target}, {preview.type}: {preview.bytes:,} bytes ({mib:,.1f} MiB){split}", file=sys.stderr)
-    types = ", ".join(f"{count} {name}" for name, count in preview.types.items())
-    print(f"  tensors: {types}", file=sys.stderr)
-    if preview.tokenizer:
-        print(f"  tokenizer: {_tokenizer_words(preview.tokenizer)}", file=sys.stderr)
-    for note in preview.notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-def _print_tensors(preview: Preview, out: TextIO) -> None:
-    for tensor in preview.tensors:
-        shape = " x ".join(map(str, tensor.shape))
-        print(f"{tensor.name:40} {tensor.type:8} {shape:>24} {tensor.bytes:>16,}", file=out)
-    print(f"{'whole file':40} {preview.type:8} {'':>24} {preview.bytes:>16,}", file=out)
-
-
-def _document(preview: Preview, outfile: Path) -> dict[str, object]:
-    return {
-        "outfile": str(outfile),
-        "bytes": preview.bytes,
-        "type": preview.type,
-        "types": preview.types,
-        "parameters": preview.parameters,
-        "verification": {"tokenizer": _tokenizer_document(preview)},
-        "notes": list(preview.notes),
-    }
-
-
-def _tokenizer_words(proof: TokenizerProof) -> str:
-    if not proof.different:
-        return f"the same token ids as the checkpoint's on {proof.texts} texts"
-    return f"other token ids than the checkpoint's on {proof.different} of {proof.texts} texts"
-
-
-def _tokenizer_document(preview: Preview) -> dict[str, object] | None:
-    """None where there was no tokenizer to compare with; `equal` is whether nothing differs but what is known to."""
-    proof = preview.tokenizer
-    if proof is None:
-        return None
-    return {"texts": proof.texts, "different": proof.different, "equal": proof.mismatch is None}
-
-
-def _result_json(result: Conversion) -> str:
-    import json
-
-    document = _document(result.preview, result.outfile)
-    verification = {"tokenizer": _tokenizer_document(result.preview), "tensors": result.tensors}
-    document["files"] = [str(file) for file in result.files]
-    return json.dumps({**document, "seconds": round(result.seconds, 3), "verification": verification})
-
-
-def _preview_json(preview: Preview, target: Path) -> str:
-    import json
-    from dataclasses import asdict
-
-    tensors = [asdict(tensor) for tensor in preview.tensors]
-    return json.dumps({**_document(preview, target), "tensors": tensors})

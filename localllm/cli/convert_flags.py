@@ -103,6 +103,23 @@ def add_content_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_proof_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of the proof that the file is the model."""
+    group = parser.add_argument_group("proof")
+    group.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure what a part of the weights lost, and render the chat template both ways (default: yes)",
+    )
+    group.add_argument("--report", type=Path, metavar="F", help="write the proof, tensor by tensor, as JSON to F")
+    group.add_argument(
+        "--hash-source",
+        action="store_true",
+        help="tell the SHA-256 of the files of the weights in the metadata, also where no download recorded it",
+    )
+
+
 def add_adapter_flags(parser: argparse.ArgumentParser) -> None:
     """The flag that converts an adapter in place of a model."""
     group = parser.add_argument_group("adapters")
@@ -145,4 +162,6 @@ def settings(args: argparse.Namespace) -> Settings:
         prune_layers=args.prune_layers,
         split_max_size=args.split_max_size,
         allow_tokenizer_mismatch=args.allow_tokenizer_mismatch,
+        verify=args.verify,
+        hash_source=args.hash_source,
     )

@@ -25,7 +25,9 @@ from localllm.convert.header import lay_out
 from localllm.convert.outfiles import check_target
 from localllm.convert.plan import half_type, left_out, plan_tensors
 from localllm.convert.pooling import pooling_keys
-from localllm.convert.prepared import Conversion, Prepared, Preview, PreviewTensor, previewed
+from localllm.convert.prepared import Conversion, Evidence, Prepared, Preview, PreviewTensor, previewed
+from localllm.convert.proof.chats import CHAT_TEMPLATE, checkpoint_side
+from localllm.convert.provenance import provenance_keys, unknown_hashes
 from localllm.convert.quantizations import TYPES, nearest
 from localllm.convert.reference import Reference
 from localllm.convert.settings import Settings, settled
@@ -70,23 +72,29 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
         config = family.complete(checkpoint.config)
         family.refuse(config)
         plan = plan_tensors(checkpoint, family, config)
+        weights = sorted({tensor.file for tensor in checkpoint.stored.values()})
         parameters = sum(tensor.rows * tensor.columns for tensor in plan)
         model_keys = {
             **general_keys(checkpoint, family.arch, parameters),
             **family.hyperparameters(config, family.arch),
             **pooling_keys(checkpoint, family.arch),
             **read_stored_keys(checkpoint, family, config),
+            **provenance_keys(checkpoint.files, weights, settings),
         }
         rows = family.dimensions(config)["vocab"]
         tokenizer = read_source(checkpoint, rows)
+        reference = Reference(tokenizer.document, tokenizer.notes)
         vocabulary, proof = verify.prove_vocabulary(
             read_vocabularies(checkpoint, tokenizer, rows),
-            Reference(tokenizer.document, tokenizer.notes),
+            reference,
             model_keys,
             allow_mismatch=settings.allow_tokenizer_mismatch,
         )
         model = UntypedModel(model_keys, vocabulary.keys(), plan, half_type(checkpoint))
         choices = choose(model, settings)
+        template = dict(settings.metadata).get(CHAT_TEMPLATE, vocabulary.templates.get("default"))
+        chat = checkpoint_side(checkpoint, template, lambda text: reference.encode([text], add_special=False)[0])
+        evidence = Evidence(chat, unknown_hashes(checkpoint.files, weights, settings))
     except BaseException:
         checkpoint.files.close()
         raise
@@ -100,7 +108,7 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
         proof,
         notes,
     )
-    return Prepared(checkpoint, preview, model, settings, choices)
+    return Prepared(checkpoint, preview, model, settings, choices, evidence)
 
 
 def _prepare_gguf(path: Path, settings: Settings) -> Prepared:

@@ -8,21 +8,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from localllm.convert import origin as origins
+from localllm.convert.origin import Origin
+
 Range = tuple[str, int, int]
 """A file, where in it, and how many bytes."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a checkpoint comes from. `name` is what files made of it are called; a folder has no repo and no commit."""
-
-    name: str
-    repo: str = ""
-    commit: str = ""
 
 
 class Files(Protocol):
@@ -35,6 +28,9 @@ class Files(Protocol):
     @property
     def origin(self) -> Origin:
         """Where it comes from."""
+
+    def sha256(self, name: str) -> str | None:
+        """The SHA-256 of a file, in hexadecimal digits, where it is known without reading the file."""
 
     def names(self) -> list[str]:
         """The names of all files at the top level, and of those one folder below as `folder/name`."""
@@ -81,8 +77,12 @@ class LocalFiles(Files):
 
     @property
     def origin(self) -> Origin:
-        """What it is a copy of, or a name only."""
-        return self._origin or Origin(self.folder.resolve().name)
+        """What it is a copy of, what the hub's own downloads say about themselves, or a name only."""
+        return self._origin or origins.of_folder(self.folder)
+
+    def sha256(self, name: str) -> str | None:
+        """As the hub's downloads recorded it."""
+        return origins.recorded_sha256(self.folder / name)
 
     def names(self) -> list[str]:
         """The names of all files in the folder, and of those in its folders that are not hidden."""

@@ -15,7 +15,7 @@ from localllm.errors import UnsupportedModel
 _UINTS, _INTS, _FLOATS, _BOOL, _STRING, _ARRAY = (0, 2, 4, 10), (1, 3, 5, 11), (6, 12), 7, 8, 9
 
 _KEPT = re.compile(
-    r"general\.(architecture|alignment|quantization_version|file_type)|split\..*|quantize\..*|[^.]+\.block_count"
+    r"general\.(architecture|alignment|quantization_version|file_type)|split\..*|localllm\..*|quantize\..*|[^.]+\.block_count"
     r"|tokenizer\.ggml\.(?!(eos|eot|eom|eog|padding|fim_\w+)_token_id$).*"
 )
 

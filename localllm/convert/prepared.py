@@ -15,7 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.convert.choices import Choices, UntypedModel, choose
-from localllm.convert.scratch import skeleton
+from localllm.convert.proof.chats import ChatSide, TemplateProof, compare_chats, engine_side
+from localllm.convert.proof.roundtrip import Meter
+from localllm.convert.proof.verification import Verification
+from localllm.convert.provenance import hashing, with_hashes
+from localllm.convert.scratch import named_parts, skeleton
 from localllm.convert.settings import Settings, settled
 from localllm.convert.shards import shard_paths
 from localllm.convert.tensor import RowSource
@@ -66,6 +70,7 @@ class Conversion:
     files: tuple[Path, ...]
     preview: Preview
     seconds: float
+    verification: Verification
 
     @property
     def outfile(self) -> Path:
@@ -77,20 +82,30 @@ class Conversion:
         """The size of all files together."""
         return self.preview.bytes
 
-    @property
-    def tensors(self) -> int:
-        """How many tensors were found in the finished file, each as planned."""
-        return len(self.preview.tensors)
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a proof needs of a source: how it renders its chat template, and the files whose hashes are to be told."""
+
+    chat: ChatSide | None = None
+    unhashed: tuple[str, ...] = ()
 
 
 class Prepared:
     """A conversion with everything decided. A context manager: leaving it closes the checkpoint."""
 
     def __init__(
-        self, source: RowSource, preview: Preview, model: UntypedModel, settings: Settings, choices: Choices
+        self,
+        source: RowSource,
+        preview: Preview,
+        model: UntypedModel,
+        settings: Settings,
+        choices: Choices,
+        evidence: Evidence | None = None,
     ) -> None:
         self.preview, self.settings = preview, settings
         self._source, self._model, self._choices = source, model, choices
+        self._evidence = evidence or Evidence()
 
     def __enter__(self) -> Prepared:
         return self
@@ -130,7 +145,7 @@ class Prepared:
             files=len(choices.layouts),
             notes=(*after, *self.preview.notes[before:]),
         )
-        return Prepared(self._source, preview, self._model, settings, choices)
+        return Prepared(self._source, preview, self._model, settings, choices, self._evidence)
 
     def write(
         self, outfile: Path, *, force: bool = False, threads: int = 0, progress: Progress | None = None
@@ -140,27 +155,52 @@ class Prepared:
         files = shard_paths(outfile, self.preview.files)
         for file in files:
             _refuse_source(self.preview.source, file)
-        write(
-            self._source,
-            self._choices.tensors,
-            self._choices.layouts,
-            files,
-            through=self._choices.through,
-            importance=self._choices.importance,
-            force=force,
-            threads=threads or cores(),
-            check=self._check,
-            progress=progress,
-        )
-        return Conversion(tuple(files), self.preview, time.monotonic() - began)
+        meter = Meter() if self.settings.verify else None
+        found: list[Verification] = []
 
-    def _check(self, paths: Sequence[Path]) -> None:
-        """The files say what was planned. What does not is a mistake of ours, not of the person."""
-        infos = [info for path in paths for info in read_header(path).tensors]
+        def check(parts: Sequence[Path]) -> None:
+            if self._evidence.unhashed:
+                self._tell_hashes(parts[0], [future.result() for future in digests])
+            found.append(self._verified(parts, meter))
+
+        with hashing(self._source.files, self._evidence.unhashed) as digests:
+            write(
+                self._source,
+                self._choices.tensors,
+                self._choices.layouts,
+                files,
+                through=self._choices.through,
+                importance=self._choices.importance,
+                force=force,
+                threads=threads or cores(),
+                check=check,
+                meter=meter,
+                progress=progress,
+            )
+        return Conversion(tuple(files), self.preview, time.monotonic() - began, found[0])
+
+    def _tell_hashes(self, path: Path, digests: Sequence[str]) -> None:
+        with path.open("r+b") as file:
+            file.write(with_hashes(self.header, digests))
+
+    def _verified(self, paths: Sequence[Path], meter: Meter | None) -> Verification:
+        """The proof. Files that do not say what was planned are a mistake of ours, not of the person."""
+        headers = [read_header(path) for path in paths]
+        infos = [info for header in headers for info in header.tensors]
         found = [(info.name, info.shape, info.type_name, info.n_bytes) for info in infos]
         planned = [(tensor.name, tensor.shape, tensor.type, tensor.bytes) for tensor in self.preview.tensors]
         if found != planned:
             raise BadModelFile(f"{paths[0]} does not hold what was written to it; the disk may be failing.")
+        if meter is None:
+            return Verification(len(infos), self.preview.tokenizer)
+        read = meter.check([(header.path, header.tensors) for header in headers])
+        return Verification(len(infos), self.preview.tokenizer, meter.tensors(), read, self._template(paths))
+
+    def _template(self, paths: Sequence[Path]) -> TemplateProof | None:
+        if self._evidence.chat is None:
+            return None
+        with named_parts(paths) as path, engine_side(path) as engine:
+            return compare_chats(self._evidence.chat, engine)
 
 
 def cores() -> int:

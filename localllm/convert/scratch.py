@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from localllm.convert.header import Layout
+from localllm.convert.shards import shard_paths
 from localllm.errors import BadOutput
 
 
@@ -30,3 +31,20 @@ def skeleton(layout: Layout) -> Iterator[Path]:
                 hint="Make room there, or set TMPDIR to a folder with room.",
             ) from error
         yield path
+
+
+@contextmanager
+def named_parts(paths: Sequence[Path]) -> Iterator[Path]:
+    """A name under which llama.cpp finds the files of one model, whatever they are called now.
+
+    Raises:
+        BadOutput: the folder for temporary files cannot be written.
+    """
+    if len(paths) == 1:
+        yield paths[0]
+        return
+    with tempfile.TemporaryDirectory(prefix="localllm-") as folder:
+        names = shard_paths(Path(folder) / "model.gguf", len(paths))
+        for name, path in zip(names, paths, strict=True):
+            name.symlink_to(path.resolve())
+        yield names[0]

@@ -30,6 +30,9 @@ class Settings:
         split_max_size: the most bytes of tensors in a file; a larger model goes to several files. None is no limit.
         allow_tokenizer_mismatch: write the file although llama.cpp reads text differently than the checkpoint's
             tokenizer.
+        verify: look at a part of every tensor after it was quantized, and render the chat template both ways.
+        hash_source: read the files of the weights once more to tell their SHA-256 in the metadata, where the hub's
+            records of a download do not tell it.
     """
 
     type: str = "Q4_K_M"
@@ -43,6 +46,8 @@ class Settings:
     prune_layers: tuple[int, ...] = ()
     split_max_size: int | None = None
     allow_tokenizer_mismatch: bool = False
+    verify: bool = True
+    hash_source: bool = False
 
 
 def settled(type: str | None, settings: Settings | None) -> Settings:

@@ -18,6 +18,7 @@ from localllm.convert.header import Layout
 from localllm.convert.imatrix import ImportanceMatrix
 from localllm.convert.outfiles import OutFile, new_files
 from localllm.convert.plan import PlannedTensor
+from localllm.convert.proof.roundtrip import Meter
 from localllm.convert.slabs import Buffers, Slab, in_threads, read_slab, slabs
 from localllm.convert.tensor import FLOATS, RowSource
 from localllm.errors import BadCheckpoint
@@ -38,13 +39,14 @@ def write(
     force: bool,
     threads: int,
     check: Callable[[Sequence[Path]], None],
+    meter: Meter | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write the files that `layouts` describe to `targets`; there are several when a model is split.
 
     `through` is the 16-bit type to which weights are rounded before they are quantized; None for a file in F32, F16 or
     BF16, which is rounded once. `importance` says how much each column of a matrix matters. `check` gets the finished
-    files before they take their names.
+    files before they take their names. `meter` looks at every slab.
 
     Raises:
         BadOutput: one exists and `force` is not set, the disk is full or fails; nothing is left behind.
@@ -56,7 +58,7 @@ def write(
     with new_files(list(zip(targets, sizes, strict=True)), force) as files:
         for layout, file in zip(layouts, files, strict=True):
             file.write_at(memoryview(layout.header), 0)
-        worker = _Worker(checkpoint, files, through, importance)
+        worker = _Worker(checkpoint, files, through, importance, meter)
         done = 0
         for slab in in_threads(worker.handle, slabs(tensors, layouts), threads):
             done += slab.count
@@ -74,15 +76,19 @@ class _Worker:
         files: Sequence[OutFile],
         through: str | None,
         importance: ImportanceMatrix | None,
+        meter: Meter | None,
     ) -> None:
         self.checkpoint, self.files = checkpoint, files
-        self.through, self.importance = through, importance
+        self.through, self.importance, self.meter = through, importance, meter
         self.buffers = Buffers()
 
     def handle(self, slab: Slab) -> Slab:
         """Read, transform, quantize and write one slab."""
-        data = self.quantized(slab, read_slab(self.checkpoint, slab, self.buffers))
+        rows = read_slab(self.checkpoint, slab, self.buffers)
+        data = self.quantized(slab, rows)
         self.files[slab.file].write_at(data.data.cast("B"), slab.offset)
+        if self.meter is not None:
+            self.meter.look(slab, rows, data)
         return slab
 
     def quantized(self, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -148,6 +149,14 @@ def _detach_log(bindings: Any) -> None:
     set_log(None)
     silent = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p)
     bindings._lib["llama_log_set"](silent, ctypes.c_void_p(0))
+
+
+@functools.cache
+def build() -> str:
+    """Which llama.cpp this is: the release of the bindings, ggml's own and its commit."""
+    release = importlib.metadata.version("llama-cpp-python")
+    names = [bind(ggml("ggml-base"), name, ctypes.c_char_p)().decode() for name in ("ggml_version", "ggml_commit")]
+    return f"llama-cpp-python {release}, ggml {' '.join(names)}"
 
 
 def set_log(sink: LogSink | None) -> None:

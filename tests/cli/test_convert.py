@@ -28,7 +28,7 @@ def test_json_is_the_last_line_of_stdout(checkpoint: Path, tmp_path: Path, capsy
     found = json.loads(out.splitlines()[-1])
     assert {"outfile", "bytes", "types", "seconds", "verification"} <= found.keys()
     assert (found["outfile"], found["bytes"], found["type"]) == (str(target), target.stat().st_size, "Q8_0")
-    assert sum(found["types"].values()) == found["verification"]["tensors"] == len(read_header(target).tensors)
+    assert sum(found["types"].values()) == found["verification"]["tensors"]["count"] == len(read_header(target).tensors)
     assert found["verification"]["tokenizer"]["equal"] is True
     assert f"{target.stat().st_size:,} bytes" in err
 

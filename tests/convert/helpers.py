@@ -12,7 +12,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from localllm.convert import corpus
 from localllm.convert.checkpoint import Checkpoint
-from localllm.convert.files import Files, Origin, Range
+from localllm.convert.files import Files, Range
+from localllm.convert.origin import Origin
 
 MakeTiny = Callable[..., Path]
 
@@ -112,6 +113,9 @@ class MemoryFiles(Files):
     @property
     def origin(self) -> Origin:
         return Origin("memory")
+
+    def sha256(self, name: str) -> str | None:
+        return None
 
     def names(self) -> list[str]:
         return list(self.contents)
