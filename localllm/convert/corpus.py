@@ -93,7 +93,8 @@ _ALPHABETS = (
 )
 
 
-def random_texts(count: int, seed: int = 20240131) -> list[str]:
+@functools.cache
+def random_texts(count: int, seed: int = 20240131) -> tuple[str, ...]:
     """`count` strings of 1 to 60 characters that change alphabet every few characters; the same for one seed."""
     generator = random.Random(seed)
     texts = []
@@ -103,7 +104,7 @@ def random_texts(count: int, seed: int = 20240131) -> list[str]:
             alphabet = generator.choice(_ALPHABETS)
             text += "".join(generator.choice(alphabet) for _ in range(generator.randint(1, 6)))
         texts.append(text[:60])
-    return texts
+    return tuple(texts)
 
 
 # Of the first Unicode version that Python keeps: later ones are not the same in every library.
@@ -142,7 +143,8 @@ def _members() -> tuple[str, ...]:
     return tuple("".join(characters) for characters in found.values())
 
 
-def class_texts(count: int, seed: int = 20240202) -> list[str]:
+@functools.cache
+def class_texts(count: int, seed: int = 20240202) -> tuple[str, ...]:
     """`count` strings of characters of all classes, in runs of one class, with spaces and line ends between some."""
     generator = random.Random(seed)
     texts = []
@@ -153,7 +155,7 @@ def class_texts(count: int, seed: int = 20240202) -> list[str]:
             runs.append("".join(generator.choice(members) for _ in range(generator.randint(1, 4))))
             runs.append(generator.choice(("", "", " ", "  ", "\n", "a", "B", "7", "'", ".")))
         texts.append("".join(runs))
-    return texts
+    return tuple(texts)
 
 
 def piece_texts(pieces: Sequence[str], count: int, seed: int = 20240303) -> list[str]:

@@ -65,6 +65,7 @@ def test_the_prompt_may_be_piped(capsys: pytest.CaptureFixture[str], monkeypatch
     assert "Paris" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_argument_beside_a_pipe_is_the_model(
     smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_mistyped_model_beside_a_pipe_is_no_prompt(
     assert "smollm2:135m" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_terminal_that_cannot_show_a_character_shows_another() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = _run("--raw", "Translate to Japanese: 東京は日本の首都です。こんにちは、", *GREEDY, "--max-tokens", "12")
@@ -213,6 +215,7 @@ def _run(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "localllm", "run", *arguments]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_said() -> None:
     started = Started(_run("Tell me a very long story.", "--temperature", "0"))
     first = started.stdout.read(20)

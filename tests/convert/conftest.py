@@ -10,7 +10,16 @@ import pytest
 from make_tiny_models import TinyLlama, write_checkpoint
 from rebuild_checkpoint import rebuild
 
+from localllm.convert import verify
 from tests.convert.helpers import MakeTiny
+
+
+@pytest.fixture(autouse=True)
+def _few_random_texts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that are not of tokenizers prove them on the built-in texts and a few random ones."""
+    if request.node.get_closest_marker("all_texts") is None:
+        for name in ("RANDOM_TEXTS", "CLASS_TEXTS", "PIECE_TEXTS", "SAMPLED_TOKENS"):
+            monkeypatch.setattr(verify, name, 20)
 
 
 @pytest.fixture

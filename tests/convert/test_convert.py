@@ -38,6 +38,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", SHAPES.values(), ids=SHAPES)
 def test_every_type_equals_what_llama_quantize_makes_of_the_16_bit_file(
     tiny: MakeTiny, tmp_path: Path, numbers: dict[str, Any]

@@ -22,6 +22,7 @@ def needed(path: Path, n_ctx: int) -> int:
     return make_plan(path, Options(n_ctx=n_ctx, gpu_layers=0)).total
 
 
+@pytest.mark.slow
 def test_what_is_said_is_what_the_finished_file_needs(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=4)
     sizes = {
@@ -62,6 +63,7 @@ def test_the_settings_count_in_what_is_needed(tiny: MakeTiny) -> None:
     assert wide.need.bytes > plain.need.bytes
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_chose(
     tiny: MakeTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from localllm.native.quants import quantize_file
 from tests.convert.helpers import MakeTiny
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["F32", "F16", "Q8_0", "Q4_K_M", "IQ4_NL", "TQ2_0"])
 @pytest.mark.parametrize("kind", ["Q4_K_M", "Q5_0", "F16"])
 def test_the_bytes_are_those_of_llama_quantize(tiny: MakeTiny, tmp_path: Path, before: str, kind: str) -> None:
@@ -32,6 +33,7 @@ def test_the_bytes_are_those_of_llama_quantize(tiny: MakeTiny, tmp_path: Path, b
 READ_BY_BOTH = sorted(set(TENSOR_TYPES) - {"IQ1_S", "IQ2_XXS", "IQ2_XS", "Q1_0", "Q2_0", "IQ1_M", "IQ2_S"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READ_BY_BOTH)
 def test_every_type_is_read_as_the_gguf_package_reads_it(tiny: MakeTiny, tmp_path: Path, kind: str) -> None:
     settings = Settings("Q8_0", output_type=kind)

@@ -18,7 +18,7 @@ from tests.convert.golden import goldens, write_checkpoint
 from tests.convert.helpers import NEED_IMATRIX, MakeTiny
 from tests.convert.matrices import importance, measured, write_gguf, write_older
 
-SLOW = ("IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XXS")
+SLOW = ("IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_XXS")
 KINDS = ["Q4_0", "Q4_K_M", "Q5_K_S", "IQ4_XS", "IQ4_NL", "IQ3_M", "Q8_0", *(set(NEED_IMATRIX) - set(SLOW))]
 
 
@@ -145,6 +145,7 @@ def test_what_is_no_importance_matrix_is_refused(tiny: MakeTiny, tmp_path: Path)
         open_imatrix(write_gguf(tmp_path / "counts.gguf", entries))
 
 
+@pytest.mark.slow
 def test_the_flag(tiny: MakeTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tiny()
     matrix = write_gguf(tmp_path / "i.gguf", measured(convert(source, tmp_path / "x.gguf", type="BF16").outfile))

@@ -15,6 +15,8 @@ from localllm.gguf_file import read_header
 from localllm.native import handles, ledger
 from tests.convert.helpers import MakeTiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def facts() -> dict[str, TypeFacts]:

@@ -15,6 +15,7 @@ from tests.convert.minilm import SENTENCES, reference_digests, sentences, tensor
 
 
 @pytest.mark.parametrize("kind", ["F16", "F32", "Q8_0"])
+@pytest.mark.slow
 def test_a_real_encoder_is_converted(kind: str, minilm: Path, tmp_path: Path) -> None:
     path = convert(minilm, tmp_path / f"{kind}.gguf", type=kind).outfile
     assert read_header(path).get("bert.pooling_type") == 1

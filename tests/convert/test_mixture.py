@@ -20,6 +20,7 @@ def test_types_that_need_an_importance_matrix_say_so(tiny: MakeTiny, name: str) 
         preview(tiny(layers=8), name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TYPES)
 def test_llama_cpp_itself_wants_an_importance_matrix_for_these_and_no_others(
     tiny: MakeTiny, name: str, tmp_path: Path
@@ -76,6 +77,7 @@ def test_a_changed_tensor_falls_back_like_any_other(tiny: MakeTiny) -> None:
     assert any("1 of 21 tensors get a type of smaller blocks" in note for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TENSOR_TYPES)
 def test_every_tensor_type_can_be_given(tiny: MakeTiny, kind: str) -> None:
     settings = Settings("Q8_0", output_type=kind)

@@ -14,6 +14,8 @@ from localllm.convert.vocabulary.splits import DIGIT, GPT2, splits
 from localllm.errors import UnsupportedModel
 from tests.convert.helpers import tokenizer_files, train_byte_level
 
+pytestmark = pytest.mark.all_texts
+
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 
 
@@ -32,7 +34,14 @@ def _prove(tokenizer: dict[str, Any], *, allow_mismatch: bool = False) -> tuple[
 EXACT = [known for known in KNOWN if not known.limits]
 
 
-@pytest.mark.parametrize("known", EXACT, ids=lambda known: known.name)
+def _cases() -> list[Any]:
+    """All of them in the full suite; among the fast tests those that most models have."""
+    quick = ("gpt-2", "llama-bpe", "qwen2")
+    marks = {known.name: () if known.name in quick else (pytest.mark.slow,) for known in EXACT}
+    return [pytest.param(known, id=known.name, marks=marks[known.name]) for known in EXACT]
+
+
+@pytest.mark.parametrize("known", _cases())
 def test_llama_cpp_splits_like_the_expressions(known: Known) -> None:
     try:
         tokenizer = train_byte_level(known.splits, ignore_merges=known.ignores_merges)
@@ -45,6 +54,7 @@ def test_llama_cpp_splits_like_the_expressions(known: Known) -> None:
     assert proof.texts > 3000
 
 
+@pytest.mark.slow
 def test_a_pre_tokenizer_that_llama_cpp_gets_wrong_is_refused_and_explained() -> None:
     tekken = next(known for known in KNOWN if known.name == "tekken")
     tokenizer = train_byte_level(tekken.splits, ignore_merges=True)
@@ -56,6 +66,7 @@ def test_a_pre_tokenizer_that_llama_cpp_gets_wrong_is_refused_and_explained() ->
     assert "THE TOKENIZER IS NOT THE SAME" in proof.notes[0]
 
 
+@pytest.mark.slow
 def test_an_expression_that_is_not_known_is_tried_with_every_name() -> None:
     spelled_otherwise = r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
     proven, proof = _prove(train_byte_level([spelled_otherwise]))
@@ -64,6 +75,7 @@ def test_an_expression_that_is_not_known_is_tried_with_every_name() -> None:
     assert any("found by trying" in note for note in proof.notes)
 
 
+@pytest.mark.slow
 def test_an_expression_that_only_resembles_a_known_one_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="reads text differently"):
         _prove(train_byte_level([LLAMA3.replace("{1,3}", "{1,4}")]))

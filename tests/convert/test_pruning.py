@@ -19,6 +19,7 @@ from tests.convert.helpers import MakeTiny
 from tests.convert.matrices import importance, measured, write_gguf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [(0,), (7,), (2, 3, 5)])
 def test_the_bytes_are_those_of_llama_quantize(tiny: MakeTiny, tmp_path: Path, layers: tuple[int, ...]) -> None:
     source = tiny(layers=8)

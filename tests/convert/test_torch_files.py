@@ -193,6 +193,7 @@ def test_what_is_no_tensor_is_refused(tmp_path: Path, value: bytes, says: str) -
     assert says in str(caught.value)
 
 
+@pytest.mark.slow
 def test_tuples_in_tuples_are_no_keys_and_cost_no_stack(tmp_path: Path) -> None:
     deep = pickle.EMPTY_TUPLE + pickle.TUPLE1 * 500_000
     program = script(pickle.EMPTY_DICT + deep + number(1) + pickle.SETITEM)

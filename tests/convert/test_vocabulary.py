@@ -31,6 +31,8 @@ from tests.convert.helpers import (
     train_sentencepiece,
 )
 
+pytestmark = pytest.mark.all_texts
+
 
 @pytest.fixture(scope="module")
 def trained() -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_a_prompt_longer_than_a_tiny_context_asked_for_is_evaluated_in_parts(smo
         assert text
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_text(model: Model) -> None:
     def draw(seed: int) -> str:
         return "".join(model.complete("Once upon a time", sampling=Sampling(temperature=1.0, seed=seed), max_tokens=20))
@@ -121,6 +122,7 @@ def test_a_failing_progress_callback_is_what_is_raised(smollm2: Path) -> None:
         Model.load(smollm2, Options(n_ctx=256), progress=fail)
 
 
+@pytest.mark.slow
 def test_max_tokens_and_the_context_end_a_reply(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=256)) as model:
         short = model.complete(LONG[:300], sampling=GREEDY, max_tokens=3)
@@ -172,6 +174,7 @@ def test_cancel_in_decode_keeps_the_text(model: Model) -> None:
     assert reused >= reply.stats.prompt_tokens
 
 
+@pytest.mark.slow
 def test_progress_counts_the_prompt(model: Model) -> None:
     reply = model.complete(LONG, sampling=GREEDY, max_tokens=1)
     seen: list[tuple[int, int]] = []

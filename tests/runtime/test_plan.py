@@ -137,6 +137,7 @@ def test_layers_are_read_from_the_log() -> None:
     assert layers_by_device([*lines, "load_tensors: offloading output layer\n"]) == {"CPU": 2, "CUDA0": 3}
 
 
+@pytest.mark.slow
 def test_every_kv_type_makes_a_context(smollm2: Path) -> None:
     sizes = {kind: make_plan(smollm2, Options(n_ctx=512, kv_type=kind)).devices[0].kv for kind in KV_TYPES}
     assert sizes["f32"] == 2 * sizes["f16"]
@@ -187,6 +188,7 @@ def test_settings_that_would_abort_are_refused(wrong: dict[str, object]) -> None
         Options(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_small_batches_work(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=512, n_batch=64, n_ubatch=64)) as model:
         assert "".join(model.complete("word " * 200, max_tokens=2))

@@ -44,7 +44,7 @@ def alone(smollm2: Path) -> Iterator[Model]:
         yield model
 
 
-@pytest.fixture(params=["four sequences", "one sequence"])
+@pytest.fixture(params=["four sequences", pytest.param("one sequence", marks=pytest.mark.slow)])
 def either(request: pytest.FixtureRequest, model: Model, alone: Model) -> Model:
     chosen = model if request.param == "four sequences" else alone
     chosen.forget()
@@ -59,6 +59,7 @@ def test_each_of_several_conversations_is_found_again(either: Model) -> None:
         assert reused == count(either, prompt) - 1
 
 
+@pytest.mark.slow
 def test_a_branch_leaves_the_other_one_in_the_cache(either: Model) -> None:
     trunk = count(either, RIVER)
     fresh = {}
@@ -83,6 +84,7 @@ def test_what_is_shared_takes_its_cells_once(model: Model) -> None:
     assert 0 < model.memory().kv_used - before < before / 10
 
 
+@pytest.mark.slow
 def test_replies_may_be_read_in_turns_by_one_thread(model: Model) -> None:
     prompts = ("Once upon a time", RIVER, DESERT)
     expected = [say(model, prompt)[0] for prompt in prompts]
@@ -100,6 +102,7 @@ def test_replies_may_be_read_in_turns_by_one_thread(model: Model) -> None:
     assert texts == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readers", [3, 9])
 def test_replies_may_be_read_by_threads_at_once(model: Model, readers: int) -> None:
     prompts = [sure(number) for number in range(readers)]
@@ -118,6 +121,7 @@ def test_replies_may_be_read_by_threads_at_once(model: Model, readers: int) -> N
     assert [texts[number] for number in range(readers)] == expected
 
 
+@pytest.mark.slow
 def test_more_unfinished_replies_than_sequences(alone: Model) -> None:
     alone.forget()
     expected = [say(alone, prompt)[0] for prompt in (RIVER, DESERT)]
@@ -128,6 +132,7 @@ def test_more_unfinished_replies_than_sequences(alone: Model) -> None:
     assert text + "".join(first) == expected[0]
 
 
+@pytest.mark.slow
 def test_conversations_that_together_are_larger_than_the_cache(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=256)) as model:
         prompts = [RIVER[: 90 * 5], DESERT[: 90 * 5], "One two three four five six seven " * 20]
@@ -140,6 +145,7 @@ def test_conversations_that_together_are_larger_than_the_cache(smollm2: Path) ->
             assert reused == count(model, prompt) - 1
 
 
+@pytest.mark.slow
 def test_two_replies_that_grow_until_only_one_has_room(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=256)) as model:
         prompts = (sure(0), sure(1))
@@ -161,6 +167,7 @@ def test_two_replies_that_grow_until_only_one_has_room(smollm2: Path) -> None:
         assert [texts[prompt] for prompt in prompts] == expected
 
 
+@pytest.mark.slow
 def test_without_ram_a_conversation_that_left_is_computed_again(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=1024, sequences=1, kv_ram=0)) as model:
         text, _ = say(model, RIVER)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from installer.progress import clock, run_logged
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +23,7 @@ def test_output_goes_to_the_log_and_comes_back(tmp_path: Path) -> None:
     assert "one\n" in log.read_text()
 
 
+@pytest.mark.slow
 def test_steps_are_shown_on_a_terminal(tmp_path: Path) -> None:
     code = (
         "import os\nfrom pathlib import Path\nfrom installer.progress import run_logged\n"
@@ -38,16 +40,17 @@ def test_steps_are_shown_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_command_with_what_it_started(tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
+    pid_file, log = tmp_path / "pid", tmp_path / "log"
     code = (
         "import os\nfrom pathlib import Path\nfrom installer.progress import run_logged\n"
         f"command = ['/bin/sh', '-c', 'sleep 300 & echo $! > {pid_file}; wait']\n"
-        f"run_logged(command, Path({str(tmp_path / 'log')!r}), 'it', dict(os.environ))"
+        f"run_logged(command, Path({str(log)!r}), 'it', dict(os.environ))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tools")}
     deadline = time.monotonic() + 20
     with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as process:
-        while not (pid_file.exists() and pid_file.read_text().strip()) and time.monotonic() < deadline:
+        # The log is opened once the command is watched: on one core it may run well before.
+        while not (log.exists() and pid_file.exists() and pid_file.read_text().strip()) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
     grandchild = int(pid_file.read_text())

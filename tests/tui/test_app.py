@@ -105,6 +105,7 @@ async def test_stopping_in_prefill_keeps_the_message_and_ctrl_r_answers_it(open_
     assert [node.role for node in only_chat(store).path()] == ["user", "assistant"]
 
 
+@pytest.mark.slow
 async def test_a_message_waits_for_the_model_and_is_on_disk_meanwhile(open_app: OpenApp, store: Store) -> None:
     async with open_app(Script(load_s=1.0)).run_test(size=(100, 30), notifications=True) as pilot:
         await shows(pilot, "loading")
@@ -114,6 +115,7 @@ async def test_a_message_waits_for_the_model_and_is_on_disk_meanwhile(open_app: 
         await shows(pilot, PARIS)
 
 
+@pytest.mark.slow
 async def test_stopping_while_the_model_loads(open_app: OpenApp, store: Store) -> None:
     garage = Garage(Script(load_s=1.0))
     async with open_app(garage=garage).run_test(size=(100, 30), notifications=True) as pilot:
@@ -179,6 +181,7 @@ async def test_going_on_extends_the_partial_reply(open_app: OpenApp, store: Stor
     assert len(chat.nodes) == 2
 
 
+@pytest.mark.slow
 async def test_a_new_chat_and_back_to_the_old_one(open_app: OpenApp, store: Store) -> None:
     async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
         await ask(pilot, "First question")
@@ -194,6 +197,7 @@ async def test_a_new_chat_and_back_to_the_old_one(open_app: OpenApp, store: Stor
     assert [entry.messages for entry in store.chats()] == [2, 2]
 
 
+@pytest.mark.slow
 async def test_chats_are_listed_on_start_and_a_partial_reply_is_offered(open_app: OpenApp, store: Store) -> None:
     chat = past_chat(store, "Interrupted question")
     reply = chat.add_reply(chat.add_user("And then?").id)
@@ -208,6 +212,7 @@ async def test_chats_are_listed_on_start_and_a_partial_reply_is_offered(open_app
         await shows(pilot, "Half of an answer.")
 
 
+@pytest.mark.slow
 async def test_deleting_a_chat_can_be_undone(open_app: OpenApp, store: Store) -> None:
     past_chat(store, "Keep me [/b]")
     async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
@@ -220,6 +225,7 @@ async def test_deleting_a_chat_can_be_undone(open_app: OpenApp, store: Store) ->
         await wait_until(pilot, lambda: pilot.app.query_one(ChatList).option_count == 1)
 
 
+@pytest.mark.slow
 async def test_when_the_engine_dies_the_words_stay_and_f5_brings_it_back(open_app: OpenApp, store: Store) -> None:
     script = Script(reply="Some words and more", dies_after=3, error=EngineDied("The engine ended.", hint="Sorry."))
     garage = Garage(script)
@@ -245,6 +251,7 @@ async def test_when_the_engine_dies_the_words_stay_and_f5_brings_it_back(open_ap
     assert [node.state for node in only_chat(store).nodes.values()] == ["done", "partial", "done"]
 
 
+@pytest.mark.slow
 async def test_an_engine_that_dies_while_nobody_waits_is_noticed(open_app: OpenApp) -> None:
     script = Script()
     async with open_app(script).run_test(size=(120, 30), notifications=True) as pilot:
@@ -266,6 +273,7 @@ async def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(open_a
         assert PARIS in screen_text(pilot)
 
 
+@pytest.mark.slow
 async def test_a_message_that_waited_for_a_model_that_does_not_load_stays(open_app: OpenApp, store: Store) -> None:
     script = Script(load_s=0.5, load_error=DoesNotFit("The weights need 9.0 GiB."))
     async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
@@ -295,6 +303,7 @@ async def test_ctrl_c_never_quits_and_says_what_does(open_app: OpenApp) -> None:
         await wait_until(pilot, lambda: not pilot.app.is_running)
 
 
+@pytest.mark.slow
 async def test_a_message_is_refused_politely_while_a_reply_is_made(open_app: OpenApp, store: Store) -> None:
     async with open_app(SLOW).run_test(size=(100, 30), notifications=True) as pilot:
         await say(pilot, "Count")
@@ -310,6 +319,7 @@ async def test_a_message_is_refused_politely_while_a_reply_is_made(open_app: Ope
     assert len(only_chat(store).path()) == 2
 
 
+@pytest.mark.slow
 async def test_sixty_columns_hide_the_panels_and_keys_show_them_over_the_talk(open_app: OpenApp, store: Store) -> None:
     past_chat(store, "An old chat")
     async with open_app().run_test(size=(60, 24), notifications=True) as pilot:
@@ -342,6 +352,7 @@ async def test_no_colour_means_no_colour(open_app: OpenApp, monkeypatch: pytest.
                     assert triplet is None or triplet.red == triplet.green == triplet.blue
 
 
+@pytest.mark.slow
 async def test_memory_is_shown_and_sampled_only_while_it_is_seen(open_app: OpenApp) -> None:
     garage = Garage()
     async with open_app(garage=garage).run_test(size=(120, 36), notifications=True) as pilot:
@@ -378,6 +389,7 @@ async def test_quitting_while_words_arrive_keeps_them(open_app: OpenApp, store: 
     assert reply.stats.stop_reason == "cancelled"
 
 
+@pytest.mark.slow
 async def test_a_chat_in_another_app_is_shown_as_being_written(open_app: OpenApp, store: Store) -> None:
     first, second = open_app(SLOW), open_app()
     async with first.run_test(size=(100, 30), notifications=True) as pilot:
@@ -391,6 +403,7 @@ async def test_a_chat_in_another_app_is_shown_as_being_written(open_app: OpenApp
             assert "Go on" not in screen_text(other)
 
 
+@pytest.mark.slow
 async def test_the_command_palette_offers_a_new_chat(open_app: OpenApp) -> None:
     async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
         await ask(pilot, "Capital?")
@@ -430,6 +443,7 @@ async def test_a_mistake_of_ours_is_not_hidden_and_costs_no_words(
     assert [node.text for node in only_chat(store).path()] == ["Precious words"]
 
 
+@pytest.mark.slow
 async def test_the_window_can_change_its_size_while_words_arrive(open_app: OpenApp) -> None:
     async with open_app(SLOW).run_test(size=(160, 40), notifications=True) as pilot:
         await say(pilot, "Count")

@@ -48,6 +48,7 @@ async def test_letters_typed_ahead_of_enter_are_part_of_the_message() -> None:
         assert host.prompt.text == "next"
 
 
+@pytest.mark.slow
 async def test_a_message_that_was_not_taken_comes_before_what_was_typed_since() -> None:
     host = Host()
     async with host.run_test() as pilot:
@@ -58,6 +59,7 @@ async def test_a_message_that_was_not_taken_comes_before_what_was_typed_since() 
         assert host.sent == ["one", "one two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["ctrl+j", "shift+enter"])
 async def test_lines_can_be_broken_and_the_field_grows(key: str) -> None:
     host = Host()
@@ -96,6 +98,7 @@ async def test_space_is_not_a_message() -> None:
         assert host.sent == []
 
 
+@pytest.mark.slow
 async def test_earlier_messages_are_at_the_edges_and_the_draft_is_not_lost() -> None:
     host = Host()
     async with host.run_test() as pilot:

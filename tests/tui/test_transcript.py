@@ -105,6 +105,7 @@ async def test_scrolling_up_through_messages_never_drawn_shows_every_line_once()
         assert len(lines) > 250
 
 
+@pytest.mark.slow
 async def test_another_width_wraps_again_and_keeps_the_place() -> None:
     host = Host(conversation(50))
     async with host.run_test(size=(100, 20)) as pilot:

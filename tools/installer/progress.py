@@ -91,8 +91,8 @@ def run_logged(command: list[str], log: Path, label: str, environment: dict[str,
                     meter.feed(line)
 
         reader = threading.Thread(target=read, daemon=True)
-        reader.start()
         try:
+            reader.start()
             while reader.is_alive():
                 meter.show()
                 reader.join(0.5)

@@ -195,6 +195,7 @@ def test_awq_as_gemv(tmp_path: Path) -> None:
     check_rows(packed_checkpoint(tmp_path, tensors, quant_method="awq", **settings), "a.weight", weight)
 
 
+@pytest.mark.slow
 def test_a_file_is_that_of_the_weights_that_gptq_makes(tiny: MakeTiny) -> None:
     def pack(name: str, numbers: Floats) -> tuple[Stored, Floats]:
         outputs, inputs = numbers.shape

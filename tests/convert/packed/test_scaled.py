@@ -136,6 +136,7 @@ def test_a_method_that_is_not_known_is_named(tmp_path: Path, method: object) -> 
         open_checkpoint(folder)
 
 
+@pytest.mark.slow
 def test_a_file_is_that_of_the_weights_that_the_scales_make(tiny: MakeTiny) -> None:
     def pack(name: str, numbers: Floats) -> tuple[Stored, Floats]:
         codes, held = _codes("F8_E4M3", numbers.shape, seed=len(name))
