@@ -6,6 +6,8 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -48,11 +50,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--preview", action="store_true", help="show what would be written, write nothing")
     parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
-    convert_flags.add_type_flags(parser)
-    convert_flags.add_fit_flags(parser)
-    convert_flags.add_content_flags(parser)
-    convert_flags.add_proof_flags(parser)
-    convert_flags.add_adapter_flags(parser)
+    convert_flags.add_flags(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, wrong_usage=parser.error)
 
@@ -77,17 +75,7 @@ def handle(args: argparse.Namespace) -> int:
         preview = convert.preview(args.source, settings=settings)
         _show(preview, args.outfile or convert.default_outfile(args.source, preview.type), args.json)
         return 0
-    with _stopped_by_sigterm(), _Bar() as bar:
-        result = convert.convert(
-            args.source,
-            args.outfile,
-            settings=settings,
-            force=args.force,
-            threads=args.threads,
-            progress=bar.update,
-            announce=convert_result.announce,
-        )
-    return _finish(result, args)
+    return _convert(args, partial(convert.convert, args.source, args.outfile, settings=settings))
 
 
 def _list_types(as_json: bool) -> int:
@@ -111,18 +99,7 @@ def _adapter(args: argparse.Namespace) -> int:
                 prepared.preview, args.outfile or convert.default_outfile(args.lora, prepared.preview.type), args.json
             )
         return 0
-    with _stopped_by_sigterm(), _Bar() as bar:
-        result = convert.convert_adapter(
-            args.lora,
-            args.source,
-            args.outfile,
-            type=kind,
-            force=args.force,
-            threads=args.threads,
-            progress=bar.update,
-            announce=convert_result.announce,
-        )
-    return _finish(result, args)
+    return _convert(args, partial(convert.convert_adapter, args.lora, args.source, args.outfile, type=kind))
 
 
 def _show(preview: Preview, target: Path, as_json: bool) -> None:
@@ -133,7 +110,12 @@ def _show(preview: Preview, target: Path, as_json: bool) -> None:
         convert_result.print_tensors(preview, sys.stdout)
 
 
-def _finish(result: Conversion, args: argparse.Namespace) -> int:
+def _convert(args: argparse.Namespace, conversion: Callable[..., Conversion]) -> int:
+    """Run the conversion with what every kind of it takes, and say what came of it."""
+    with _stopped_by_sigterm(), _Bar() as bar:
+        result = conversion(
+            force=args.force, threads=args.threads, progress=bar.update, announce=convert_result.announce
+        )
     convert_result.proven(result)
     if args.report:
         _write(args.report, convert_result.report_document(result))
