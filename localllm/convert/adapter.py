@@ -17,11 +17,11 @@ from typing import Any
 from localllm.convert import architectures
 from localllm.convert.config import Config
 from localllm.convert.families import Family, Rule
-from localllm.convert.files import Files, LocalFiles
+from localllm.convert.files import LocalFiles
 from localllm.convert.header import Keys, f32, text, u32
 from localllm.convert.plan import PlannedTensor, expand, file_order, rule_name
 from localllm.convert.safetensors import read_safetensors_header
-from localllm.convert.tensor import FLOATS, Rows, SourceTensor, read_rows
+from localllm.convert.tensor import FLOATS, StoredRows
 from localllm.convert.transforms import Every, EveryOtherRow, Interleave, Join, Keep, Transform, Transpose
 from localllm.errors import BadCheckpoint, ModelNotFound, UnsupportedModel
 
@@ -33,26 +33,10 @@ _PART = re.compile(r"^base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight
 
 
 @dataclass(frozen=True)
-class AdapterSource:
-    """The tensors of an adapter."""
-
-    files: Files
-    tensors: dict[str, SourceTensor]
-
-    def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
-        """Rows of a tensor.
-
-        Raises:
-            BadCheckpoint: the file became shorter since its header was read.
-        """
-        return read_rows(self.files, self.tensors[name], start, stop, buffer)
-
-
-@dataclass(frozen=True)
 class Adapter:
     """An adapter as it will be written: for an architecture, without types."""
 
-    source: AdapterSource
+    source: StoredRows
     architecture: str
     keys: Keys
     tensors: list[PlannedTensor]
@@ -81,7 +65,7 @@ def open_adapter(folder: Path, base: Path) -> Adapter:
         )
     files = LocalFiles(folder)
     try:
-        source = AdapterSource(files, {t.name: t for t in read_safetensors_header(files, WEIGHTS)})
+        source = StoredRows(files, {t.name: t for t in read_safetensors_header(files, WEIGHTS)})
         pairs = _pairs(source, family)
         planned = sorted(_planned(source, pairs, family, config), key=lambda tensor: file_order(tensor.name))
         ranks = {source.tensors[a].shape[0] for a, _ in pairs.values()}
@@ -135,7 +119,7 @@ def _keys(folder: Path, family: Family, alpha: float) -> Keys:
     }
 
 
-def _pairs(source: AdapterSource, family: Family) -> dict[str, tuple[str, str]]:
+def _pairs(source: StoredRows, family: Family) -> dict[str, tuple[str, str]]:
     """The names of A and B by the name of the base's tensor in the family's rules, every tensor in a pair."""
     halves: dict[str, dict[str, str]] = {}
     for name, tensor in source.tensors.items():
@@ -155,7 +139,7 @@ def _pairs(source: AdapterSource, family: Family) -> dict[str, tuple[str, str]]:
 
 
 def _planned(
-    source: AdapterSource, pairs: dict[str, tuple[str, str]], family: Family, config: Config
+    source: StoredRows, pairs: dict[str, tuple[str, str]], family: Family, config: Config
 ) -> Iterator[PlannedTensor]:
     used, named = set(), set()
     for rule, layer, sizes in expand(family, config):

@@ -7,35 +7,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from localllm.convert.choices import UntypedModel
-from localllm.convert.files import Files, LocalFiles
+from localllm.convert.files import LocalFiles
 from localllm.convert.header import Keys, KeyValue
 from localllm.convert.plan import PlannedTensor, file_order
-from localllm.convert.tensor import BLOCKS, Rows, SourceTensor, read_rows
+from localllm.convert.tensor import BLOCKS, SourceTensor, StoredRows
 from localllm.convert.transforms import Keep
 from localllm.errors import UnsupportedModel
 from localllm.gguf_file import Header, read_parts
 
 _MADE_ANEW = ("general.alignment", "general.quantization_version", "general.file_type")
-
-
-@dataclass(frozen=True)
-class GgufSource:
-    """The tensors of a GGUF, of all its files when it is split. A source of rows like a checkpoint."""
-
-    files: Files
-    tensors: dict[str, SourceTensor]
-
-    def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
-        """Rows as they are stored: numbers, or the bytes of blocks, (stop - start, bytes of a row).
-
-        Raises:
-            BadCheckpoint: the file became shorter since its header was read.
-        """
-        return read_rows(self.files, self.tensors[name], start, stop, buffer)
 
 
 def is_gguf(path: Path) -> bool:
@@ -46,8 +29,10 @@ def is_gguf(path: Path) -> bool:
         return file.read(4) == b"GGUF"
 
 
-def open_gguf(path: Path) -> tuple[GgufSource, UntypedModel, Header]:
+def open_gguf(path: Path) -> tuple[StoredRows, UntypedModel, Header]:
     """The tensors of the GGUF at `path`, the model that they are, and the header of its first file.
+
+    The tensors of all its files, when it is split.
 
     Raises:
         ModelNotFound, BadModelFile: a file is missing, damaged or cut short.
@@ -66,7 +51,7 @@ def open_gguf(path: Path) -> tuple[GgufSource, UntypedModel, Header]:
         PlannedTensor(name, stored[name].shape, stored[name].dtype, (name,), Keep())
         for name in sorted(stored, key=file_order)
     ]
-    source = GgufSource(LocalFiles(path.parent), stored)
+    source = StoredRows(LocalFiles(path.parent), stored)
     return source, UntypedModel(_keys(headers[0]), {}, planned, None), headers[0]
 
 

@@ -111,6 +111,22 @@ def _fill(files: Files, tensor: SourceTensor, offset: int, target: memoryview) -
         raise BadCheckpoint(f"{files.title}: {tensor.file} became shorter while it was read.")
 
 
+@dataclass(frozen=True)
+class StoredRows:
+    """The tensors of files as they are stored, by name. A source of rows."""
+
+    files: Files
+    tensors: dict[str, SourceTensor]
+
+    def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
+        """Rows as they are stored: numbers, or the bytes of blocks, (stop - start, bytes of a row).
+
+        Raises:
+            BadCheckpoint: the file became shorter since its header was read.
+        """
+        return read_rows(self.files, self.tensors[name], start, stop, buffer)
+
+
 class RowSource(Protocol):
     """Where the writer gets numbers from: a checkpoint, or another GGUF."""
 
