@@ -67,10 +67,19 @@ def check_rows(folder: Path, name: str, expected: Floats) -> None:
             np.testing.assert_array_equal(checkpoint.rows(name, first, last), lines[first:last])
 
 
-def pack_matrices(
+def check_files(
+    packed: Path, plain: Path, pack: Callable[[str, Floats], tuple[Stored, Floats]], **quantization: Any
+) -> None:
+    """Of two equal checkpoints one gets its matrices packed and the other what `pack` says that they hold then: both
+    give the same weights in a file."""
+    held = _pack_matrices(packed, pack, **quantization)
+    write_stored(plain, read_stored(plain) | {name: ("F32", numbers) for name, numbers in held.items()})
+    assert_same_files(packed, plain)
+
+
+def _pack_matrices(
     folder: Path, pack: Callable[[str, Floats], tuple[Stored, Floats]], **quantization: Any
 ) -> dict[str, Floats]:
-    """Pack the matrices of the layers of a checkpoint in F32, and return what each holds then."""
     tensors: Stored = {}
     held: dict[str, Floats] = {}
     for name, (dtype, numbers) in read_stored(folder).items():
@@ -82,12 +91,6 @@ def pack_matrices(
     edit_json(folder / "config.json", quantization_config=quantization)
     write_stored(folder, tensors)
     return held
-
-
-def replace_matrices(folder: Path, held: dict[str, Floats]) -> None:
-    """Give the matrices of a checkpoint other numbers, in F32."""
-    tensors = read_stored(folder)
-    write_stored(folder, tensors | {name: ("F32", numbers) for name, numbers in held.items()})
 
 
 def assert_same_files(packed: Path, plain: Path, kinds: tuple[str, ...] = ("F32", "Q4_K_M")) -> None:

@@ -12,16 +12,7 @@ from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.plan import half_type
 from localllm.errors import BadCheckpoint, UnsupportedModel
 from tests.convert.helpers import MakeTiny
-from tests.convert.packed.files import (
-    Array,
-    Floats,
-    Stored,
-    assert_same_files,
-    check_rows,
-    pack_matrices,
-    packed_checkpoint,
-    replace_matrices,
-)
+from tests.convert.packed.files import Array, Floats, Stored, check_files, check_rows, packed_checkpoint
 
 
 def _e4m3(byte: int) -> float:
@@ -145,7 +136,6 @@ def test_a_file_is_that_of_the_weights_that_the_scales_make(tiny: MakeTiny) -> N
         return {name: ("F8_E4M3", codes), f"{name}_scale_inv": ("F32", scales)}, held
 
     packed, plain = tiny("packed", dtype="bf16"), tiny("plain", dtype="bf16")
-    replace_matrices(plain, pack_matrices(packed, pack, quant_method="fp8", weight_block_size=[128, 128]))
+    check_files(packed, plain, pack, quant_method="fp8", weight_block_size=[128, 128])
     with open_checkpoint(packed) as checkpoint:
         assert half_type(checkpoint) == "BF16"
-    assert_same_files(packed, plain)
