@@ -10,7 +10,7 @@ from make_tiny_models import write_weights
 
 from localllm.convert import preview
 from localllm.convert.config import Config
-from localllm.convert.families import decoder, deepseek, gpt_oss
+from localllm.convert.families import deepseek, experts, gpt_oss
 from localllm.errors import BadCheckpoint
 from tests.convert.golden import Golden, goldens, seeded, write_checkpoint
 
@@ -51,7 +51,7 @@ def test_more_layers_than_the_file_says_are_an_error(third: Golden, tmp_path: Pa
     ],
 )
 def test_groups_of_experts_are_named_only_where_they_exclude_some(values: dict[str, Any], expected: list[int]) -> None:
-    assert [key.value for key in decoder.expert_groups(Config(values), "deepseek2").values()] == expected
+    assert [key.value for key in experts.groups(Config(values), "deepseek2").values()] == expected
 
 
 def test_what_llama_cpp_computes_otherwise_is_told() -> None:

@@ -6,8 +6,8 @@ Reference: the `apertus` graph of llama.cpp, `ApertusConfig` and `XIELUActivatio
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, StoredKey, decoder, rope
-from localllm.convert.header import Keys, u32
+from localllm.convert.families import Rule, StoredKey, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 
 
 def refuse(config: Config) -> None:
@@ -20,12 +20,7 @@ def refuse(config: Config) -> None:
     rope.refuse(config)
 
 
-def hyperparameters(config: Config, arch: str) -> Keys:
-    """Those of Llama."""
-    return {**decoder.hyperparameters(config, arch), f"{arch}.vocab_size": u32(config.count("vocab_size"))}
-
-
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="apertus",
     defaults={
         "ApertusForCausalLM": {
@@ -46,15 +41,12 @@ FAMILY = Family(
             },
         },
     },
-    dimensions=decoder.dimensions,
-    hyperparameters=hyperparameters,
+    hyperparameters=decoder.llama_hyperparameters,
     stored_keys=tuple(
         StoredKey(f"xielu.{name}", f"{decoder.LAYER}.mlp.act_fn.{name}")
         for name in ("alpha_n", "alpha_p", "beta", "eps")
     ),
     refuse=refuse,
-    extras=lambda config: rope.extras(config, decoder.head_dim(config)),
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         Rule("blk.{i}.attn_norm.weight", f"{decoder.LAYER}.attention_layernorm.weight", ("hidden",)),
         *decoder.attention(optional_bias="qkvo"),
@@ -62,5 +54,4 @@ FAMILY = Family(
         Rule("blk.{i}.ffn_norm.weight", f"{decoder.LAYER}.feedforward_layernorm.weight", ("hidden",)),
         *decoder.feed_forward(("up", "down")),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

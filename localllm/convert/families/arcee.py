@@ -6,8 +6,8 @@ Reference: the `arcee` graph of llama.cpp, `ArceeConfig` of transformers.
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, decoder, rope
-from localllm.convert.header import Keys, u32
+from localllm.convert.families import decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 
 
 def refuse(config: Config) -> None:
@@ -18,12 +18,7 @@ def refuse(config: Config) -> None:
     rope.refuse(config)
 
 
-def hyperparameters(config: Config, arch: str) -> Keys:
-    """Those of Llama."""
-    return {**decoder.hyperparameters(config, arch), f"{arch}.vocab_size": u32(config.count("vocab_size"))}
-
-
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="arcee",
     defaults={
         "ArceeForCausalLM": {
@@ -37,15 +32,11 @@ FAMILY = Family(
             "rope_theta": 10000.0,
         },
     },
-    dimensions=decoder.dimensions,
-    hyperparameters=hyperparameters,
+    hyperparameters=decoder.llama_hyperparameters,
     refuse=refuse,
-    extras=lambda config: rope.extras(config, decoder.head_dim(config)),
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         *decoder.NORMS,
         *decoder.attention(interleaved=True),
         *decoder.feed_forward(("up", "down")),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

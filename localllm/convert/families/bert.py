@@ -7,6 +7,8 @@ Reference: the `bert` graph of llama.cpp, `BertConfig`, `RobertaConfig` and `Dis
 
 from __future__ import annotations
 
+from functools import partial
+
 from localllm.convert.config import Config
 from localllm.convert.families import Family, Rule, Sizes, decoder
 from localllm.convert.header import Keys, f32, flag, u32
@@ -103,7 +105,16 @@ _LAYER_RULES = (
     *decoder.norm(f"{_BLOCK}.layer_output_norm", f"{_LAYER}.output.LayerNorm"),
 )
 
-_IGNORED = (r"^embeddings\.position_ids$",)
+_encoder = partial(
+    Family,
+    arch="bert",
+    refuse=refuse,
+    notes=decoder.gelu_notes,
+    layer_rules=_LAYER_RULES,
+    ignored=(r"^embeddings\.position_ids$",),
+    left_out=_HEADS,
+)
+"""What all of them are; each adds its names and its positions."""
 
 _DEFAULTS = {
     "vocab_size": 30522,
@@ -118,21 +129,14 @@ _DEFAULTS = {
 }
 
 FAMILIES = (
-    Family(
-        arch="bert",
+    _encoder(
         defaults=dict.fromkeys(("BertModel", "BertForMaskedLM"), _DEFAULTS),
         dimensions=dimensions,
         hyperparameters=hyperparameters,
-        refuse=refuse,
-        notes=decoder.gelu_notes,
         rules=(*_RULES, _TYPES),
-        layer_rules=_LAYER_RULES,
         renames=((r"^bert\.", ""), (r"\.gamma$", ".weight"), (r"\.beta$", ".bias")),
-        ignored=_IGNORED,
-        left_out=_HEADS,
     ),
-    Family(
-        arch="bert",
+    _encoder(
         defaults={
             "RobertaModel": {**_DEFAULTS, "vocab_size": 50265},
             "RobertaForMaskedLM": {**_DEFAULTS, "vocab_size": 50265},
@@ -141,16 +145,10 @@ FAMILIES = (
         },
         dimensions=shifted_dimensions,
         hyperparameters=shifted_hyperparameters,
-        refuse=refuse,
-        notes=decoder.gelu_notes,
         rules=(*_RULES, _TYPES),
-        layer_rules=_LAYER_RULES,
         renames=((r"^roberta\.", ""), (r"\.gamma$", ".weight"), (r"\.beta$", ".bias")),
-        ignored=_IGNORED,
-        left_out=_HEADS,
     ),
-    Family(
-        arch="bert",
+    _encoder(
         defaults={name: {**_DEFAULTS, "type_vocab_size": 1} for name in ("DistilBertModel", "DistilBertForMaskedLM")},
         aliases={
             "dim": "hidden_size",
@@ -161,10 +159,7 @@ FAMILIES = (
         },
         dimensions=dimensions,
         hyperparameters=hyperparameters,
-        refuse=refuse,
-        notes=decoder.gelu_notes,
         rules=_RULES,
-        layer_rules=_LAYER_RULES,
         renames=(
             (r"^distilbert\.", ""),
             (r"^transformer\.", "encoder."),
@@ -177,7 +172,5 @@ FAMILIES = (
             (r"\.ffn\.lin2\.", ".output.dense."),
             (r"\.output_layer_norm\.", ".output.LayerNorm."),
         ),
-        ignored=_IGNORED,
-        left_out=_HEADS,
     ),
 )

@@ -8,7 +8,8 @@ Reference: the `command-r` and `cohere2` graphs of llama.cpp, `CohereConfig` and
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, f32, flags, text, u32
 from localllm.errors import UnsupportedModel
 
@@ -97,17 +98,15 @@ def dimensions(config: Config) -> dict[str, int]:
 
 
 FAMILIES = (
-    Family(
+    UsualDecoder(
         arch="command-r",
         defaults={"CohereForCausalLM": {**_DEFAULTS, "rope_theta": 500000.0}},
         dimensions=dimensions,
         hyperparameters=hyperparameters,
         refuse=refuse_first,
-        rules=decoder.EMBEDDINGS,
         layer_rules=(*_LAYER_RULES, *_QK_NORMS),
-        ignored=(decoder.INV_FREQ,),
     ),
-    Family(
+    UsualDecoder(
         arch="cohere2",
         defaults={
             "Cohere2ForCausalLM": {
@@ -120,8 +119,6 @@ FAMILIES = (
         dimensions=dimensions,
         hyperparameters=sliding_hyperparameters,
         refuse=refuse_second,
-        rules=decoder.EMBEDDINGS,
         layer_rules=_LAYER_RULES,
-        ignored=(decoder.INV_FREQ,),
     ),
 )

@@ -1,4 +1,4 @@
-"""What most decoders since Llama share: sizes, keys, and rules for embeddings, attention, feed-forward and experts.
+"""What most decoders since Llama share: sizes, keys, and rules for embeddings, attention and feed-forward.
 
 A family takes the parts that are its own and adds the odd rule. The names are those of transformers under `model.`.
 """
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from localllm.convert.config import Config
-from localllm.convert.families import Rule, Sizes, rope
+from localllm.convert.families import Extra, Rule, Sizes, rope
 from localllm.convert.header import Keys, f32, u32
-from localllm.convert.transforms import Compute, Interleave, Join, Segment, Transform, part, plus_one, regroup, stack
+from localllm.convert.transforms import Compute, Interleave, Transform, part, plus_one, regroup
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
 LAYER, BLOCK = "model.layers.{i}", "blk.{i}"
@@ -75,6 +75,16 @@ def hyperparameters(config: Config, arch: str, epsilon: str = "rms_norm_eps") ->
     }
 
 
+def llama_hyperparameters(config: Config, arch: str) -> Keys:
+    """The same, with the size of the vocabulary that the reference names for what it derives from Llama."""
+    return {**hyperparameters(config, arch), f"{arch}.vocab_size": u32(config.count("vocab_size"))}
+
+
+def factors(config: Config) -> list[Extra]:
+    """The tensor of factors of `llama3` rotary positions on whole heads."""
+    return rope.extras(config, head_dim(config))
+
+
 def sliding_layers(config: Config) -> list[bool]:
     """Which layers attend to a window only: by `layer_types`, or by the pattern that older files have instead.
 
@@ -110,14 +120,6 @@ def whole_hidden(config: Config) -> None:
             f"config.json: heads of {head_dim(config)} make {width}, not the hidden size; "
             f"llama.cpp runs {config.architecture} only where they are the same."
         )
-
-
-def expert_groups(config: Config, arch: str) -> Keys:
-    """The keys of `topk_group` of `n_group` groups from which experts are chosen; none where every group counts."""
-    groups, used = config.whole("n_group"), config.whole("topk_group")
-    if used >= groups:
-        return {}
-    return {f"{arch}.expert_group_count": u32(groups), f"{arch}.expert_group_used_count": u32(used)}
 
 
 def next_layers(config: Config) -> int:
@@ -206,41 +208,6 @@ def feed_forward(
     return tuple(rules)
 
 
-def experts(
-    module: str = "mlp.experts",
-    *,
-    gate: str = "gate_proj",
-    up: str = "up_proj",
-    down: str = "down_proj",
-    size: str = "expert_ffn",
-) -> tuple[Rule, ...]:
-    """The stacked matrices of all experts: from one tensor for each, or from the stacks of transformers 5.
-
-    The sizes must have `experts` and, by the name `size`, the width of an expert.
-    """
-    source = f"{LAYER}.{module}"
-    return (
-        Rule(
-            f"{BLOCK}.ffn_gate_exps.weight", f"{source}.{{e}}.{gate}.weight", (size, "hidden"), stacked(size, "hidden")
-        ),
-        Rule(f"{BLOCK}.ffn_up_exps.weight", f"{source}.{{e}}.{up}.weight", (size, "hidden"), stacked(size, "hidden")),
-        Rule(
-            f"{BLOCK}.ffn_down_exps.weight", f"{source}.{{e}}.{down}.weight", ("hidden", size), stacked("hidden", size)
-        ),
-        *fused_experts(f"{source}.gate_up_proj", f"{source}.down_proj", size=size),
-    )
-
-
-def fused_experts(gate_up: str, down: str, *, size: str = "expert_ffn") -> tuple[Rule, ...]:
-    """The matrices of all experts from two stacks, the first with the gate and then the up of each expert."""
-    both = ("experts", f"2 {size}", "hidden")
-    return (
-        Rule(f"{BLOCK}.ffn_gate_exps.weight", gate_up, both, half_of_each(0, size)),
-        Rule(f"{BLOCK}.ffn_up_exps.weight", gate_up, both, half_of_each(1, size)),
-        Rule(f"{BLOCK}.ffn_down_exps.weight", down, ("experts", "hidden", size)),
-    )
-
-
 def with_bias(rule: Rule, *, optional: bool = False) -> tuple[Rule, Rule]:
     """The rule of a matrix or a norm, and that of its bias. An `optional` bias may be missing."""
     name, source = (text.removesuffix("weight") + "bias" for text in (rule.name, rule.source))
@@ -275,30 +242,6 @@ def fused(names: tuple[str, ...], source: str, size: str) -> tuple[Rule, ...]:
 def only_when(condition: Callable[[Config, int], bool], rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """The same rules for the configurations and layers for which the condition holds."""
     return tuple(replace(rule, when=condition) for rule in rules)
-
-
-def shared_expert(module: str = "mlp.shared_experts", *, size: str = "shared_ffn") -> tuple[Rule, ...]:
-    """The matrices of an expert, or of several in one, that every token passes."""
-    return tuple(
-        replace(rule, name=rule.name.replace(".weight", "_shexp.weight"))
-        for rule in feed_forward(module=module, size=size)
-    )
-
-
-def stacked(*shape: str) -> Callable[[Sizes], Transform]:
-    """All experts' matrices of this shape as one tensor."""
-    return lambda sizes: stack(sizes["experts"], tuple(sizes[name] for name in shape))
-
-
-def half_of_each(half: int, size: str) -> Callable[[Sizes], Transform]:
-    """The first or second half of the rows of each expert's matrix."""
-
-    def make(sizes: Sizes) -> Transform:
-        rows, count = sizes[size], sizes["experts"]
-        firsts = [(2 * number + half) * rows for number in range(count)]
-        return Join(tuple(Segment(0, first, first + rows) for first in firsts), (count, rows, sizes["hidden"]))
-
-    return make
 
 
 def norms_plus_one(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:

@@ -9,15 +9,14 @@ Reference: the `deepseek2` graph of llama.cpp, `DeepseekV2Config` and `DeepseekV
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, Sizes, decoder, rope
+from localllm.convert.families import Rule, Sizes, decoder, experts, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, f32, flag, u32
 from localllm.convert.transforms import Join, Segment, Transform, Transpose
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
 _LITE_LAYERS = (26, 27)
 """In models of so many layers llama.cpp looks for queries without a latent, in others it asks the metadata."""
-
-_SOFTMAX, _SIGMOID = 1, 2
 
 
 def refuse(config: Config) -> None:
@@ -125,9 +124,8 @@ def hyperparameters(config: Config, arch: str, gating: int) -> Keys:
         f"{arch}.attention.key_length_mla": u32(sizes["nope"] + sizes["rope"]),
         f"{arch}.attention.value_length_mla": u32(sizes["value"]),
         f"{arch}.rope.dimension_count": u32(sizes["rope"]),
-        f"{arch}.expert_count": u32(sizes["experts"]),
-        f"{arch}.expert_used_count": u32(config.count("num_experts_per_tok")),
-        **decoder.expert_groups(config, arch),
+        **experts.keys(config, arch, count="n_routed_experts"),
+        **experts.groups(config, arch),
         f"{arch}.expert_gating_func": u32(gating),
         f"{arch}.expert_feed_forward_length": u32(sizes["expert_ffn"]),
         f"{arch}.expert_shared_count": u32(config.count("n_shared_experts")),
@@ -150,7 +148,7 @@ _LATENT_EPSILON = 1e-6
 def notes_second(config: Config) -> list[str]:
     """Where llama.cpp differs for DeepSeek V2."""
     grouped = config.get("topk_method") == "group_limited_greedy"
-    if grouped and decoder.expert_groups(config, ""):
+    if grouped and experts.groups(config, ""):
         return [
             *notes(config),
             "The model chooses groups of experts by the best expert of each, llama.cpp by the best two: some tokens "
@@ -216,8 +214,8 @@ LAYER_RULES = (
         lambda config, layer: not _is_dense(config, layer),
         (
             Rule("blk.{i}.ffn_gate_inp.weight", f"{_MLP}.gate.weight", ("experts", "hidden")),
-            *decoder.experts(),
-            *decoder.shared_expert(),
+            *experts.rules(),
+            *experts.shared_rules(),
         ),
     ),
 )
@@ -233,7 +231,7 @@ _DEFAULTS = {
 }
 
 FAMILIES = (
-    Family(
+    UsualDecoder(
         arch="deepseek2",
         defaults={
             "DeepseekV2ForCausalLM": {
@@ -254,14 +252,12 @@ FAMILIES = (
             }
         },
         dimensions=dimensions,
-        hyperparameters=lambda config, arch: hyperparameters(config, arch, _SOFTMAX),
+        hyperparameters=lambda config, arch: hyperparameters(config, arch, experts.SOFTMAX),
         refuse=refuse_second,
         notes=notes_second,
-        rules=decoder.EMBEDDINGS,
         layer_rules=LAYER_RULES,
-        ignored=(decoder.INV_FREQ,),
     ),
-    Family(
+    UsualDecoder(
         arch="deepseek2",
         defaults={
             "DeepseekV3ForCausalLM": {
@@ -285,10 +281,9 @@ FAMILIES = (
             }
         },
         dimensions=dimensions,
-        hyperparameters=lambda config, arch: hyperparameters(config, arch, _SIGMOID),
+        hyperparameters=lambda config, arch: hyperparameters(config, arch, experts.SIGMOID),
         refuse=refuse_third,
         notes=notes,
-        rules=decoder.EMBEDDINGS,
         layer_rules=(
             *LAYER_RULES,
             *decoder.only_when(
@@ -296,7 +291,6 @@ FAMILIES = (
                 (Rule("blk.{i}.exp_probs_b.bias", f"{_MLP}.gate.e_score_correction_bias", ("experts",)),),
             ),
         ),
-        ignored=(decoder.INV_FREQ,),
         next_layers=decoder.next_layers,
     ),
 )

@@ -6,7 +6,8 @@ Reference: the `ernie4_5` and `ernie4_5-moe` graphs of llama.cpp, `Ernie4_5Confi
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, experts, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, u32
 from localllm.convert.transforms import Flatten
 from localllm.errors import UnsupportedModel
@@ -84,8 +85,7 @@ def expert_hyperparameters(config: Config, arch: str) -> Keys:
     sizes = expert_dimensions(config)
     return {
         **decoder.hyperparameters(config, arch),
-        f"{arch}.expert_count": u32(sizes["experts"]),
-        f"{arch}.expert_used_count": u32(config.count("moe_k")),
+        **experts.keys(config, arch, count="moe_num_experts", used="moe_k"),
         f"{arch}.expert_feed_forward_length": u32(sizes["expert_ffn"]),
         f"{arch}.expert_shared_count": u32(_shared(config)),
         f"{arch}.expert_shared_feed_forward_length": u32(sizes["shared_ffn"]),
@@ -108,37 +108,31 @@ EXPERTS = (
         (1, "experts"),
         lambda sizes: Flatten(sizes["experts"]),
     ),
-    *decoder.experts(),
+    *experts.rules(),
 )
 
 FAMILIES = (
-    Family(
+    UsualDecoder(
         arch="ernie4_5",
         defaults={"Ernie4_5ForCausalLM": _DENSE, "Ernie4_5_ForCausalLM": _DENSE},
-        dimensions=decoder.dimensions,
-        hyperparameters=decoder.hyperparameters,
         refuse=refuse,
-        rules=decoder.EMBEDDINGS,
         layer_rules=(*decoder.NORMS, *decoder.attention(), *decoder.feed_forward()),
-        ignored=(decoder.INV_FREQ,),
     ),
-    Family(
+    UsualDecoder(
         arch="ernie4_5-moe",
         defaults={"Ernie4_5_MoeForCausalLM": _EXPERTS},
         dimensions=expert_dimensions,
         hyperparameters=expert_hyperparameters,
         refuse=refuse_experts,
-        rules=decoder.EMBEDDINGS,
         layer_rules=(
             *decoder.NORMS,
             *decoder.attention(),
             *decoder.only_when(lambda config, layer: not _has_experts(config, layer), decoder.feed_forward()),
             *decoder.only_when(_has_experts, EXPERTS),
             *decoder.only_when(
-                lambda config, layer: _has_experts(config, layer) and _shared(config) > 0, decoder.shared_expert()
+                lambda config, layer: _has_experts(config, layer) and _shared(config) > 0, experts.shared_rules()
             ),
         ),
-        ignored=(decoder.INV_FREQ,),
         left_out=(
             (r"^model\.mtp_", "The layers that predict several tokens at once are left out: llama.cpp runs none."),
         ),

@@ -6,7 +6,8 @@ Reference: the `exaone4` graph of llama.cpp, `Exaone4Config` of transformers.
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, flags, u32
 from localllm.errors import UnsupportedModel
 
@@ -29,14 +30,14 @@ def refuse(config: Config) -> None:
 
 def hyperparameters(config: Config, arch: str) -> Keys:
     """Those of Llama and, where there is a window, which layers slide it."""
-    keys = {**decoder.hyperparameters(config, arch), f"{arch}.vocab_size": u32(config.count("vocab_size"))}
+    keys = decoder.llama_hyperparameters(config, arch)
     if config.get("sliding_window") is not None:
         keys[f"{arch}.attention.sliding_window"] = u32(config.count("sliding_window"))
         keys[f"{arch}.attention.sliding_window_pattern"] = flags(decoder.sliding_layers(config))
     return keys
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="exaone4",
     defaults={
         "Exaone4ForCausalLM": {
@@ -53,11 +54,8 @@ FAMILY = Family(
             "sliding_window_pattern": 4,
         },
     },
-    dimensions=decoder.dimensions,
     hyperparameters=hyperparameters,
     refuse=refuse,
-    extras=lambda config: rope.extras(config, decoder.head_dim(config)),
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         *decoder.attention(),
         *decoder.QK_NORMS,
@@ -65,5 +63,4 @@ FAMILY = Family(
         *decoder.feed_forward(),
         Rule("blk.{i}.post_ffw_norm.weight", f"{decoder.LAYER}.post_feedforward_layernorm.weight", ("hidden",)),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

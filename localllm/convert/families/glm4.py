@@ -7,7 +7,8 @@ Reference: the `chatglm` and `glm4` graphs of llama.cpp, `GlmConfig` and `Glm4Co
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 
 _DEFAULTS = {
     "vocab_size": 151552,
@@ -45,28 +46,20 @@ _LAYER_RULES = (
 )
 
 FAMILIES = (
-    Family(
+    UsualDecoder(
         arch="chatglm",
         defaults={"GlmForCausalLM": _DEFAULTS},
-        dimensions=decoder.dimensions,
-        hyperparameters=decoder.hyperparameters,
         refuse=refuse_first,
-        rules=decoder.EMBEDDINGS,
         layer_rules=_LAYER_RULES,
-        ignored=(decoder.INV_FREQ,),
     ),
-    Family(
+    UsualDecoder(
         arch="glm4",
         defaults={"Glm4ForCausalLM": _DEFAULTS},
-        dimensions=decoder.dimensions,
-        hyperparameters=decoder.hyperparameters,
         refuse=refuse,
-        rules=decoder.EMBEDDINGS,
         layer_rules=(
             *_LAYER_RULES,
             Rule("blk.{i}.post_attention_norm.weight", f"{decoder.LAYER}.post_self_attn_layernorm.weight", ("hidden",)),
             Rule("blk.{i}.post_ffw_norm.weight", f"{decoder.LAYER}.post_mlp_layernorm.weight", ("hidden",)),
         ),
-        ignored=(decoder.INV_FREQ,),
     ),
 )

@@ -9,7 +9,8 @@ Reference: the `gpt-oss` graph of llama.cpp, `GptOssConfig` and `GptOssExperts` 
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, Sizes, decoder, rope
+from localllm.convert.families import Rule, Sizes, decoder, experts, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, flags, u32
 from localllm.convert.transforms import EveryOtherColumn, EveryOtherRow, Keep, Transform, Transpose
 
@@ -36,19 +37,14 @@ def notes(config: Config) -> list[str]:
 
 def dimensions(config: Config) -> dict[str, int]:
     """Sizes that the rules name; an expert is as wide as the feed-forward layer would be."""
-    return {
-        **decoder.dimensions(config),
-        "heads": config.count("num_attention_heads"),
-        "experts": config.count("num_local_experts"),
-    }
+    return {**experts.dimensions(config), "heads": config.count("num_attention_heads")}
 
 
 def hyperparameters(config: Config, arch: str) -> Keys:
     """Those of Llama, the window and the numbers of experts."""
     return {
         **decoder.hyperparameters(config, arch),
-        f"{arch}.expert_count": u32(config.count("num_local_experts")),
-        f"{arch}.expert_used_count": u32(config.count("num_experts_per_tok")),
+        **experts.keys(config, arch),
         f"{arch}.expert_feed_forward_length": u32(config.count("intermediate_size")),
         f"{arch}.attention.sliding_window": u32(config.count("sliding_window")),
         f"{arch}.attention.sliding_window_pattern": flags(decoder.sliding_layers(config)),
@@ -89,7 +85,7 @@ EXPERTS = (
     Rule("blk.{i}.ffn_down_exps.bias", f"{_EXPERTS}.down_proj_bias", ("experts", "hidden")),
 )
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="gpt-oss",
     defaults={
         "GptOssForCausalLM": {
@@ -121,7 +117,6 @@ FAMILY = Family(
     hyperparameters=hyperparameters,
     refuse=refuse,
     notes=notes,
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         Rule("blk.{i}.attn_norm.weight", f"{decoder.LAYER}.input_layernorm.weight", ("hidden",)),
         *decoder.attention(bias="qkvo"),

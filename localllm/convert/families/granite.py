@@ -6,18 +6,12 @@ Reference: the `granite` and `granitemoe` graphs of llama.cpp, `GraniteConfig` a
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, experts, llama
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, f32, u32
 
 _DEFAULTS = {
-    "vocab_size": 32000,
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
+    **llama.DEFAULTS["LlamaForCausalLM"],
     "embedding_multiplier": 1.0,
     "logits_scaling": 1.0,
     "residual_multiplier": 1.0,
@@ -30,8 +24,7 @@ _EXPERT_DEFAULTS = {**_DEFAULTS, "num_local_experts": 8, "num_experts_per_tok": 
 def hyperparameters(config: Config, arch: str) -> Keys:
     """Those of Llama and the constants."""
     return {
-        **decoder.hyperparameters(config, arch),
-        f"{arch}.vocab_size": u32(config.count("vocab_size")),
+        **decoder.llama_hyperparameters(config, arch),
         f"{arch}.attention.scale": f32(config.number("attention_multiplier")),
         f"{arch}.embedding_scale": f32(config.number("embedding_multiplier")),
         f"{arch}.residual_scale": f32(config.number("residual_multiplier")),
@@ -44,19 +37,14 @@ def expert_hyperparameters(config: Config, arch: str) -> Keys:
     shared = config.get("shared_intermediate_size")
     return {
         **hyperparameters(config, arch),
-        f"{arch}.expert_count": u32(config.count("num_local_experts")),
-        f"{arch}.expert_used_count": u32(config.count("num_experts_per_tok")),
+        **experts.keys(config, arch),
         **({f"{arch}.expert_shared_feed_forward_length": u32(shared)} if shared else {}),
     }
 
 
 def expert_dimensions(config: Config) -> dict[str, int]:
     """Sizes that the rules name; an expert is as wide as the feed-forward layer would be."""
-    return {
-        **decoder.dimensions(config),
-        "experts": config.count("num_local_experts"),
-        "shared": config.get("shared_intermediate_size", 0),
-    }
+    return {**experts.dimensions(config), "shared": config.get("shared_intermediate_size", 0)}
 
 
 def _is_shared(config: Config, _: int) -> bool:
@@ -68,7 +56,7 @@ _SHARED = f"{decoder.LAYER}.shared_mlp"
 
 EXPERTS = (
     Rule("blk.{i}.ffn_gate_inp.weight", f"{_MOE}.router.layer.weight", ("experts", "hidden")),
-    *decoder.fused_experts(f"{_MOE}.input_linear.weight", f"{_MOE}.output_linear.weight", size="ffn"),
+    *experts.fused_rules(f"{_MOE}.input_linear.weight", f"{_MOE}.output_linear.weight", size="ffn"),
 )
 
 SHARED_EXPERT = decoder.only_when(
@@ -82,22 +70,17 @@ SHARED_EXPERT = decoder.only_when(
 )
 
 FAMILIES = (
-    Family(
+    UsualDecoder(
         arch="granite",
         defaults={"GraniteForCausalLM": _DEFAULTS},
-        dimensions=decoder.dimensions,
         hyperparameters=hyperparameters,
-        refuse=decoder.refuse,
-        extras=lambda config: rope.extras(config, decoder.head_dim(config)),
-        rules=decoder.EMBEDDINGS,
         layer_rules=(
             *decoder.NORMS,
             *decoder.attention(optional_bias="qkvo", interleaved=True),
             *decoder.feed_forward(bias=True),
         ),
-        ignored=(decoder.INV_FREQ,),
     ),
-    Family(
+    UsualDecoder(
         arch="granitemoe",
         defaults={
             "GraniteMoeForCausalLM": _EXPERT_DEFAULTS,
@@ -105,15 +88,11 @@ FAMILIES = (
         },
         dimensions=expert_dimensions,
         hyperparameters=expert_hyperparameters,
-        refuse=decoder.refuse,
-        extras=lambda config: rope.extras(config, decoder.head_dim(config)),
-        rules=decoder.EMBEDDINGS,
         layer_rules=(
             *decoder.NORMS,
             *decoder.attention(optional_bias="qkvo", interleaved=True),
             *EXPERTS,
             *SHARED_EXPERT,
         ),
-        ignored=(decoder.INV_FREQ,),
     ),
 )

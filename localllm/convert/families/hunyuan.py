@@ -6,7 +6,8 @@ Reference: the `hunyuan-dense` graph of llama.cpp, `HunYuanDenseV1Config` and it
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, f32, u32
 
 _WRONG_CONTEXT, _TRAINED_CONTEXT = 32768, 262144
@@ -35,7 +36,7 @@ def hyperparameters(config: Config, arch: str) -> Keys:
     return keys
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="hunyuan-dense",
     defaults={
         "HunYuanDenseV1ForCausalLM": {
@@ -49,11 +50,8 @@ FAMILY = Family(
             "rope_theta": 10000.0,
         },
     },
-    dimensions=decoder.dimensions,
     hyperparameters=hyperparameters,
     refuse=refuse,
-    extras=lambda config: rope.extras(config, decoder.head_dim(config)),
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         *decoder.NORMS,
         *decoder.attention(),
@@ -61,5 +59,4 @@ FAMILY = Family(
         Rule("blk.{i}.attn_k_norm.weight", f"{decoder.LAYER}.self_attn.key_layernorm.weight", ("head",)),
         *decoder.feed_forward(),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

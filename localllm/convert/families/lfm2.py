@@ -6,7 +6,8 @@ Reference: the `lfm2` graph of llama.cpp, `Lfm2Config` and `Lfm2MLP` of transfor
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, i32s, u32
 from localllm.convert.transforms import Keep
 from localllm.errors import BadCheckpoint, UnsupportedModel
@@ -80,7 +81,7 @@ def _convolution(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return decoder.only_when(lambda config, layer: not attends(config)[layer], rules)
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="lfm2",
     defaults={
         name: {
@@ -136,5 +137,4 @@ FAMILY = Family(
         (r"\.self_attn\.out_proj\.", ".self_attn.o_proj."),
         (r"\.self_attn\.([qk])_layernorm\.", r".self_attn.\1_norm."),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

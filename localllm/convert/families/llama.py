@@ -6,7 +6,8 @@ Reference: the `llama` graph and hyperparameters of llama.cpp, and `LlamaConfig`
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, decoder, rope
+from localllm.convert.families import decoder
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, u32
 
 DEFAULTS = {
@@ -43,9 +44,8 @@ def refuse(config: Config) -> None:
 def hyperparameters(config: Config, arch: str) -> Keys:
     """The keys, with the context up to which llama.cpp and transformers compute the same."""
     return {
-        **decoder.hyperparameters(config, arch),
+        **decoder.llama_hyperparameters(config, arch),
         f"{arch}.context_length": u32(context_length(config)),
-        f"{arch}.vocab_size": u32(config.count("vocab_size")),
     }
 
 
@@ -67,19 +67,15 @@ def notes(config: Config) -> list[str]:
     return []
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="llama",
     defaults=DEFAULTS,
-    dimensions=decoder.dimensions,
     hyperparameters=hyperparameters,
     refuse=refuse,
-    extras=lambda config: rope.extras(config, decoder.head_dim(config)),
     notes=notes,
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         *decoder.NORMS,
         *decoder.attention(optional_bias="qkvo", interleaved=True),
         *decoder.feed_forward(bias=True),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

@@ -6,11 +6,9 @@ Reference: the `minimax-m2` graph of llama.cpp, `MiniMaxM2Config` of transformer
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, experts, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, u32
-
-_SIGMOID = 2
-"""llama.cpp's number for what scores the experts."""
 
 
 def refuse(config: Config) -> None:
@@ -25,25 +23,19 @@ def refuse(config: Config) -> None:
     rope.refuse(config, rope.WITHOUT_FACTORS, partial=True)
 
 
-def dimensions(config: Config) -> dict[str, int]:
-    """Sizes that the rules name; an expert is as wide as the feed-forward layer would be."""
-    return {**decoder.dimensions(config), "experts": config.count("num_local_experts")}
-
-
 def hyperparameters(config: Config, arch: str) -> Keys:
     """Those of Llama and what describes the experts."""
     return {
         **decoder.hyperparameters(config, arch),
-        f"{arch}.expert_count": u32(config.count("num_local_experts")),
-        f"{arch}.expert_used_count": u32(config.count("num_experts_per_tok")),
-        f"{arch}.expert_gating_func": u32(_SIGMOID),
+        **experts.keys(config, arch),
+        f"{arch}.expert_gating_func": u32(experts.SIGMOID),
         f"{arch}.expert_feed_forward_length": u32(config.count("intermediate_size")),
     }
 
 
 _MOE = f"{decoder.LAYER}.block_sparse_moe"
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="minimax-m2",
     defaults={
         "MiniMaxM2ForCausalLM": {
@@ -61,10 +53,9 @@ FAMILY = Family(
             "rope_theta": 5000000.0,
         },
     },
-    dimensions=dimensions,
+    dimensions=experts.dimensions,
     hyperparameters=hyperparameters,
     refuse=refuse,
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         *decoder.NORMS,
         *decoder.attention(),
@@ -72,6 +63,6 @@ FAMILY = Family(
         Rule("blk.{i}.attn_k_norm.weight", f"{decoder.LAYER}.self_attn.k_norm.weight", ("kv",)),
         Rule("blk.{i}.ffn_gate_inp.weight", f"{_MOE}.gate.weight", ("experts", "hidden")),
         Rule("blk.{i}.exp_probs_b.bias", f"{_MOE}.e_score_correction_bias", ("experts",)),
-        *decoder.experts("block_sparse_moe.experts", gate="w1", up="w3", down="w2", size="ffn"),
+        *experts.rules("block_sparse_moe.experts", gate="w1", up="w3", down="w2", size="ffn"),
     ),
 )

@@ -5,9 +5,11 @@ Reference: the `nemotron` graph of llama.cpp, `NemotronConfig` of transformers.
 
 from __future__ import annotations
 
+from functools import partial
+
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
-from localllm.convert.header import Keys
+from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 
 
 def refuse(config: Config) -> None:
@@ -18,12 +20,7 @@ def refuse(config: Config) -> None:
     rope.refuse(config, ("default", "linear"), partial=True)
 
 
-def hyperparameters(config: Config, arch: str) -> Keys:
-    """The usual ones with a layer norm."""
-    return decoder.hyperparameters(config, arch, epsilon="layer_norm_eps")
-
-
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="nemotron",
     defaults={
         "NemotronForCausalLM": {
@@ -39,8 +36,7 @@ FAMILY = Family(
         },
     },
     aliases={"norm_eps": "layer_norm_eps"},
-    dimensions=decoder.dimensions,
-    hyperparameters=hyperparameters,
+    hyperparameters=partial(decoder.hyperparameters, epsilon="layer_norm_eps"),
     refuse=refuse,
     rules=(
         Rule("token_embd.weight", "model.embed_tokens.weight", ("vocab", "hidden")),
@@ -53,5 +49,4 @@ FAMILY = Family(
         *decoder.attention(optional_bias="qkvo"),
         *decoder.feed_forward(("up", "down"), bias=True),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

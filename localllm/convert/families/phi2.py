@@ -5,9 +5,11 @@ Reference: the `phi2` graph of llama.cpp, `PhiConfig` of transformers.
 
 from __future__ import annotations
 
+from functools import partial
+
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
-from localllm.convert.header import Keys
+from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 
 
 def refuse(config: Config) -> None:
@@ -19,12 +21,7 @@ def refuse(config: Config) -> None:
     rope.refuse(config, ("default", "linear"), partial=True)
 
 
-def hyperparameters(config: Config, arch: str) -> Keys:
-    """The usual ones with a layer norm."""
-    return decoder.hyperparameters(config, arch, epsilon="layer_norm_eps")
-
-
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="phi2",
     defaults={
         "PhiForCausalLM": {
@@ -40,8 +37,7 @@ FAMILY = Family(
             "hidden_act": "gelu_new",
         },
     },
-    dimensions=decoder.dimensions,
-    hyperparameters=hyperparameters,
+    hyperparameters=partial(decoder.hyperparameters, epsilon="layer_norm_eps"),
     refuse=refuse,
     notes=decoder.gelu_notes,
     rules=(
@@ -56,5 +52,4 @@ FAMILY = Family(
         *decoder.with_bias(Rule("blk.{i}.ffn_down.weight", f"{decoder.LAYER}.mlp.fc2.weight", ("hidden", "ffn"))),
     ),
     renames=((r"\.self_attn\.dense\.", ".self_attn.o_proj."),),
-    ignored=(decoder.INV_FREQ,),
 )

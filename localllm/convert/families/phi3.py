@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 from localllm.convert.config import Config
-from localllm.convert.families import Extra, Family, Rule, decoder, llama, rope
+from localllm.convert.families import Extra, Rule, decoder, llama, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, f32, u32
 from localllm.convert.transforms import Given
 from localllm.errors import BadCheckpoint
@@ -87,7 +88,7 @@ def notes(config: Config) -> list[str]:
     return found
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="phi3",
     defaults={
         "Phi3ForCausalLM": {
@@ -107,7 +108,6 @@ FAMILY = Family(
     refuse=refuse,
     extras=extras,
     notes=notes,
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         *decoder.NORMS,
         Rule("blk.{i}.attn_qkv.weight", f"{decoder.LAYER}.self_attn.qkv_proj.weight", ("qkv", "hidden")),
@@ -115,5 +115,4 @@ FAMILY = Family(
         Rule("blk.{i}.ffn_up.weight", f"{decoder.LAYER}.mlp.gate_up_proj.weight", ("2 ffn", "hidden")),
         Rule("blk.{i}.ffn_down.weight", f"{decoder.LAYER}.mlp.down_proj.weight", ("hidden", "ffn")),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

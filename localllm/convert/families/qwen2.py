@@ -6,7 +6,8 @@ Reference: the `qwen2` graph of llama.cpp, `Qwen2Config` of transformers.
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, decoder, rope
+from localllm.convert.families import decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 
 
 def refuse(config: Config) -> None:
@@ -16,25 +17,21 @@ def refuse(config: Config) -> None:
     rope.refuse(config, rope.WITHOUT_FACTORS)
 
 
-FAMILY = Family(
+DEFAULTS = {
+    "vocab_size": 151936,
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+}
+
+FAMILY = UsualDecoder(
     arch="qwen2",
-    defaults={
-        "Qwen2ForCausalLM": {
-            "vocab_size": 151936,
-            "hidden_size": 4096,
-            "intermediate_size": 22016,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 32,
-            "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-6,
-            "rope_theta": 10000.0,
-        },
-    },
-    dimensions=decoder.dimensions,
-    hyperparameters=decoder.hyperparameters,
+    defaults={"Qwen2ForCausalLM": DEFAULTS},
     refuse=refuse,
-    rules=decoder.EMBEDDINGS,
     layer_rules=(*decoder.NORMS, *decoder.attention(bias="qkv"), *decoder.feed_forward()),
-    ignored=(decoder.INV_FREQ,),
 )

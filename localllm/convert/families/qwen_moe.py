@@ -6,7 +6,8 @@ Reference: the `qwen2moe` and `qwen3moe` graphs of llama.cpp, `Qwen2MoeConfig` a
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, qwen2, qwen3
+from localllm.convert.families import Rule, decoder, experts, qwen2, qwen3
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, u32
 
 _DEFAULTS = {
@@ -18,6 +19,9 @@ _DEFAULTS = {
     "rope_theta": 10000.0,
     "norm_topk_prob": False,
 }
+
+_ALIASES = {"num_experts": "num_local_experts"}
+"""The name before transformers 5."""
 
 
 def only_experts(config: Config) -> None:
@@ -42,18 +46,9 @@ def refuse_third(config: Config) -> None:
     config.only("norm_topk_prob", True)
 
 
-def experts(config: Config) -> int:
-    """How many experts there are, by the older name or by the one that transformers 5 gives it."""
-    return config.count("num_experts", config.count("num_local_experts"))
-
-
 def dimensions(config: Config) -> dict[str, int]:
     """Sizes that the rules name, of experts as well."""
-    return {
-        **decoder.dimensions(config),
-        "experts": experts(config),
-        "expert_ffn": config.count("moe_intermediate_size"),
-    }
+    return {**experts.dimensions(config), "expert_ffn": config.count("moe_intermediate_size")}
 
 
 def shared_dimensions(config: Config) -> dict[str, int]:
@@ -65,8 +60,7 @@ def hyperparameters(config: Config, arch: str) -> Keys:
     """Those of Llama and what describes the experts."""
     return {
         **decoder.hyperparameters(config, arch),
-        f"{arch}.expert_count": u32(experts(config)),
-        f"{arch}.expert_used_count": u32(config.count("num_experts_per_tok")),
+        **experts.keys(config, arch),
         f"{arch}.expert_feed_forward_length": u32(config.count("moe_intermediate_size")),
     }
 
@@ -79,16 +73,16 @@ def shared_hyperparameters(config: Config, arch: str) -> Keys:
 
 EXPERTS = (
     Rule("blk.{i}.ffn_gate_inp.weight", f"{decoder.LAYER}.mlp.gate.weight", ("experts", "hidden")),
-    *decoder.experts(),
+    *experts.rules(),
 )
 
 SHARED_EXPERT = (
     Rule("blk.{i}.ffn_gate_inp_shexp.weight", f"{decoder.LAYER}.mlp.shared_expert_gate.weight", (1, "hidden")),
-    *decoder.shared_expert("mlp.shared_expert"),
+    *experts.shared_rules("mlp.shared_expert"),
 )
 
 FAMILIES = (
-    Family(
+    UsualDecoder(
         arch="qwen2moe",
         defaults={
             "Qwen2MoeForCausalLM": {
@@ -102,14 +96,14 @@ FAMILIES = (
                 "num_local_experts": 60,
             },
         },
+        aliases=_ALIASES,
         dimensions=shared_dimensions,
         hyperparameters=shared_hyperparameters,
         refuse=refuse_second,
-        rules=decoder.EMBEDDINGS,
         # A configuration may leave the biases out.
         layer_rules=(*decoder.NORMS, *decoder.attention(optional_bias="qkv"), *EXPERTS, *SHARED_EXPERT),
     ),
-    Family(
+    UsualDecoder(
         arch="qwen3moe",
         defaults={
             "Qwen3MoeForCausalLM": {
@@ -122,10 +116,10 @@ FAMILIES = (
                 "num_local_experts": 128,
             },
         },
+        aliases=_ALIASES,
         dimensions=dimensions,
         hyperparameters=hyperparameters,
         refuse=refuse_third,
-        rules=decoder.EMBEDDINGS,
         layer_rules=(*decoder.NORMS, *decoder.attention(), *decoder.QK_NORMS, *EXPERTS),
     ),
 )

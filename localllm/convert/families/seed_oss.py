@@ -6,7 +6,8 @@ Reference: the `seed_oss` graph of llama.cpp, `SeedOssConfig` of transformers.
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, rope
+from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 
 
 def refuse(config: Config) -> None:
@@ -17,7 +18,7 @@ def refuse(config: Config) -> None:
     rope.refuse(config, rope.WITHOUT_FACTORS)
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="seed_oss",
     defaults={
         "SeedOssForCausalLM": {
@@ -33,15 +34,11 @@ FAMILY = Family(
             "rope_theta": 10000.0,
         },
     },
-    dimensions=decoder.dimensions,
-    hyperparameters=decoder.hyperparameters,
     refuse=refuse,
-    rules=decoder.EMBEDDINGS,
     layer_rules=(
         Rule("blk.{i}.attn_norm.weight", f"{decoder.LAYER}.input_layernorm.weight", ("hidden",)),
         *decoder.attention(optional_bias="qkv"),
         Rule("blk.{i}.post_attention_norm.weight", f"{decoder.LAYER}.post_attention_layernorm.weight", ("hidden",)),
         *decoder.feed_forward(),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

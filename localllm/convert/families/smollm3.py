@@ -6,8 +6,8 @@ Reference: the `smollm3` graph of llama.cpp, `SmolLM3Config` of transformers.
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, decoder, rope
-from localllm.convert.header import Keys, u32
+from localllm.convert.families import decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.errors import UnsupportedModel
 
 _EVERY = 4
@@ -31,12 +31,7 @@ def refuse(config: Config) -> None:
         )
 
 
-def hyperparameters(config: Config, arch: str) -> Keys:
-    """Those of Llama."""
-    return {**decoder.hyperparameters(config, arch), f"{arch}.vocab_size": u32(config.count("vocab_size"))}
-
-
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="smollm3",
     defaults={
         "SmolLM3ForCausalLM": {
@@ -53,10 +48,7 @@ FAMILY = Family(
             "tie_word_embeddings": True,
         },
     },
-    dimensions=decoder.dimensions,
-    hyperparameters=hyperparameters,
+    hyperparameters=decoder.llama_hyperparameters,
     refuse=refuse,
-    rules=decoder.EMBEDDINGS,
     layer_rules=(*decoder.NORMS, *decoder.attention(interleaved=True), *decoder.feed_forward()),
-    ignored=(decoder.INV_FREQ,),
 )

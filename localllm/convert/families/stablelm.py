@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, Sizes, decoder, rope
+from localllm.convert.families import Rule, Sizes, decoder, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, flag
 from localllm.convert.transforms import Transform, Vectors
 
@@ -43,7 +44,7 @@ def _norm_of_heads(letter: str, each: str) -> Rule:
     return Rule(f"blk.{{i}}.attn_{letter}_norm.weight", source, ("head",), rows(each), each=each)
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="stablelm",
     defaults={
         name: {
@@ -82,5 +83,4 @@ FAMILY = Family(
         *decoder.attention(optional_bias="qkv"),
         *decoder.feed_forward(),
     ),
-    ignored=(decoder.INV_FREQ,),
 )

@@ -6,7 +6,8 @@ Reference: the `starcoder2` graph of llama.cpp, `Starcoder2Config` of transforme
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, decoder, llama, rope
+from localllm.convert.families import Rule, decoder, llama, rope
+from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, u32
 
 
@@ -31,7 +32,7 @@ def notes(config: Config) -> list[str]:
     return [*llama.notes(config), *decoder.gelu_notes(config)]
 
 
-FAMILY = Family(
+FAMILY = UsualDecoder(
     arch="starcoder2",
     defaults={
         "Starcoder2ForCausalLM": {
@@ -48,7 +49,6 @@ FAMILY = Family(
         },
     },
     aliases={"norm_epsilon": "layer_norm_eps"},
-    dimensions=decoder.dimensions,
     hyperparameters=hyperparameters,
     refuse=refuse,
     notes=notes,
@@ -64,5 +64,4 @@ FAMILY = Family(
         *decoder.with_bias(Rule("blk.{i}.ffn_up.weight", f"{decoder.LAYER}.mlp.c_fc.weight", ("ffn", "hidden"))),
         *decoder.with_bias(Rule("blk.{i}.ffn_down.weight", f"{decoder.LAYER}.mlp.c_proj.weight", ("hidden", "ffn"))),
     ),
-    ignored=(decoder.INV_FREQ,),
 )
