@@ -6,6 +6,7 @@ Knows the names that transformers writes; knows nothing of GGUF keys.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +37,13 @@ class Rope:
 
 
 class Config:
-    """The values of `config.json`; what it leaves out comes from `defaults`, those of the architecture."""
+    """The values of `config.json`; what it leaves out comes from `defaults`, those of the architecture.
+
+    Of a model that also sees or hears these are the values of its language model, as if they stood alone.
+    """
 
     def __init__(self, values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
-        self.values: dict[str, Any] = {**(defaults or {}), **values}
+        self.values: dict[str, Any] = {**(defaults or {}), **_flattened(values)}
 
     def completed(self, defaults: Mapping[str, Any], aliases: Mapping[str, str]) -> Config:
         """The same values above other defaults. `aliases` are older names of keys and the names that count now."""
@@ -109,7 +113,7 @@ class Config:
         if not isinstance(found, dict):
             raise BadCheckpoint(f"config.json: the rope parameters are {found!r}, not an object.")
         kind = found.get("rope_type", found.get("type", "default"))
-        if any(isinstance(value, dict) for value in found.values()):
+        if _is_by_layer(found):
             raise UnsupportedModel("config.json: rope parameters that differ between layers are not converted.")
         theta = found.get("rope_theta", self.get("rope_theta"))
         if not isinstance(theta, (int, float)) or theta <= 0:
@@ -119,3 +123,50 @@ class Config:
             if self.get(name) is not None:
                 parameters.setdefault(name, self.get(name))
         return Rope(str(kind), float(theta), parameters)
+
+    def for_layers(self, kind: str) -> Config:
+        """The same as layers of a type of `layer_types` read it: with the rotary positions that are theirs.
+
+        transformers 5 writes `rope_parameters` for each type. In older files layers with a window take
+        `rope_local_base_freq`, where the family has it, and no scaling.
+
+        Raises:
+            BadCheckpoint: what is there for the type is not an object.
+        """
+        found = self.get("rope_parameters") or {}
+        local = self.get("rope_local_base_freq") if kind == "sliding_attention" else None
+        if isinstance(found, dict) and _is_by_layer(found):
+            own = found.get(kind) or {}
+            if not isinstance(own, dict):
+                raise BadCheckpoint(f"config.json: the rope parameters of {kind} are {own!r}, not an object.")
+        elif local is not None:
+            own = {"rope_type": "default"}
+        else:
+            return self
+        theta = self.get("rope_theta") if local is None else local
+        changed = {"rope_parameters": {"rope_theta": theta, "rope_type": "default"} | own, "rope_scaling": None}
+        return Config({**self.values, **changed})
+
+
+def _is_by_layer(parameters: Mapping[str, Any]) -> bool:
+    """Whether rope parameters are those of each type of layer."""
+    return any(isinstance(value, dict) for value in parameters.values())
+
+
+_OF_THE_WHOLE = re.compile(r"architectures|model_type|tie_word_embeddings|\w+_token_id")
+
+
+def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the `text_config` of a model with several parts says, and what only the whole model says.
+
+    The whole counts for its architecture, for special tokens and for whether its head is tied, as in transformers.
+    """
+    inner = values.get("text_config")
+    if not isinstance(inner, Mapping):
+        return dict(values)
+    outer = {name: value for name, value in values.items() if name != "text_config" and value is not None}
+    return {
+        **outer,
+        **{name: value for name, value in inner.items() if value is not None or name not in outer},
+        **{name: value for name, value in outer.items() if _OF_THE_WHOLE.fullmatch(name)},
+    }

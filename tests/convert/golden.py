@@ -80,9 +80,18 @@ def goldens() -> list[Golden]:
 
 
 def old_dialect(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The same configuration as transformers 4 wrote it; `changes` come last, and None removes a key."""
+    """The same configuration as transformers 4 wrote it; `changes` come last, and None removes a key.
+
+    Of a model with several parts the `text_config` and what is in it changes in the same way.
+    """
     old = dict(config)
+    changes = dict(changes)
+    if "text_config" in old:
+        old["text_config"] = old_dialect(old["text_config"], changes.pop("text_config", {}))
     parameters = dict(old.pop("rope_parameters", None) or {})
+    if "full_attention" in parameters:
+        old["rope_local_base_freq"] = parameters["sliding_attention"]["rope_theta"]
+        parameters = dict(parameters["full_attention"])
     if "dtype" in old:
         old["torch_dtype"] = old.pop("dtype")
     if "rope_theta" in parameters:

@@ -71,3 +71,69 @@ def test_a_bad_rope_theta_is_named(theta: object) -> None:
 def test_rope_that_differs_between_layers_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="differ between layers"):
         _ = Config({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}, "rope_theta": 1e4}).rope
+
+
+BY_LAYER = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+OLD_BY_LAYER = {
+    "rope_theta": 1e6,
+    "rope_local_base_freq": 1e4,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+}
+
+
+@pytest.mark.parametrize("values", [{"rope_parameters": BY_LAYER}, OLD_BY_LAYER], ids=["new", "old"])
+def test_layers_have_rotary_positions_of_their_own_in_both_dialects(values: dict[str, object]) -> None:
+    config = Config(values)
+    full, sliding = config.for_layers("full_attention").rope, config.for_layers("sliding_attention").rope
+    assert (full.kind, full.theta, full.number("factor")) == ("linear", 1e6, 8.0)
+    assert (sliding.kind, sliding.theta) == ("default", 1e4)
+
+
+def test_all_layers_share_rotary_positions_where_nothing_else_is_said() -> None:
+    config = Config({"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", **LLAMA3}})
+    assert config.for_layers("sliding_attention").rope == config.for_layers("full_attention").rope == config.rope
+
+
+def test_what_the_parameters_of_a_layer_leave_out_comes_from_the_defaults() -> None:
+    config = Config({"rope_parameters": {"full_attention": {"rope_type": "default"}, "sliding_attention": None}})
+    config = config.completed({"rope_theta": 1e6, "rope_local_base_freq": 1e4}, {})
+    assert config.for_layers("full_attention").rope.theta == 1e6
+    assert config.for_layers("sliding_attention").rope.theta == 1e4
+
+
+def test_rotary_positions_of_a_layer_that_are_no_object_are_named() -> None:
+    config = Config({"rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": 1e4}})
+    with pytest.raises(BadCheckpoint, match=r"sliding_attention are 10000\.0"):
+        config.for_layers("sliding_attention")
+
+
+def test_a_model_that_also_sees_is_read_as_its_language_model() -> None:
+    config = Config(
+        {
+            "architectures": ["Gemma3ForConditionalGeneration"],
+            "model_type": "gemma3",
+            "eos_token_id": [1, 106],
+            "torch_dtype": "bfloat16",
+            "tie_word_embeddings": None,
+            "vision_config": {"hidden_size": 1152},
+            "text_config": {
+                "architectures": ["Gemma3ForCausalLM"],
+                "model_type": "gemma3_text",
+                "hidden_size": 2560,
+                "sliding_window": None,
+                "eos_token_id": 1,
+                "torch_dtype": None,
+                "tie_word_embeddings": True,
+            },
+        },
+        {"sliding_window": 4096, "vocab_size": 262208},
+    )
+    assert config.architecture == "Gemma3ForConditionalGeneration"
+    assert (config.count("hidden_size"), config.count("vocab_size")) == (2560, 262208)
+    assert (config.get("model_type"), config.get("torch_dtype")) == ("gemma3", "bfloat16")
+    assert config.get("eos_token_id") == [1, 106]
+    assert config.flag("tie_word_embeddings")
+    assert config.get("sliding_window") is None, "null in the language model is a value of its own"

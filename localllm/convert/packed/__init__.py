@@ -41,11 +41,9 @@ def settings(config: Config, beside: Mapping[str, Any]) -> Mapping[str, Any] | N
     Raises:
         BadCheckpoint: it says it in a way that cannot be read.
     """
-    text = config.get("text_config", {})
     places = [
         ("", config.get("quantization_config")),
         ("compressed-tensors", config.get("compression_config")),
-        ("", text.get("quantization_config") if isinstance(text, dict) else None),
         *((BESIDE[name], content) for name, content in beside.items()),
     ]
     method, found = next(((method, found) for method, found in places if found), ("", None))
