@@ -144,22 +144,35 @@ def gelu_notes(config: Config, name: str = "hidden_act") -> list[str]:
     return []
 
 
-EMBEDDINGS = (
+EMBEDDING_AND_HEAD = (
     Rule("token_embd.weight", "model.embed_tokens.weight", ("vocab", "hidden")),
-    Rule("output_norm.weight", "model.norm.weight", ("hidden",)),
     Rule("output.weight", "lm_head.weight", ("vocab", "hidden")),
 )
+
+EMBEDDINGS = (*EMBEDDING_AND_HEAD, Rule("output_norm.weight", "model.norm.weight", ("hidden",)))
 
 NORMS = (
     Rule(f"{BLOCK}.attn_norm.weight", f"{LAYER}.input_layernorm.weight", ("hidden",)),
     Rule(f"{BLOCK}.ffn_norm.weight", f"{LAYER}.post_attention_layernorm.weight", ("hidden",)),
 )
 
+POST_NORMS = (
+    Rule(f"{BLOCK}.post_attention_norm.weight", f"{LAYER}.post_attention_layernorm.weight", ("hidden",)),
+    Rule(f"{BLOCK}.post_ffw_norm.weight", f"{LAYER}.post_feedforward_layernorm.weight", ("hidden",)),
+)
+"""Norms of what attention and feed-forward give."""
+
 QK_NORMS = (
     Rule(f"{BLOCK}.attn_q_norm.weight", f"{LAYER}.self_attn.q_norm.weight", ("head",)),
     Rule(f"{BLOCK}.attn_k_norm.weight", f"{LAYER}.self_attn.k_norm.weight", ("head",)),
 )
 """Norms of the queries and keys of each head."""
+
+WHOLE_QK_NORMS = (
+    Rule(f"{BLOCK}.attn_q_norm.weight", f"{LAYER}.self_attn.q_norm.weight", ("q",)),
+    Rule(f"{BLOCK}.attn_k_norm.weight", f"{LAYER}.self_attn.k_norm.weight", ("kv",)),
+)
+"""Norms of all queries and of all keys of a layer together."""
 
 
 def interleave(sizes: Sizes) -> Transform:

@@ -6,7 +6,7 @@ Reference: the `exaone4` graph of llama.cpp, `Exaone4Config` of transformers.
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Rule, decoder
+from localllm.convert.families import decoder
 from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, flags, u32
 from localllm.errors import UnsupportedModel
@@ -59,8 +59,7 @@ FAMILY = UsualDecoder(
     layer_rules=(
         *decoder.attention(),
         *decoder.QK_NORMS,
-        Rule("blk.{i}.post_attention_norm.weight", f"{decoder.LAYER}.post_attention_layernorm.weight", ("hidden",)),
+        *decoder.POST_NORMS,
         *decoder.feed_forward(),
-        Rule("blk.{i}.post_ffw_norm.weight", f"{decoder.LAYER}.post_feedforward_layernorm.weight", ("hidden",)),
     ),
 )

@@ -14,6 +14,9 @@ from localllm.convert.families.decoder import BLOCK, LAYER
 from localllm.convert.header import Keys, u32
 from localllm.convert.transforms import Join, Segment, Transform, stack
 
+OLDER_NAMES = {"num_experts": "num_local_experts"}
+"""What some families called it before transformers 5."""
+
 SOFTMAX, SIGMOID = 1, 2
 """llama.cpp's numbers for what scores the experts."""
 

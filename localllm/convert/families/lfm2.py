@@ -107,9 +107,8 @@ FAMILY = UsualDecoder(
     hyperparameters=hyperparameters,
     refuse=refuse,
     rules=(
-        Rule("token_embd.weight", "model.embed_tokens.weight", ("vocab", "hidden")),
+        *decoder.EMBEDDING_AND_HEAD,
         Rule("token_embd_norm.weight", "model.embedding_norm.weight", ("hidden",)),
-        Rule("output.weight", "lm_head.weight", ("vocab", "hidden")),
     ),
     layer_rules=(
         Rule(f"{_BLOCK}.attn_norm.weight", f"{_LAYER}.operator_norm.weight", ("hidden",)),

@@ -59,8 +59,7 @@ FAMILY = UsualDecoder(
     layer_rules=(
         *decoder.NORMS,
         *decoder.attention(),
-        Rule("blk.{i}.attn_q_norm.weight", f"{decoder.LAYER}.self_attn.q_norm.weight", ("q",)),
-        Rule("blk.{i}.attn_k_norm.weight", f"{decoder.LAYER}.self_attn.k_norm.weight", ("kv",)),
+        *decoder.WHOLE_QK_NORMS,
         Rule("blk.{i}.ffn_gate_inp.weight", f"{_MOE}.gate.weight", ("experts", "hidden")),
         Rule("blk.{i}.exp_probs_b.bias", f"{_MOE}.e_score_correction_bias", ("experts",)),
         *experts.rules("block_sparse_moe.experts", gate="w1", up="w3", down="w2", size="ffn"),

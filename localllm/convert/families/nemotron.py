@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from localllm.convert.config import Config
-from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families import decoder, rope
 from localllm.convert.families.usual import UsualDecoder
 
 
@@ -39,9 +39,8 @@ FAMILY = UsualDecoder(
     hyperparameters=partial(decoder.hyperparameters, epsilon="layer_norm_eps"),
     refuse=refuse,
     rules=(
-        Rule("token_embd.weight", "model.embed_tokens.weight", ("vocab", "hidden")),
+        *decoder.EMBEDDING_AND_HEAD,
         *decoder.norms_plus_one(decoder.norm("output_norm", "model.norm")),
-        Rule("output.weight", "lm_head.weight", ("vocab", "hidden")),
     ),
     layer_rules=(
         *decoder.norms_plus_one(decoder.norm("blk.{i}.attn_norm", f"{decoder.LAYER}.input_layernorm")),

@@ -20,9 +20,6 @@ _DEFAULTS = {
     "norm_topk_prob": False,
 }
 
-_ALIASES = {"num_experts": "num_local_experts"}
-"""The name before transformers 5."""
-
 
 def only_experts(config: Config) -> None:
     """Refuse layers without experts between those with: llama.cpp knows none in these architectures."""
@@ -96,7 +93,7 @@ FAMILIES = (
                 "num_local_experts": 60,
             },
         },
-        aliases=_ALIASES,
+        aliases=experts.OLDER_NAMES,
         dimensions=shared_dimensions,
         hyperparameters=shared_hyperparameters,
         refuse=refuse_second,
@@ -116,7 +113,7 @@ FAMILIES = (
                 "num_local_experts": 128,
             },
         },
-        aliases=_ALIASES,
+        aliases=experts.OLDER_NAMES,
         dimensions=dimensions,
         hyperparameters=hyperparameters,
         refuse=refuse_third,

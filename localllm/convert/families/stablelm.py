@@ -66,9 +66,8 @@ FAMILY = UsualDecoder(
     hyperparameters=hyperparameters,
     refuse=refuse,
     rules=(
-        Rule("token_embd.weight", "model.embed_tokens.weight", ("vocab", "hidden")),
+        *decoder.EMBEDDING_AND_HEAD,
         *decoder.norm("output_norm", "model.norm"),
-        Rule("output.weight", "lm_head.weight", ("vocab", "hidden")),
     ),
     layer_rules=(
         *decoder.norm("blk.{i}.attn_norm", f"{decoder.LAYER}.input_layernorm"),

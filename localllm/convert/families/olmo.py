@@ -1,0 +1,118 @@
+"""OLMo 1 with norms that have no weights, OLMo 2 with norms behind attention and feed-forward, OLMoE with experts.
+
+Reference: the `olmo`, `olmo2` and `olmoe` graphs of llama.cpp, `OlmoConfig`, `Olmo2Config` and `OlmoeConfig` of
+transformers.
+"""
+
+from __future__ import annotations
+
+from localllm.convert.config import Config
+from localllm.convert.families import Rule, decoder, experts, rope
+from localllm.convert.families.usual import UsualDecoder
+from localllm.convert.header import Keys, f32
+from localllm.errors import UnsupportedModel
+
+_FIRST_EPSILON = 1e-5
+"""What transformers takes for the norms of OLMo 1; no key says otherwise."""
+
+_DEFAULTS = {
+    "vocab_size": 50304,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+    "rope_theta": 10000.0,
+}
+
+
+def refuse(config: Config) -> None:
+    """Refuse what none of the three graphs of llama.cpp computes."""
+    config.only("hidden_act", "silu")
+    config.only("attention_bias", False)
+    decoder.whole_hidden(config)
+    rope.refuse(config, rope.WITHOUT_FACTORS)
+
+
+def refuse_second(config: Config) -> None:
+    """Refuse what OLMo 2 has not; its graph needs a head of its own."""
+    refuse(config)
+    config.only("tie_word_embeddings", False)
+
+
+def refuse_experts(config: Config) -> None:
+    """Refuse what llama.cpp's `olmoe` graph does not compute: it weighs experts as they come and clips nothing.
+
+    Raises:
+        UnsupportedModel: a setting, or fewer key-value heads than heads.
+    """
+    refuse_second(config)
+    config.only("norm_topk_prob", False)
+    if config.get("clip_qkv") is not None:
+        raise UnsupportedModel(
+            f"config.json: clip_qkv is {config.get('clip_qkv')}; llama.cpp clips nothing in {config.architecture}."
+        )
+    config.only("num_key_value_heads", config.count("num_attention_heads"))
+
+
+def hyperparameters(config: Config, arch: str) -> Keys:
+    """The usual ones with a layer norm, and where queries, keys and values are clipped."""
+    keys = decoder.hyperparameters(config, arch, epsilon="layer_norm_eps")
+    if config.get("clip_qkv") is not None:
+        keys[f"{arch}.attention.clamp_kqv"] = f32(config.number("clip_qkv"))
+    return keys
+
+
+def expert_hyperparameters(config: Config, arch: str) -> Keys:
+    """Those of Llama and the numbers of experts."""
+    return {**decoder.hyperparameters(config, arch), **experts.keys(config, arch)}
+
+
+FAMILIES = (
+    UsualDecoder(
+        arch="olmo",
+        defaults={"OlmoForCausalLM": {**_DEFAULTS, "layer_norm_eps": _FIRST_EPSILON}},
+        hyperparameters=hyperparameters,
+        refuse=refuse,
+        rules=decoder.EMBEDDING_AND_HEAD,
+        layer_rules=(*decoder.attention(interleaved=True), *decoder.feed_forward()),
+    ),
+    UsualDecoder(
+        arch="olmo2",
+        defaults={"Olmo2ForCausalLM": {**_DEFAULTS, "rms_norm_eps": 1e-5}},
+        refuse=refuse_second,
+        layer_rules=(
+            *decoder.attention(),
+            *decoder.WHOLE_QK_NORMS,
+            *decoder.POST_NORMS,
+            *decoder.feed_forward(),
+        ),
+    ),
+    UsualDecoder(
+        arch="olmoe",
+        defaults={
+            "OlmoeForCausalLM": {
+                **_DEFAULTS,
+                "hidden_size": 2048,
+                "intermediate_size": 2048,
+                "num_hidden_layers": 16,
+                "num_attention_heads": 16,
+                "max_position_embeddings": 4096,
+                "rms_norm_eps": 1e-5,
+                "num_local_experts": 64,
+                "num_experts_per_tok": 8,
+            }
+        },
+        aliases=experts.OLDER_NAMES,
+        dimensions=experts.dimensions,
+        hyperparameters=expert_hyperparameters,
+        refuse=refuse_experts,
+        layer_rules=(
+            *decoder.NORMS,
+            *decoder.attention(),
+            *decoder.WHOLE_QK_NORMS,
+            Rule("blk.{i}.ffn_gate_inp.weight", f"{decoder.LAYER}.mlp.gate.weight", ("experts", "hidden")),
+            *experts.rules(size="ffn"),
+        ),
+    ),
+)
