@@ -30,6 +30,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bert", {"is_decoder": True}, "is_decoder"),
     ("distilbert", {"sinusoidal_pos_embds": True}, "sinusoidal_pos_embds"),
     ("starcoder2", {"use_bias": False}, "use_bias"),
+    ("starcoder2", {"rope_parameters": LLAMA3}, "llama3"),
+    ("hunyuan-dense", {"rope_parameters": LLAMA3}, "llama3"),
     ("stablelm", {"hidden_act": "gelu"}, "hidden_act"),
     ("nemotron", {"hidden_act": "silu"}, "hidden_act"),
     ("nemotron", {"head_dim": 32}, "heads of 32 make 128"),

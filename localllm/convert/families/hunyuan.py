@@ -22,7 +22,7 @@ def refuse(config: Config) -> None:
     config.only("use_qk_norm", True)
     config.only("use_cla", False)
     config.only("num_experts", 0, 1)
-    rope.refuse(config)
+    rope.refuse(config, rope.WITHOUT_FACTORS)
 
 
 def hyperparameters(config: Config, arch: str) -> Keys:

@@ -16,7 +16,7 @@ def refuse(config: Config) -> None:
     config.only("hidden_act", *decoder.GELU)
     config.only("use_bias", True)
     decoder.whole_hidden(config)
-    rope.refuse(config)
+    rope.refuse(config, rope.WITHOUT_FACTORS)
 
 
 def hyperparameters(config: Config, arch: str) -> Keys:
