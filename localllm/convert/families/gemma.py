@@ -15,6 +15,7 @@ def refuse(config: Config) -> None:
     config.only("hidden_activation", *GELU_TANH)
     config.only("attention_bias", False)
     config.only("use_bidirectional_attention", False)
+    config.only("tie_word_embeddings", True)
     rope.refuse(config)
 
 

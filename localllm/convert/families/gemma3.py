@@ -1,0 +1,72 @@
+"""Gemma 3: Gemma 2 with norms of queries and keys instead of caps, five of six layers a window with a base of its own.
+
+The larger models see as well; the GGUF holds their language model.
+
+Reference: the `gemma3` graph of llama.cpp, `Gemma3TextConfig` and `Gemma3Config` of transformers.
+"""
+
+from __future__ import annotations
+
+from localllm.convert.config import Config
+from localllm.convert.families import decoder, gemma2, multimodal, rope
+from localllm.convert.families.usual import UsualDecoder
+from localllm.convert.header import Keys, f32
+
+_LARGE = 62
+"""llama.cpp takes a model of so many layers for the one with 27 billion weights."""
+
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
+
+def refuse(config: Config) -> None:
+    """Refuse what llama.cpp's `gemma3` graph does not compute: it scales positions in layers without a window only."""
+    gemma2.refuse_parts(config, _LARGE)
+    config.only("attn_logit_softcapping", None)
+    rope.refuse(config.for_layers(_FULL), ("default", "linear"))
+    rope.refuse(config.for_layers(_SLIDING), ("default",))
+
+
+def hyperparameters(config: Config, arch: str) -> Keys:
+    """Those of Llama, the base of the layers with a window, and the window."""
+    keys = decoder.hyperparameters(config.for_layers(_FULL), arch)
+    if config.get("final_logit_softcapping") is not None:
+        keys[f"{arch}.final_logit_softcapping"] = f32(config.number("final_logit_softcapping"))
+    if any(decoder.sliding_layers(config)):
+        keys[f"{arch}.rope.freq_base_swa"] = f32(config.for_layers(_SLIDING).rope.theta)
+        keys |= gemma2.window(config, arch, every=6)
+    return keys
+
+
+DEFAULTS = {
+    "vocab_size": 262208,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "rope_local_base_freq": 10000.0,
+    "tie_word_embeddings": True,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 6,
+}
+
+FAMILY = UsualDecoder(
+    arch="gemma3",
+    defaults={"Gemma3ForCausalLM": DEFAULTS, "Gemma3ForConditionalGeneration": DEFAULTS},
+    hyperparameters=hyperparameters,
+    refuse=refuse,
+    extras=lambda _: [],
+    rules=decoder.norms_plus_one(decoder.EMBEDDINGS),
+    layer_rules=(
+        *decoder.norms_plus_one((*gemma2.NORMS_AROUND, *decoder.QK_NORMS)),
+        *decoder.attention(),
+        *decoder.feed_forward(),
+    ),
+    renames=multimodal.RENAMES,
+    left_out=multimodal.LEFT_OUT,
+)
