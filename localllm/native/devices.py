@@ -1,4 +1,4 @@
-"""The devices ggml sees, and how much memory each has left.
+"""The devices ggml sees, how much memory each has left, and what this process may use of the processor.
 
 The CPU's numbers do not come from ggml, which reports all memory as free and knows no cgroup: they come from the
 operating system, lowered to the limit of the cgroup this process runs in.
@@ -80,10 +80,32 @@ def describe(handle: int) -> Device:
     )
 
 
+def backends() -> list[str]:
+    """The backends of ggml that this build has, such as `CPU`, `CUDA` and `RPC`, with or without a device."""
+    lib.llama()
+    registry, base = lib.ggml("ggml"), lib.ggml("ggml-base")
+    count = lib.bind(registry, "ggml_backend_reg_count", ctypes.c_size_t)()
+    get = lib.bind(registry, "ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = lib.bind(base, "ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    return [name(get(index)).decode() for index in range(count)]
+
+
+def cpu_features() -> list[str]:
+    """What of the processor ggml's kernels use, such as `AVX2` and `AMX_INT8`."""
+    found, backend = [], ""
+    for part in lib.llama().llama_print_system_info().decode().split("|"):
+        name, _, value = part.partition(" = ")
+        if " : " in name:  # the first of a backend's features
+            backend, _, name = name.partition(" : ")
+        if backend.strip() == "CPU" and value.strip() == "1":
+            found.append(name.strip())
+    return found
+
+
 @functools.cache
 def has_matrix_unit() -> bool:
     """Whether llama.cpp uses the processor's matrix unit (AMX), and so copies weights into an order of its own."""
-    return b"AMX_INT8 = 1" in lib.llama().llama_print_system_info()
+    return "AMX_INT8" in cpu_features()
 
 
 def system_memory() -> tuple[int, int]:
@@ -144,16 +166,44 @@ def _stat(path: Path, key: str) -> int:
         return 0
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What this process may use of the machine.
+
+    `allowed_cpus` counts its affinity, `physical_cores` the cores that these CPUs are parts of. `cpu_quota` is in CPUs
+    and `memory` in bytes: the lowest limits of its cgroups, None where there is none that matters.
+    """
+
+    physical_cores: int
+    allowed_cpus: int
+    cpu_quota: float | None
+    memory: int | None
+
+
+def limits() -> Limits:
+    """The limits of this process now."""
+    logical = os.cpu_count() or 1
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(logical))
+    quotas = [quota for folder in _cpu_cgroup_folders() if (quota := _cpu_quota(folder)) is not None]
+    total = psutil.virtual_memory().total
+    memory = [limit for limit, _ in _cgroup_limits() if limit < total]
+    return Limits(_physical_cores(cpus), len(cpus), min(quotas, default=None), min(memory, default=None))
+
+
+def _physical_cores(cpus: set[int], topology: Path = Path("/sys/devices/system/cpu")) -> int:
+    """How many cores the logical `cpus` are parts of; two hyperthreads of one core do not compute twice as fast."""
+    names = ("physical_package_id", "core_id")
+    try:
+        return len({tuple((topology / f"cpu{cpu}/topology" / name).read_text() for name in names) for cpu in cpus})
+    except OSError:
+        return min(psutil.cpu_count(logical=False) or len(cpus), len(cpus))
+
+
 def usable_threads() -> int:
-    """Physical cores, no more than this process may run on and its cgroup's CPU quota pays for; at least 1."""
-    count = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        count = min(count, len(os.sched_getaffinity(0)))
-    for folder in _cpu_cgroup_folders():
-        quota = _cpu_quota(folder)
-        if quota is not None:
-            count = min(count, max(1, int(quota)))
-    return max(1, count)
+    """The physical cores that this process may run on, no more than its cgroup's CPU quota pays for; at least 1."""
+    found = limits()
+    quota = found.physical_cores if found.cpu_quota is None else int(found.cpu_quota)
+    return max(1, min(found.physical_cores, quota))
 
 
 def _cpu_cgroup_folders() -> tuple[Path, ...]:

@@ -61,3 +61,33 @@ def test_threads_follow_the_cpu_quota(
 def test_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
     assert devices.usable_threads() == 1
+
+
+def test_hyperthreads_of_one_core_are_one_core(tmp_path: Path) -> None:
+    for cpu, core in enumerate((0, 1, 0, 1)):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "core_id").write_text(f"{core}\n")
+        (folder / "physical_package_id").write_text("0\n")
+    assert devices._physical_cores({0, 1, 2, 3}, tmp_path) == 2
+    assert devices._physical_cores({0, 2}, tmp_path) == 1
+    assert devices._physical_cores({0}, tmp_path / "none") == 1
+
+
+def test_limits_name_what_is_lowest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_cgroup_folders", lambda: (tmp_path,))
+    monkeypatch.setattr(devices, "_cpu_cgroup_folders", lambda: (tmp_path,))
+    free = devices.limits()
+    assert (free.memory, free.cpu_quota) == (None, None)
+    for name, text in (("memory.max", "1000000"), ("memory.current", "0"), ("cpu.max", "250000 100000")):
+        (tmp_path / name).write_text(text)
+    limited = devices.limits()
+    assert (limited.memory, limited.cpu_quota) == (1_000_000, 2.5)
+
+
+def test_features_are_the_processors() -> None:
+    features = devices.cpu_features()
+    assert features
+    assert all(name == name.upper() and " " not in name for name in features)
+    assert ("AMX_INT8" in features) == devices.has_matrix_unit()
+    assert "CPU" in devices.backends()
