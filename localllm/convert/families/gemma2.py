@@ -43,7 +43,7 @@ def refuse_parts(config: Config, large: int) -> None:
     scalar = config.number("query_pre_attn_scalar")
     if not math.isclose(scalar, usual):
         raise UnsupportedModel(
-            f"config.json: query_pre_attn_scalar is {scalar:g}; llama.cpp scales the attention of this model by {usual}."
+            f"config.json: query_pre_attn_scalar is {scalar:g}; llama.cpp scales attention here by {usual}."
         )
 
 
