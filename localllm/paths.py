@@ -35,6 +35,11 @@ def chats_file() -> Path:
     return home() / "chats.sqlite3"
 
 
+def snapshots_dir() -> Path:
+    """The folder of what was computed of conversations, in files that may be removed at any time."""
+    return home() / "snapshots"
+
+
 def log_file() -> Path:
     """Where llama.cpp's own log goes when it is not asked for on the screen."""
     override = os.environ.get("LOCALLLM_HOME")

@@ -37,7 +37,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("model", nargs="?", metavar="MODEL", help="path, catalogue name or model on this machine")
     parser.add_argument("--system", metavar="TEXT", default="", help="system prompt of new chats")
     options.add_sampling_flags(parser)
-    options.add_engine_flags(parser)
+    options.add_engine_flags(parser, kv_disk="2GiB")
     parser.set_defaults(handle=handle)
 
 

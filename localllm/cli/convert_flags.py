@@ -14,17 +14,6 @@ from localllm.runtime.types import KV_TYPES
 if TYPE_CHECKING:
     from localllm.convert import Settings
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_UNITS |= {f"{unit}I": 1 << (10 * power) for power, unit in enumerate("KMGT", 1)}
-
-
-def byte_count(text: str) -> int:
-    """A number of bytes as people write it: `6GB` and `6G` are 6e9, `6GiB` is 6 * 2**30."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?", text.strip().upper())
-    if match is None or match.group(2) not in _UNITS or float(match.group(1)) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory: 6GB or 5.5GiB, say")
-    return int(float(match.group(1)) * _UNITS[match.group(2)])
-
 
 def tensor_type(value: str) -> tuple[str, str]:
     """`PATTERN=TYPE`; the pattern may hold `=` itself."""
@@ -71,7 +60,7 @@ _GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "type by memory": {
         "--fit": {
-            "type": byte_count,
+            "type": options.byte_count,
             "metavar": "SIZE",
             "help": "choose the best type whose weights, KV cache and compute buffers fit: 6GB, 5.5GiB",
         },
@@ -98,7 +87,7 @@ _GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "help": "leave these layers out and number the others anew: the model gets worse",
         },
         "--split-max-size": {
-            "type": byte_count,
+            "type": options.byte_count,
             "metavar": "SIZE",
             "help": "write several files with at most so many bytes of tensors each: NAME-00001-of-00003.gguf",
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 # `--help` its speed.
 MAX_THREADS, LARGEST_SEED = 512, (1 << 32) - 2
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {f"{unit}I": 1 << (10 * power) for power, unit in enumerate("KMGT", 1)}
 
 
 def whole(text: str) -> int:
@@ -76,6 +80,19 @@ def seed(text: str) -> int:
     return number
 
 
+def byte_count(text: str) -> int:
+    """A number of bytes as people write it: `6GB` and `6G` are 6e9, `6GiB` is 6 * 2**30."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?", text.strip().upper())
+    if match is None or match.group(2) not in _UNITS or float(match.group(1)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory: 6GB or 5.5GiB, say")
+    return int(float(match.group(1)) * _UNITS[match.group(2)])
+
+
+def room(text: str) -> int:
+    """A number of bytes, or 0 for none."""
+    return 0 if text.strip() == "0" else byte_count(text)
+
+
 def layers(text: str) -> int | None:
     """A number of layers, or `auto` as None."""
     return None if text == "auto" else whole(text)
@@ -90,13 +107,14 @@ for _parse, _name in (
     (batch, "number of tokens"),
     (threads, "number of threads"),
     (seed, "seed"),
+    (room, "number of bytes"),
     (layers, "number of layers"),
 ):
     _parse.__name__ = _name  # argparse names the type of a wrong value by it
 
 
-def add_engine_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that loads a model."""
+def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> None:
+    """The flags of every command that loads a model. `kv_disk` is the default of the flag of that name."""
     group = parser.add_argument_group("engine")
     group.add_argument("--ctx", type=tokens, default=0, metavar="N", help="context in tokens (default: chosen)")
     group.add_argument(
@@ -114,6 +132,21 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         help="layers to offload to the GPU, the output layer counts as one (default: auto, as many as fit)",
     )
     group.add_argument("--kv-type", choices=KV_TYPES, default="f16", help="type of the KV cache (default: f16)")
+    group.add_argument(
+        "--kv-ram",
+        type=room,
+        default=512 << 20,
+        metavar="SIZE",
+        help="RAM for conversations that have to leave the KV cache (default: 512MiB)",
+    )
+    group.add_argument(
+        "--kv-disk",
+        type=room,
+        default=kv_disk,
+        metavar="SIZE",
+        help="room on disk for what was computed of conversations, so that one that is opened again is not computed "
+        f"again (default: {kv_disk})",
+    )
     group.add_argument("--batch", type=batch, default=2048, metavar="N", help="tokens per call (default: 2048)")
     group.add_argument("--ubatch", type=batch, default=512, metavar="N", help="tokens computed at once (default: 512)")
     group.add_argument(
@@ -135,6 +168,8 @@ def engine_options(args: argparse.Namespace) -> Options:
         threads=args.threads,
         gpu_layers=args.gpu_layers,
         kv_type=args.kv_type,
+        kv_ram=args.kv_ram,
+        kv_disk=args.kv_disk,
         n_batch=args.batch,
         n_ubatch=min(args.ubatch, args.batch),
         flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],

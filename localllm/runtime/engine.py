@@ -19,6 +19,7 @@ from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.sampling import Sampler
 from localllm.runtime.sequences import Sequences
+from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.stream import Stream
 
 # Return codes of llama_decode, from llama.h.
@@ -48,20 +49,21 @@ class Engine:
 
     def __init__(
         self,
-        model: handles.ModelHandle,
         vocab: Vocab,
         context: handles.ContextHandle,
+        kv: KV,
         *,
         chunk: int,
         sequences: int,
         ram: int,
+        disk: Snapshots | None = None,
     ) -> None:
         self._api = lib.llama()
         self._vocab, self._context = vocab, context
         self._chunk = min(chunk, context.n_batch)  # llama.cpp ends the process over a larger batch
         self._batch = Batch(self._chunk)
-        self._kv = KV(model, context)
-        self._sequences = Sequences(self._kv, sequences, ram)
+        self._kv = kv
+        self._sequences = Sequences(kv, sequences, ram, disk)
         self._changed = threading.Condition()
         self._streams: list[Stream] = []
         self._stepping: list[Stream] = []  # for whom a step runs now
@@ -69,7 +71,7 @@ class Engine:
         self._closed = False
 
     def close(self) -> None:
-        """End all streams, wait for the step that runs, and free the context."""
+        """End all streams, wait for the step that runs, keep on disk what was computed, and free the context."""
         with self._changed:
             if self._closed:
                 return
@@ -79,6 +81,7 @@ class Engine:
             self._changed.wait_for(lambda: not self._stepping)
             for stream in list(self._streams):
                 self._drop(stream)
+            self._sequences.keep()
             self._batch.close()
             self._context.close()
 

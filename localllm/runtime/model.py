@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from localllm import paths
 from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, EngineDied, UnsupportedModel
 from localllm.gguf_file import read_parts
 from localllm.native import handles, ledger, lib
+from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
@@ -21,6 +23,7 @@ from localllm.runtime.plan import Plan, check_fits, layers_by_device, plan_quick
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampling import recommended, resolve
 from localllm.runtime.session import Chat
+from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling
 
@@ -45,15 +48,17 @@ class Model:
             if not self._vocab.kind:
                 raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
             context = _open_context(self._handle, plan.options)
+            self._tokens = TokenMemory(self._vocab)
+            kv = KV(self._handle, context)
             self._engine = Engine(
-                self._handle,
                 self._vocab,
                 context,
+                kv,
                 chunk=plan.options.n_ubatch,
                 sequences=plan.options.sequences,
                 ram=plan.options.kv_ram,
+                disk=self._open_snapshots(plan.options, whole=kv.whole) if plan.options.kv_disk else None,
             )
-            self._tokens = TokenMemory(self._vocab)
             self._template: ChatTemplate | None = None
             self.plan = _as_loaded(plan, context, layers_by_device(lines))
             self.default_sampling = recommended(self._handle)
@@ -131,6 +136,18 @@ class Model:
     def context_used(self) -> int:
         """Tokens of the conversation that was used last, in the KV cache."""
         return self._engine.latest()
+
+    def _open_snapshots(self, options: Options, *, whole: bool) -> Snapshots:
+        """The snapshots that this model, loaded with these options, can take up."""
+        stats = [header.path.stat() for header in self._headers]
+        identity = Identity(
+            place=str(self._headers[0].path.resolve()),
+            content=f"{lib.build()} {[(stat.st_size, stat.st_mtime_ns) for stat in stats]}",
+            setup=f"{options.kv_type} {options.flash_attention}",
+        )
+        disk = Snapshots(paths.snapshots_dir(), identity, options.kv_disk, whole=whole, texts_of=self._tokens.texts_of)
+        self._tokens.learn(disk.texts())
+        return disk
 
     def _check_open(self) -> None:
         if self._closed:

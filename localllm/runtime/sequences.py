@@ -1,21 +1,31 @@
 """Which tokens stand in the KV cache, in which sequence, and what of a new prompt is there already.
 
 Every sequence of the context holds one conversation, or the start that it shares with another; the cells are shared,
-not copied. A conversation that has to give way goes to RAM. Knows nothing of replies, and computes nothing.
+not copied. A conversation that has to give way goes to RAM, and from there to disk. Knows nothing of replies, and
+computes nothing.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from localllm.native.kv import KV
-from localllm.runtime.states import States
+from localllm.runtime.snapshots import Snapshots
+from localllm.runtime.states import State, States
 from localllm.runtime.tokens import shared
 
 WORTH_KEEPING = 32
 """Tokens. Computing fewer again is as cheap as finding them in RAM."""
+
+WORTH_A_FILE = 128
+"""Tokens. Computing fewer again is as cheap as finding them on disk."""
+
+KEEP_SECONDS = 2
+"""How long closing may take to write conversations to disk."""
 
 
 @dataclass(eq=False)
@@ -33,13 +43,17 @@ class Sequence:
 
 
 class Sequences:
-    """The `count` sequences of a context. For the thread that has the engine."""
+    """The `count` sequences of a context. For the thread that has the engine.
 
-    def __init__(self, kv: KV, count: int, ram: int) -> None:
+    What leaves the cache takes up to `ram` bytes; what does not fit there goes to `disk`.
+    """
+
+    def __init__(self, kv: KV, count: int, ram: int, disk: Snapshots | None = None) -> None:
         self._kv = kv
         self._all = [Sequence(number) for number in range(count)]
         self._clock = itertools.count(1)
-        self.states = States(ram, whole=kv.whole)
+        self._disk = disk
+        self.states = States(ram, whole=kv.whole, dropped=self._to_disk)
 
     def take(self, prompt: array[int]) -> Sequence | None:
         """A sequence for a reply to `prompt`, holding as much of its start as is anywhere; None if all are taken.
@@ -97,10 +111,31 @@ class Sequences:
         sequence.taken = False
         self._park(sequence)
 
+    def keep(self) -> None:
+        """Write to disk what is in the KV cache and in RAM, what was used last first, as far as time allows."""
+        if self._disk is None:
+            return
+        deadline, left = time.monotonic() + KEEP_SECONDS, self._disk.budget
+        for state in self._recent_first():
+            left -= len(state.data)
+            if left < 0 or time.monotonic() > deadline:
+                break
+            self._to_disk(state, deadline)
+
+    def _recent_first(self) -> Iterator[State]:
+        for sequence in sorted(self._all, key=lambda sequence: -sequence.used):
+            if sequence.settled and self._is_worth_a_file(sequence.tokens):
+                data = self._kv.save(sequence.id)
+                if data is not None:
+                    yield State(sequence.tokens, data)
+        yield from reversed(self.states.held())
+
     def clear(self) -> None:
-        """Empty the KV cache and the RAM."""
+        """Empty the KV cache and the RAM, and remove what is on disk."""
         self._kv.clear()
         self.states.clear()
+        if self._disk is not None:
+            self._disk.clear()
         for sequence in self._all:
             sequence.tokens = array("i")
             sequence.settled = True
@@ -132,7 +167,8 @@ class Sequences:
 
     def _most_elsewhere(self, prompt: array[int], but: Sequence) -> int:
         others = (self._reach(prompt, held.tokens) for held in self._all if held is not but and held.settled)
-        return max(*others, self.states.best(prompt)[1], 0)
+        stored = self._disk.best(prompt)[1] - WORTH_A_FILE if self._disk is not None else 0
+        return max(*others, self.states.best(prompt)[1], stored, 0)
 
     def _reach(self, prompt: array[int], held: array[int]) -> int:
         """How much of `held` a reply to `prompt` could start from."""
@@ -140,10 +176,11 @@ class Sequences:
         return length if not self._kv.recurrent or length == len(held) else 0
 
     def _branch(self, prompt: array[int], free: list[Sequence]) -> Sequence | None:
-        """A sequence that begins as another one does, which stays as it is; or as a state in RAM."""
+        """A sequence that begins as another one does, which stays as it is; or as a state in RAM or on disk."""
         reaches = [(self._reach(prompt, held.tokens), held) for held in self._all if held.settled]
         length, source = max(reaches, key=lambda reach: (reach[0], not reach[1].taken), default=(0, None))
         state, stored = self.states.best(prompt)
+        state, stored = self._from_disk(prompt, max(length, stored)) or (state, stored)
         if source is not None and length and length >= stored:
             branch = self._branch_of(source, length, free)
             if branch is not None:
@@ -158,6 +195,24 @@ class Sequences:
             if stored == len(chosen.tokens) or self._cut(chosen, stored):
                 return chosen
         return None
+
+    def _from_disk(self, prompt: array[int], least: int) -> tuple[State, int] | None:
+        """The best state on disk and what it spares, if that is so much more than `least` that reading it is worth it."""
+        while self._disk is not None:
+            snapshot, spared = self._disk.best(prompt)
+            if snapshot is None or spared < least + WORTH_A_FILE:
+                break
+            data = self._disk.load(snapshot)
+            if data is not None:
+                return State(snapshot.tokens, data), spared
+        return None
+
+    def _to_disk(self, state: State, deadline: float = float("inf")) -> None:
+        if self._disk is not None and self._is_worth_a_file(state.tokens):
+            self._disk.put(state.tokens, state.data, deadline=deadline)
+
+    def _is_worth_a_file(self, tokens: array[int]) -> bool:
+        return self._disk is not None and len(tokens) >= WORTH_A_FILE and not self._disk.covers(tokens)
 
     def _branch_of(self, source: Sequence, length: int, free: list[Sequence]) -> Sequence | None:
         others = [held for held in free if held is not source]

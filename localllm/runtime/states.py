@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from localllm.runtime.tokens import shared, starts_with
+from localllm.runtime.tokens import best_start, starts_with
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class States:
     """The states, the least recently used first. `whole` ones can be taken up only where they end.
 
     That is so for models that cannot go back: their states at different lengths of one conversation are all worth
-    keeping, where otherwise the longest one stands for all.
+    keeping, where otherwise the longest one stands for all. `dropped` is called with each that had to give way.
     """
 
-    def __init__(self, budget: int, *, whole: bool) -> None:
-        self._budget, self._whole = budget, whole
+    def __init__(self, budget: int, *, whole: bool, dropped: Callable[[State], None] = lambda _: None) -> None:
+        self._budget, self._whole, self._dropped = budget, whole, dropped
         self._held: OrderedDict[bytes, State] = OrderedDict()
 
     @property
@@ -41,8 +42,9 @@ class States:
         return size <= self._budget
 
     def put(self, tokens: array[int], data: bytearray) -> None:
-        """Keep a state; older ones give way. One that is larger than the budget is not kept."""
+        """Keep a state; older ones give way, and one that is larger than the budget at once."""
         if not self.fits(len(data)):
+            self._dropped(State(tokens[:], data))
             return
         if not self._whole:
             for key in [key for key, state in self._held.items() if starts_with(tokens, state.tokens)]:
@@ -51,16 +53,15 @@ class States:
         self._held[key] = State(tokens[:], data)
         self._held.move_to_end(key)
         while self.bytes > self._budget:
-            self._held.popitem(last=False)
+            self._dropped(self._held.popitem(last=False)[1])
+
+    def held(self) -> list[State]:
+        """All of them, the least recently used first."""
+        return list(self._held.values())
 
     def best(self, prompt: array[int]) -> tuple[State | None, int]:
         """The state that spares the most of `prompt`, and how many tokens that is; the last one is never spared."""
-        best, most = None, 0
-        for state in self._held.values():
-            length = min(shared(state.tokens, prompt), len(prompt) - 1)
-            if length > most and (not self._whole or length == len(state.tokens)):
-                best, most = state, length
-        return best, most
+        return best_start(self._held.values(), prompt, whole=self._whole)
 
     def covers(self, tokens: array[int]) -> bool:
         """Whether a state is there that begins with `tokens`, or with `whole` is exactly of them."""

@@ -9,11 +9,16 @@ from __future__ import annotations
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from localllm.chat_template import ChatTemplate
 from localllm.native.vocab import Vocab
+from localllm.runtime.snapshots import KnownText
+from localllm.runtime.tokens import shared
 from localllm.runtime.types import Message
+
+UNEVALUATED = 8
+"""Tokens of an answer that may have been sampled and not evaluated when it was stopped; a little more than are."""
 
 
 def render(template: ChatTemplate, messages: Sequence[Message]) -> str:
@@ -70,6 +75,23 @@ class TokenMemory:
                 self._known.move_to_end(prompt + said)
             while len(self._known) > 1 and sum(map(len, self._known.values())) > self._capacity:
                 self._known.popitem(last=False)
+
+    def texts_of(self, tokens: array[int]) -> tuple[KnownText, ...]:
+        """What is known of the text of `tokens`, of which the last few may not have been evaluated yet."""
+        with self._lock:
+            fitting = [
+                KnownText(text, known)
+                for text, known in self._known.items()
+                if shared(known, tokens) >= min(len(known), len(tokens)) and len(known) - len(tokens) <= UNEVALUATED
+            ]
+        longest = max((len(known.tokens) for known in fitting), default=0)
+        return tuple(known for known in fitting if len(known.tokens) == longest)
+
+    def learn(self, texts: Iterable[KnownText]) -> None:
+        """Remember what `texts_of` told an earlier process."""
+        with self._lock:
+            for known in texts:
+                self._known[known.text] = known.tokens
 
     def forget(self) -> None:
         """Empty the memory."""

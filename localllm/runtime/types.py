@@ -50,7 +50,8 @@ class Options:
 
     `n_ctx` 0 and `threads` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None means
     llama.cpp decides. `kv_type` is one of `KV_TYPES`. `sequences` conversations share the KV cache at once; those that
-    have to leave it are kept in up to `kv_ram` bytes of RAM.
+    have to leave it are kept in up to `kv_ram` bytes of RAM, and in files of up to `kv_disk` bytes together, where they
+    are found again by the next load of the model.
 
     Raises:
         ValueError: a number that llama.cpp could only abort on.
@@ -67,6 +68,7 @@ class Options:
     mlock: bool = False
     sequences: int = 4
     kv_ram: int = 512 << 20
+    kv_disk: int = 0
 
     def __post_init__(self) -> None:
         if self.kv_type not in KV_TYPES:
@@ -77,8 +79,8 @@ class Options:
             raise ValueError("the context and the number of layers are counts")
         if not 1 <= self.sequences <= MAX_SEQUENCES:
             raise ValueError(f"{self.sequences} sequences: llama.cpp takes 1 to {MAX_SEQUENCES}")
-        if self.kv_ram < 0:
-            raise ValueError("the RAM for conversations is a number of bytes")
+        if self.kv_ram < 0 or self.kv_disk < 0:
+            raise ValueError("the room for conversations, in RAM and on disk, is a number of bytes")
         if not 1 <= self.n_ubatch <= self.n_batch < 1 << 31:
             raise ValueError(f"a batch of {self.n_batch} cannot hold ubatches of {self.n_ubatch}")
 

@@ -56,8 +56,8 @@ def test_flags_default_to_what_the_runtime_defaults_to() -> None:
 
 def test_flags_arrive() -> None:
     words = "run Hi --ctx 512 --threads 1 --gpu-layers 3 --kv-type q8_0 --batch 64 --ubatch 128 --flash-attention on"
-    args = build_parser().parse_args([*words.split(), "--mlock", "--no-mmap"])
-    wanted = Options(512, 1, 3, "q8_0", 64, 64, True, mmap=False, mlock=True)
+    args = build_parser().parse_args([*words.split(), "--mlock", "--no-mmap", "--kv-ram", "0", "--kv-disk", "1GiB"])
+    wanted = Options(512, 1, 3, "q8_0", 64, 64, True, mmap=False, mlock=True, kv_ram=0, kv_disk=1 << 30)
     assert options.engine_options(args) == wanted
     assert options.engine_options(build_parser().parse_args(["run", "--gpu-layers", "auto"])).gpu_layers is None
 

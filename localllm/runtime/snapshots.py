@@ -1,0 +1,284 @@
+"""States of conversations on disk, so that one that is opened again tomorrow is not computed again.
+
+One file for each, under a budget of bytes: the least recently used give way. A file that is damaged, or was made for a
+model file or a version that is no more, is ignored and removed. Knows no llama.cpp.
+
+The format, little-endian: `MAGIC`; the length of the header, uint32; the header, JSON; the token ids, int32; the CRC-32
+of all that, uint32; the state, whose length and CRC-32 the header has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import sys
+import time
+import zlib
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from localllm.runtime.tokens import best_start, starts_with
+
+MAGIC = b"localllm KV 1\n"
+LONGEST_HEADER = 64 << 20
+CHUNK = 16 << 20
+ABANDONED_SECONDS = 3600
+
+
+class _Damaged(Exception):
+    """A file that holds no snapshot."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a state is good for. `place` is the model's file, `content` tells whether it is still the same one and
+    `setup` what else a state depends on: the types of the cache, adapters, the build of llama.cpp."""
+
+    place: str
+    content: str
+    setup: str
+
+    @property
+    def prefix(self) -> str:
+        """How the names of its files begin."""
+        return "-".join(_digest(part) for part in (self.place, self.content, self.setup))
+
+
+@dataclass(frozen=True)
+class KnownText:
+    """The text that `tokens` came from: a tokenizer may cut it otherwise than the model did that wrote a part of it."""
+
+    text: str
+    tokens: array[int]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state on disk: of `tokens`, in the file `path`, where it is the `size` bytes from `offset` on."""
+
+    path: Path
+    tokens: array[int]
+    offset: int
+    size: int
+    crc: int
+    texts: tuple[KnownText, ...] = field(default=())
+
+
+class Snapshots:
+    """The snapshots in `folder` that are good for `identity`. `budget` is in bytes, of all files in the folder.
+
+    `texts_of` tells what is known of the texts of the tokens of a new one; `texts` tells it again later.
+
+    `whole` is as for `States`. Nothing here fails for a disk that does: then there is no snapshot. Not for two threads
+    at once; other processes may use the folder too.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        budget: int,
+        *,
+        whole: bool,
+        texts_of: Callable[[array[int]], tuple[KnownText, ...]] = lambda _: (),
+    ) -> None:
+        self.budget = budget
+        self._folder, self._identity, self._whole, self._texts_of = folder, identity, whole, texts_of
+        self._held: dict[Path, Snapshot] = {}
+        for path in self._files():
+            if path.name.startswith(identity.prefix):
+                self._add(path)
+            elif self._is_stale(path.name):
+                _remove(path)
+
+    def texts(self) -> Iterator[KnownText]:
+        """What is known of the texts of all of them."""
+        for snapshot in self._held.values():
+            yield from snapshot.texts
+
+    def best(self, prompt: array[int]) -> tuple[Snapshot | None, int]:
+        """The snapshot that spares the most of `prompt`, and how many tokens that is; the last one is never spared."""
+        return best_start(self._held.values(), prompt, whole=self._whole)
+
+    def load(self, snapshot: Snapshot) -> bytearray | None:
+        """The state; None if the file is gone or damaged, and then it is removed."""
+        try:
+            state = bytearray(snapshot.size)
+            with snapshot.path.open("rb") as file:
+                file.seek(snapshot.offset)
+                if file.readinto(state) != snapshot.size or zlib.crc32(state) != snapshot.crc:
+                    raise _Damaged
+            os.utime(snapshot.path)
+        except (OSError, _Damaged):
+            self._forget(snapshot)
+            return None
+        return state
+
+    def covers(self, tokens: array[int]) -> bool:
+        """Whether there is one that begins with `tokens`, or with `whole` is exactly of them."""
+        return any(
+            starts_with(held.tokens, tokens) and (not self._whole or len(held.tokens) == len(tokens))
+            for held in self._held.values()
+        )
+
+    def put(self, tokens: array[int], state: bytearray, *, deadline: float = float("inf")) -> None:
+        """Write a snapshot; older ones give way. None is written that is larger than the budget, that is there
+        already, or that is not written by `deadline`, a time of `time.monotonic()`."""
+        if self.covers(tokens) or len(state) > self.budget:
+            return
+        path = self._folder / f"{self._identity.prefix}-{_digest(tokens.tobytes())}.kv"
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_room(len(state))
+            # What a person said is in it: for nobody else.
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(_head(self._identity, tokens, state, self._texts_of(tokens)))
+                whole = _write(file, state, deadline)
+            if whole:
+                part.replace(path)
+                self._add(path)
+        except OSError:
+            pass  # the conversation is safe, and will be computed again
+        finally:
+            _remove(part)
+        if path in self._held and not self._whole:
+            for older in [held for held in self._held.values() if held.path != path]:
+                if starts_with(tokens, older.tokens):
+                    self._forget(older)
+
+    def clear(self) -> None:
+        """Remove those that are good for this identity."""
+        for snapshot in list(self._held.values()):
+            self._forget(snapshot)
+
+    def _add(self, path: Path) -> None:
+        try:
+            self._held[path] = _read(path, self._identity)
+        except OSError:
+            pass
+        except _Damaged:
+            _remove(path)
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        self._held.pop(snapshot.path, None)
+        _remove(snapshot.path)
+
+    def _files(self) -> list[Path]:
+        try:
+            return [path for path in self._folder.iterdir() if path.suffix == ".kv"]
+        except OSError:
+            return []
+
+    def _is_stale(self, name: str) -> bool:
+        """Whether it was made for what was then in the place of our model's file."""
+        mine, now, _ = self._identity.prefix.split("-")
+        parts = name.split("-")
+        return len(parts) == 4 and parts[0] == mine and parts[1] != now
+
+    def _make_room(self, size: int) -> None:
+        """Remove the files that were used longest ago until `size` bytes more are within the budget."""
+        found: list[tuple[float, int, Path]] = []
+        for path in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                state = path.stat()
+                if path.suffix == ".kv":
+                    found.append((state.st_mtime, state.st_size, path))
+                elif path.suffix == ".part" and time.time() - state.st_mtime > ABANDONED_SECONDS:
+                    _remove(path)
+        total = sum(size for _, size, _ in found) + size
+        for _, freed, path in sorted(found):
+            if total <= self.budget:
+                break
+            self._held.pop(path, None)
+            _remove(path)
+            total -= freed
+
+
+def _digest(part: str | bytes) -> str:
+    data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _head(identity: Identity, tokens: array[int], state: bytearray, texts: tuple[KnownText, ...]) -> bytes:
+    header = {
+        "identity": [identity.place, identity.content, identity.setup],
+        "tokens": len(tokens),
+        "bytes": len(state),
+        "crc": zlib.crc32(state),
+        "texts": [[known.text, known.tokens.tolist()] for known in texts],
+    }
+    text = json.dumps(header).encode()
+    head = MAGIC + struct.pack("<I", len(text)) + text + _little(tokens).tobytes()
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def _write(file: IO[bytes], state: bytearray, deadline: float) -> bool:
+    """Write all of it; False if that takes too long."""
+    for start in range(0, len(state), CHUNK):
+        if time.monotonic() > deadline:
+            return False
+        file.write(memoryview(state)[start : start + CHUNK])
+    return True
+
+
+def _read(path: Path, identity: Identity) -> Snapshot:
+    """A snapshot without its state. Raises `_Damaged`, `OSError`."""
+    with path.open("rb") as file:
+        begin = _exactly(file, len(MAGIC) + 4)
+        length = struct.unpack("<I", begin[-4:])[0]
+        if not begin.startswith(MAGIC) or length > LONGEST_HEADER:
+            raise _Damaged
+        text = _exactly(file, length)
+        header = _parsed(text)
+        ids = _exactly(file, 4 * header["tokens"])
+        (crc,) = struct.unpack("<I", _exactly(file, 4))
+        offset = file.tell()
+        whole = os.fstat(file.fileno()).st_size == offset + header["bytes"]
+    if crc != zlib.crc32(begin + text + ids) or not whole:
+        raise _Damaged
+    if header["identity"] != [identity.place, identity.content, identity.setup]:
+        raise _Damaged  # of another one whose digests are the same
+    texts = tuple(KnownText(known, array("i", tokens)) for known, tokens in header["texts"])
+    return Snapshot(path, _little(array("i", ids)), offset, header["bytes"], header["crc"], texts)
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    # Read before its checksum can be: its sizes say where that stands.
+    try:
+        header = dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        raise _Damaged from None
+    sizes = (header.get("tokens"), header.get("bytes"))
+    if not all(isinstance(size, int) and 0 <= size < 1 << 48 for size in sizes):
+        raise _Damaged
+    return header
+
+
+def _exactly(file: IO[bytes], size: int) -> bytes:
+    if size > os.fstat(file.fileno()).st_size:
+        raise _Damaged
+    data = file.read(size)
+    if len(data) != size:
+        raise _Damaged
+    return data
+
+
+def _little(tokens: array[int]) -> array[int]:
+    """The same in, or from, the order of bytes on disk."""
+    if sys.byteorder == "little":
+        return tokens
+    swapped = tokens[:]
+    swapped.byteswap()
+    return swapped
