@@ -13,26 +13,21 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from localllm.convert import architectures, gguf_source, verify
+from localllm.convert import gguf_source, verify
 from localllm.convert.adapter import TYPES as ADAPTER_TYPES
 from localllm.convert.adapter import open_adapter
-from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.choices import Choices, UntypedModel, choose
 from localllm.convert.files import Files
-from localllm.convert.general import general_keys
 from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import lay_out
 from localllm.convert.outfiles import check_target
-from localllm.convert.plan import half_type, left_out, plan_tensors
-from localllm.convert.pooling import pooling_keys
+from localllm.convert.plan import half_type, left_out
 from localllm.convert.prepared import Conversion, Evidence, Prepared, Preview, PreviewTensor, previewed
 from localllm.convert.proof.chats import CHAT_TEMPLATE, checkpoint_side
 from localllm.convert.provenance import provenance_keys, unknown_hashes
 from localllm.convert.quantizations import TYPES, nearest
-from localllm.convert.reference import Reference
+from localllm.convert.reading import read_model
 from localllm.convert.settings import Settings, settled
-from localllm.convert.stored import read_stored_keys
-from localllm.convert.vocabulary import read_source, read_vocabularies
 from localllm.convert.writer import Progress
 
 __all__ = [
@@ -66,39 +61,24 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
     settings, place = settled(type, settings), _place(source)
     if isinstance(place, Path) and is_gguf(place):
         return _prepare_gguf(place, settings)
-    checkpoint = open_checkpoint(place)
+    found = read_model(place)
+    checkpoint = found.checkpoint
     try:
-        family = architectures.find(checkpoint.config)
-        config = family.complete(checkpoint.config)
-        family.refuse(config)
-        plan = plan_tensors(checkpoint, family, config)
-        weights = sorted({tensor.file for tensor in checkpoint.stored.values()})
-        parameters = sum(tensor.rows * tensor.columns for tensor in plan)
-        model_keys = {
-            **general_keys(checkpoint, family.arch, parameters),
-            **family.hyperparameters(config, family.arch),
-            **pooling_keys(checkpoint, family.arch),
-            **read_stored_keys(checkpoint, family, config),
-            **provenance_keys(checkpoint.files, weights, settings),
-        }
-        rows = family.dimensions(config)["vocab"]
-        tokenizer = read_source(checkpoint, rows)
-        reference = Reference(tokenizer.document, tokenizer.notes)
+        model_keys = {**found.keys, **provenance_keys(checkpoint.files, found.weights, settings)}
+        reference, candidates = found.tokenizer()
         vocabulary, proof = verify.prove_vocabulary(
-            read_vocabularies(checkpoint, tokenizer, rows),
-            reference,
-            model_keys,
-            allow_mismatch=settings.allow_tokenizer_mismatch,
+            candidates, reference, model_keys, allow_mismatch=settings.allow_tokenizer_mismatch
         )
-        model = UntypedModel(model_keys, vocabulary.keys(), plan, half_type(checkpoint))
+        model = UntypedModel(model_keys, vocabulary.keys(), found.tensors, half_type(checkpoint))
         choices = choose(model, settings)
         template = dict(settings.metadata).get(CHAT_TEMPLATE, vocabulary.templates.get("default"))
         chat = checkpoint_side(checkpoint, template, lambda text: reference.encode([text], add_special=False)[0])
-        evidence = Evidence(chat, unknown_hashes(checkpoint.files, weights, settings))
+        evidence = Evidence(chat, unknown_hashes(checkpoint.files, found.weights, settings))
     except BaseException:
         checkpoint.files.close()
         raise
     remarks = checkpoint.files.remarks()
+    family, config = found.family, found.config
     notes = (*family.notes(config), *left_out(checkpoint, family, config), *proof.notes, *remarks)
     preview = previewed(
         place if isinstance(place, Path) else place.title,

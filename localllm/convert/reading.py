@@ -1,0 +1,75 @@
+"""A checkpoint that was read: its family, its tensors as the GGUF has them, its keys, and its tokenizer.
+
+Everything that does not depend on the type it is converted to. Proves nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from localllm.convert import architectures
+from localllm.convert.checkpoint import Checkpoint, open_checkpoint
+from localllm.convert.config import Config
+from localllm.convert.families import Family
+from localllm.convert.files import Files
+from localllm.convert.general import general_keys
+from localllm.convert.header import Keys
+from localllm.convert.plan import PlannedTensor, plan_tensors
+from localllm.convert.pooling import pooling_keys
+from localllm.convert.reference import Reference
+from localllm.convert.stored import read_stored_keys
+from localllm.convert.vocabulary import Vocabulary, read_source, read_vocabularies
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """A checkpoint with its family. `keys` are those of the GGUF but for its vocabulary and where it comes from.
+
+    `weights` are the files that hold tensors.
+    """
+
+    checkpoint: Checkpoint
+    family: Family
+    config: Config
+    tensors: list[PlannedTensor]
+    keys: Keys
+    weights: tuple[str, ...]
+
+    def tokenizer(self) -> tuple[Reference, list[Vocabulary]]:
+        """The checkpoint's own tokenizer, and every way to write it for llama.cpp, the likeliest first.
+
+        Raises:
+            BadCheckpoint: there is none, it contradicts itself, or it does not fit the embeddings.
+            UnsupportedModel: a kind of tokenizer that llama.cpp does not have.
+            MissingPackage: the package `tokenizers` is not installed.
+        """
+        rows = self.family.dimensions(self.config)["vocab"]
+        source = read_source(self.checkpoint, rows)
+        return Reference(source.document, source.notes), read_vocabularies(self.checkpoint, source, rows)
+
+
+def read_model(source: Path | Files) -> ReadModel:
+    """Read the headers of a checkpoint and plan its tensors. The files stay open: `checkpoint.files.close()`.
+
+    Raises:
+        ModelNotFound, BadCheckpoint, UnsupportedModel: as `open_checkpoint` and `plan_tensors`.
+    """
+    checkpoint = open_checkpoint(source)
+    try:
+        family = architectures.find(checkpoint.config)
+        config = family.complete(checkpoint.config)
+        family.refuse(config)
+        plan = plan_tensors(checkpoint, family, config)
+        parameters = sum(tensor.rows * tensor.columns for tensor in plan)
+        keys = {
+            **general_keys(checkpoint, family.arch, parameters),
+            **family.hyperparameters(config, family.arch),
+            **pooling_keys(checkpoint, family.arch),
+            **read_stored_keys(checkpoint, family, config),
+        }
+    except BaseException:
+        checkpoint.files.close()
+        raise
+    weights = tuple(sorted({tensor.file for tensor in checkpoint.stored.values()}))
+    return ReadModel(checkpoint, family, config, plan, keys, weights)
