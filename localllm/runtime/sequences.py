@@ -197,7 +197,7 @@ class Sequences:
         return None
 
     def _from_disk(self, prompt: array[int], least: int) -> tuple[State, int] | None:
-        """The best state on disk and what it spares, if that is so much more than `least` that reading it is worth it."""
+        """The best state on disk and what it spares, if that is enough more than `least` to be worth reading it."""
         while self._disk is not None:
             snapshot, spared = self._disk.best(prompt)
             if snapshot is None or spared < least + WORTH_A_FILE:

@@ -138,7 +138,7 @@ class Snapshots:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._make_room(len(state))
             # What a person said is in it: for nobody else.
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(_head(self._identity, tokens, state, self._texts_of(tokens)))
                 whole = _write(file, state, deadline)
             if whole:
