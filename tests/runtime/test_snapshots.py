@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from localllm import paths
-from localllm.runtime import snapshots
 from localllm.runtime.model import Model
 from localllm.runtime.process import ModelProcess
 from localllm.runtime.snapshots import Identity, KnownText, Snapshots
@@ -149,7 +148,7 @@ def test_what_is_not_written_in_time_is_not_written(tmp_path: Path) -> None:
 
 
 def test_writing_is_given_up_when_it_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots.time, "monotonic", iter(range(0, 1 << 30, 5)).__next__)
+    monkeypatch.setattr("localllm.runtime.snapshots.time.monotonic", iter(range(0, 1 << 30, 5)).__next__)
     opened(tmp_path).put(tokens(200), bytearray(40 << 20), deadline=7)
     assert list(tmp_path.iterdir()) == []
 
