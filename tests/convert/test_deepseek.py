@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from make_tiny_models import write_weights
 from localllm.convert import preview
 from localllm.convert.config import Config
 from localllm.convert.families import deepseek, experts, gpt_oss
-from localllm.errors import BadCheckpoint
+from localllm.errors import BadCheckpoint, UnsupportedModel
 from tests.convert.golden import Golden, goldens, seeded, write_checkpoint
 
 NEXT = "model.layers.2.eh_proj.weight"
@@ -39,6 +40,21 @@ def test_layers_that_predict_further_tokens_are_left_out_with_a_note(third: Gold
 def test_more_layers_than_the_file_says_are_an_error(third: Golden, tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"model\.layers\.3\.eh_proj"):
         preview(_with(third, tmp_path / "tiny", NEXT.replace("2", "3")), "F32")
+
+
+@pytest.mark.parametrize(
+    ("layers", "vocab", "lite"),
+    [(26, 320, True), (27, 102400, True), (48, 128256, True), (48, 129280, False), (28, 128256, False)],
+)
+def test_a_latent_of_queries_is_refused_where_llama_cpp_takes_the_model_for_a_lite_one(
+    third: Golden, layers: int, vocab: int, lite: bool
+) -> None:
+    config = Config({**third.config, "num_hidden_layers": layers, "vocab_size": vocab})
+    with (
+        pytest.raises(UnsupportedModel, match=f"{layers} layers and a vocabulary of {vocab}") if lite else nullcontext()
+    ):
+        deepseek.refuse_third(config)
+    deepseek.refuse_third(Config({**config.values, "q_lora_rank": None}))
 
 
 @pytest.mark.parametrize(

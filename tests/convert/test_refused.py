@@ -109,6 +109,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("deepseek-v2", {"norm_topk_prob": True}, "norm_topk_prob"),
     ("deepseek-v2", {"scoring_func": "sigmoid"}, "scoring_func"),
     ("deepseek-v2", {"num_hidden_layers": 27}, "q_lora_rank with 27 layers"),
+    ("deepseek-v3", {"num_hidden_layers": 48, "vocab_size": 128256}, "q_lora_rank with 48 layers"),
     ("deepseek-v2", {"rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.5}}, "mscale_all_dim 0.5"),
     ("deepseek-v2", {"rope_parameters": YARN}, "mscale None"),
     ("deepseek-v3", {"scoring_func": "softmax"}, "scoring_func"),

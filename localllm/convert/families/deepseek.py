@@ -15,8 +15,9 @@ from localllm.convert.header import Keys, f32, flag, u32
 from localllm.convert.transforms import Join, Segment, Transform, Transpose
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
-_LITE_LAYERS = (26, 27)
-"""In models of so many layers llama.cpp looks for queries without a latent, in others it asks the metadata."""
+_LITE = {26: None, 27: None, 48: 128256}
+"""Layers of models that llama.cpp takes for lite ones, whose queries have no latent: whatever the vocabulary or, where
+a number follows, with a vocabulary of that size. In others it asks the metadata. Source: `load_arch_hparams`."""
 
 
 def refuse(config: Config) -> None:
@@ -26,10 +27,11 @@ def refuse(config: Config) -> None:
     config.only("moe_layer_freq", 1)
     config.only("rope_interleave", True)
     if config.get("q_lora_rank") is not None:
-        layers = config.count("num_hidden_layers")
-        if layers in _LITE_LAYERS:
+        layers, vocab = config.count("num_hidden_layers"), config.count("vocab_size")
+        if _LITE.get(layers, 0) in (None, vocab):
             raise UnsupportedModel(
-                f"config.json: q_lora_rank with {layers} layers; llama.cpp takes a model of so many for one without."
+                f"config.json: q_lora_rank with {layers} layers and a vocabulary of {vocab}; llama.cpp takes such a "
+                f"model for a lite one, without."
             )
     _refuse_rope(config)
 
