@@ -74,7 +74,7 @@ def sliding_hyperparameters(config: Config, arch: str) -> Keys:
 
 
 _LAYER_RULES = (
-    Rule("blk.{i}.attn_norm.weight", f"{decoder.LAYER}.input_layernorm.weight", ("hidden",)),
+    decoder.INPUT_NORM,
     *decoder.attention(),
     *decoder.feed_forward(),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from localllm.convert.config import Config
 from localllm.convert.families import Extra, Rule, Sizes, rope
@@ -100,12 +101,23 @@ def sliding_layers(config: Config) -> list[bool]:
     elif kinds is None:
         every = config.count("sliding_window_pattern")
         kinds = ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(layers)]
+    return layers_of("sliding_attention", config, kinds)
+
+
+def layers_of(kind: str, config: Config, kinds: Any, other: str = "full_attention") -> list[bool]:
+    """Which layers are of a kind, by a list of `kinds` that should have one for each layer.
+
+    Raises:
+        BadCheckpoint: not one for each layer.
+        UnsupportedModel: a kind that is not `other` either.
+    """
+    layers = config.count("num_hidden_layers")
     if not isinstance(kinds, list) or len(kinds) != layers:
         raise BadCheckpoint(f"config.json: layer_types is {str(kinds)[:60]}, not a list of {layers} types.")
-    other = next((kind for kind in kinds if kind not in ("sliding_attention", "full_attention")), None)
-    if other is not None:
-        raise UnsupportedModel(f"config.json: a layer of {config.architecture} with {other!r} is not converted.")
-    return [kind == "sliding_attention" for kind in kinds]
+    unknown = next((found for found in kinds if found not in (kind, other)), None)
+    if unknown is not None:
+        raise UnsupportedModel(f"config.json: a layer of {config.architecture} with {unknown!r} is not converted.")
+    return [found == kind for found in kinds]
 
 
 def whole_hidden(config: Config) -> None:
@@ -151,13 +163,19 @@ EMBEDDING_AND_HEAD = (
 
 EMBEDDINGS = (*EMBEDDING_AND_HEAD, Rule("output_norm.weight", "model.norm.weight", ("hidden",)))
 
+INPUT_NORM = Rule(f"{BLOCK}.attn_norm.weight", f"{LAYER}.input_layernorm.weight", ("hidden",))
+
 NORMS = (
-    Rule(f"{BLOCK}.attn_norm.weight", f"{LAYER}.input_layernorm.weight", ("hidden",)),
+    INPUT_NORM,
     Rule(f"{BLOCK}.ffn_norm.weight", f"{LAYER}.post_attention_layernorm.weight", ("hidden",)),
 )
 
+POST_ATTENTION_NORM = Rule(
+    f"{BLOCK}.post_attention_norm.weight", f"{LAYER}.post_attention_layernorm.weight", ("hidden",)
+)
+
 POST_NORMS = (
-    Rule(f"{BLOCK}.post_attention_norm.weight", f"{LAYER}.post_attention_layernorm.weight", ("hidden",)),
+    POST_ATTENTION_NORM,
     Rule(f"{BLOCK}.post_ffw_norm.weight", f"{LAYER}.post_feedforward_layernorm.weight", ("hidden",)),
 )
 """Norms of what attention and feed-forward give."""

@@ -118,10 +118,10 @@ FAMILY = UsualDecoder(
     refuse=refuse,
     notes=notes,
     layer_rules=(
-        Rule("blk.{i}.attn_norm.weight", f"{decoder.LAYER}.input_layernorm.weight", ("hidden",)),
+        decoder.INPUT_NORM,
         *decoder.attention(bias="qkvo"),
         Rule("blk.{i}.attn_sinks.weight", f"{decoder.LAYER}.self_attn.sinks", ("heads",)),
-        Rule("blk.{i}.post_attention_norm.weight", f"{decoder.LAYER}.post_attention_layernorm.weight", ("hidden",)),
+        decoder.POST_ATTENTION_NORM,
         *EXPERTS,
     ),
 )

@@ -10,29 +10,18 @@ from localllm.convert.families import Rule, decoder, rope
 from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, i32s, u32
 from localllm.convert.transforms import Keep
-from localllm.errors import BadCheckpoint, UnsupportedModel
 
 _LAYER, _BLOCK = decoder.LAYER, decoder.BLOCK
 
 
 def attends(config: Config) -> list[bool]:
-    """Which layers have attention, by `layer_types` or by the older `full_attn_idxs`.
-
-    Raises:
-        BadCheckpoint: not one type for each layer.
-        UnsupportedModel: another type of layer.
-    """
+    """Which layers have attention, by `layer_types` or by the older `full_attn_idxs`."""
     layers = config.count("num_hidden_layers")
     kinds = config.get("layer_types")
     if kinds is None:
         indices = config.get("full_attn_idxs", list(range(layers)))
         kinds = ["full_attention" if layer in indices else "conv" for layer in range(layers)]
-    if not isinstance(kinds, list) or len(kinds) != layers:
-        raise BadCheckpoint(f"config.json: layer_types is {str(kinds)[:60]}, not a list of {layers} types.")
-    other = next((kind for kind in kinds if kind not in ("full_attention", "conv")), None)
-    if other is not None:
-        raise UnsupportedModel(f"config.json: a layer of {config.architecture} with {other!r} is not converted.")
-    return [kind == "full_attention" for kind in kinds]
+    return decoder.layers_of("full_attention", config, kinds, other="conv")
 
 
 def feed_forward_length(config: Config) -> int:

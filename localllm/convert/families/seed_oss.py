@@ -6,7 +6,7 @@ Reference: the `seed_oss` graph of llama.cpp, `SeedOssConfig` of transformers.
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Rule, decoder, rope
+from localllm.convert.families import decoder, rope
 from localllm.convert.families.usual import UsualDecoder
 
 
@@ -36,9 +36,9 @@ FAMILY = UsualDecoder(
     },
     refuse=refuse,
     layer_rules=(
-        Rule("blk.{i}.attn_norm.weight", f"{decoder.LAYER}.input_layernorm.weight", ("hidden",)),
+        decoder.INPUT_NORM,
         *decoder.attention(optional_bias="qkv"),
-        Rule("blk.{i}.post_attention_norm.weight", f"{decoder.LAYER}.post_attention_layernorm.weight", ("hidden",)),
+        decoder.POST_ATTENTION_NORM,
         *decoder.feed_forward(),
     ),
 )
