@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from localllm.cli import options
+from localllm.cli import options, sampling_flags
 from localllm.errors import LocalLLMError, MissingPackage
 
 if TYPE_CHECKING:
@@ -36,13 +36,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="path, catalogue name or model on this machine")
     parser.add_argument("--system", metavar="TEXT", default="", help="system prompt of new chats")
-    options.add_sampling_flags(parser)
+    sampling_flags.add(parser)
     options.add_engine_flags(parser, kv_disk="2GiB")
-    parser.set_defaults(handle=handle)
+    parser.set_defaults(handle=handle, usage_error=parser.error)
 
 
 def handle(args: argparse.Namespace) -> int:
     """Open the app. What can be known to be wrong is said before the screen changes."""
+    sampling = sampling_flags.sampling(args)
     _check_terminal()
     _check_packages()
     from localllm import library, paths
@@ -51,9 +52,7 @@ def handle(args: argparse.Namespace) -> int:
 
     path = library.resolve(args.model)
     store = Store.open(paths.chats_file())
-    app = ChatApp(
-        opener(path, options.engine_options(args)), store, sampling=options.sampling(args), system=args.system
-    )
+    app = ChatApp(opener(path, options.engine_options(args)), store, sampling=sampling, system=args.system)
     try:
         app.run()
     finally:

@@ -1,4 +1,4 @@
-"""Flags that several commands share: how a model is loaded, how tokens are sampled, where the log goes."""
+"""Flags that several commands share: how a model is loaded, where the log goes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localllm.runtime.types import Options, Sampling
+    from localllm.runtime.types import Options
 
 # The same as in localllm.runtime, which a test compares: importing its modules here would cost
 # `--help` its speed.
@@ -175,31 +175,6 @@ def engine_options(args: argparse.Namespace) -> Options:
         flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],
         mmap=not args.no_mmap,
         mlock=args.mlock,
-    )
-
-
-def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose how tokens are picked. What is not given is left to the model file."""
-    group = parser.add_argument_group("sampling (default: what the model file recommends)")
-    group.add_argument("--temperature", type=not_negative, metavar="T", help="0 is greedy: always the likeliest token")
-    group.add_argument("--top-k", type=whole, metavar="N", help="the N likeliest tokens; 0 is off")
-    group.add_argument("--top-p", type=fraction, metavar="P", help="the likeliest tokens that sum to P; 1 is off")
-    group.add_argument("--min-p", type=fraction, metavar="P", help="tokens at least P times the likeliest; 0 is off")
-    group.add_argument("--repeat-penalty", type=not_negative, metavar="R", help="1 is off")
-    group.add_argument("--seed", type=seed, metavar="N", help="the same seed gives the same text")
-
-
-def sampling(args: argparse.Namespace) -> Sampling:
-    """The sampling flags as `Sampling`."""
-    from localllm.runtime.types import Sampling
-
-    return Sampling(
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        min_p=args.min_p,
-        repeat_penalty=args.repeat_penalty,
-        seed=args.seed,
     )
 
 

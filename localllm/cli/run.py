@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.cli import options
+from localllm.cli import options, sampling_flags
 from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
     from localllm.runtime.model import Model
     from localllm.runtime.reply import LocalReply
+    from localllm.runtime.types import Sampling
 
 EPILOG = """examples:
   localllm run "Name the capital of France."             the default model
@@ -43,7 +44,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it stands, without a chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the text and its cost")
-    options.add_sampling_flags(parser)
+    sampling_flags.add(parser)
     options.add_engine_flags(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, usage_error=parser.error)
@@ -57,6 +58,7 @@ def handle(args: argparse.Namespace) -> int:
         args.usage_error(f"there is no prompt{taken}; give it as an argument or on stdin")
     if args.raw and args.system:
         args.usage_error("--system needs a chat template, and --raw is without one")
+    sampling = sampling_flags.sampling(args)
     from localllm import library
     from localllm.runtime.model import Model
 
@@ -65,13 +67,12 @@ def handle(args: argparse.Namespace) -> int:
     with Model.load(path, options.engine_options(args)) as model:
         for note in model.plan.notes:
             print(f"note: {note}", file=sys.stderr)
-        return _answer(model, prompt, args)
+        return _answer(model, prompt, sampling, args)
 
 
-def _answer(model: Model, prompt: str, args: argparse.Namespace) -> int:
+def _answer(model: Model, prompt: str, sampling: Sampling, args: argparse.Namespace) -> int:
     from localllm.runtime.types import Message
 
-    sampling = options.sampling(args)
     if args.raw:
         reply = model.complete(prompt, sampling=sampling, max_tokens=args.max_tokens)
     else:

@@ -19,7 +19,7 @@ class Vocab:
 
     def __init__(self, model: handles.ModelHandle) -> None:
         api = self._api = lib.llama()
-        self._vocab: Any = model.vocab
+        self.native: Any = model.vocab
         self.size: int = api.llama_vocab_n_tokens(model.vocab)
         self.kind: int = api.llama_vocab_type(model.vocab)
         self.bos: int = api.llama_vocab_bos(model.vocab)
@@ -33,7 +33,7 @@ class Vocab:
         room = len(data) + 2
         while True:
             ids = (ctypes.c_int32 * room)()
-            count = self._api.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, parse_special)
+            count = self._api.llama_tokenize(self.native, data, len(data), ids, room, add_special, parse_special)
             if count >= 0:
                 return ids[:count]
             room = -count
@@ -79,20 +79,26 @@ class Vocab:
         """The tokens around a gap in a text, before it, behind it and at it, by their names in GGUF; -1 for none."""
         api = self._api
         return {
-            "fim_pre": api.llama_vocab_fim_pre(self._vocab),
-            "fim_suf": api.llama_vocab_fim_suf(self._vocab),
-            "fim_mid": api.llama_vocab_fim_mid(self._vocab),
+            "fim_pre": api.llama_vocab_fim_pre(self.native),
+            "fim_suf": api.llama_vocab_fim_suf(self.native),
+            "fim_mid": api.llama_vocab_fim_mid(self.native),
         }
+
+    def suppressed(self) -> list[int]:
+        """Tokens that the model file says must never be generated (`tokenizer.ggml.suppress_tokens`)."""
+        count = ctypes.c_int32()
+        tokens = self._api.llama_vocab_get_suppress_tokens(self.native, ctypes.byref(count))
+        return tokens[: count.value] if count.value else []
 
     def ends_generation(self, token: int) -> bool:
         """Whether the model ends its turn with this token."""
-        return bool(self._api.llama_vocab_is_eog(self._vocab, token))
+        return bool(self._api.llama_vocab_is_eog(self.native, token))
 
     def _read_piece(self, token: int, *, special: bool) -> bytes:
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
-            length = self._api.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+            length = self._api.llama_token_to_piece(self.native, token, buffer, size, 0, special)
             if length >= 0:
                 return buffer.raw[:length]
             size = -length

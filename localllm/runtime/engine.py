@@ -17,7 +17,7 @@ from localllm.native import handles, lib
 from localllm.native.batch import Batch
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
-from localllm.runtime.sampling import Sampler
+from localllm.runtime.sampler import Sampler
 from localllm.runtime.sequences import Sequences
 from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.stream import Stream
@@ -174,6 +174,11 @@ class Engine:
         with self._changed:
             return self._sequences.states.bytes
 
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that the context holds."""
+        return self._context.n_ctx
+
     def check_open(self) -> None:
         """Raises `EngineDied` after `close()`."""
         if self._closed:
@@ -313,7 +318,7 @@ class Engine:
             stream = part.stream
             stream.evaluated()
             if part.output >= 0:
-                token = self._api.llama_sampler_sample(stream.sampler.pointer, self._context.pointer, part.output)
+                token = stream.sampler.sample(self._context.pointer, part.output)
                 stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)
             elif self._kv.whole and stream.left == 1 and stream.sequence is not None:
                 self._sequences.checkpoint(stream.sequence)

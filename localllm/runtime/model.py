@@ -21,7 +21,8 @@ from localllm.runtime import memory
 from localllm.runtime.engine import Engine
 from localllm.runtime.plan import Plan, check_fits, layers_by_device, plan_quickly
 from localllm.runtime.reply import LocalReply
-from localllm.runtime.sampling import recommended, resolve
+from localllm.runtime.sampler import biased_tokens, recommended
+from localllm.runtime.sampling import resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory, render
@@ -155,6 +156,9 @@ class Model:
 
     def _answer(self, prompt: Callable[[], str], sampling: Sampling | None, max_tokens: int) -> LocalReply:
         resolved = resolve(sampling or Sampling(), self.default_sampling)
+        with self._using:
+            self._check_open()
+            biased_tokens(resolved, self._vocab)  # what is wrong with them is told now
         reply = LocalReply(self._engine, self._vocab, self._tokens, prompt, resolved, max_tokens)
         self._replies.add(reply)
         return reply

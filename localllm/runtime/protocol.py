@@ -161,12 +161,16 @@ def _rebuilt(name: str, value: Any) -> Any:
 
 
 def failure(request: int, error: BaseException) -> Failed:
-    """`error` as an event; what is not from the tree becomes `EngineDied`."""
+    """`error` as an event; what is not from the tree becomes `EngineDied`, but a `ValueError` is the caller's."""
     if isinstance(error, LocalLLMError):
         return Failed(request, type(error).__name__, error.message, error.hint)
+    if type(error) is ValueError:
+        return Failed(request, "ValueError", str(error), "")
     return Failed(request, EngineDied.__name__, f"The engine failed: {type(error).__name__}: {error}", "")
 
 
-def as_error(event: Failed) -> LocalLLMError:
+def as_error(event: Failed) -> LocalLLMError | ValueError:
     """The error that an event carries."""
+    if event.error == "ValueError":
+        return ValueError(event.message)
     return ERRORS.get(event.error, EngineDied)(event.message, hint=event.hint)

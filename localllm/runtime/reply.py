@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from localllm.native.vocab import Vocab
 from localllm.runtime.engine import Engine
-from localllm.runtime.sampling import build
+from localllm.runtime.sampler import build
 from localllm.runtime.stream import Stream
 from localllm.runtime.template import TokenMemory
 from localllm.runtime.types import Progress, Sampling, Stats
@@ -85,12 +85,11 @@ class LocalReply:
 
     def _begin(self) -> Stream:
         self._engine.check_open()
-        sampler = build(self.sampling, self._vocab.size)
+        sampler = build(self.sampling, self._vocab, self._engine.n_ctx)
         try:
             self._prompt = self._render()
             tokens = self._memory.tokenize(self._prompt)
-            if self.sampling.repeat_penalty != 1.0:
-                sampler.accept(tokens)
+            sampler.read(tokens)
             stream = self._engine.start(tokens, sampler, self._max_tokens)
         except BaseException:
             sampler.close()

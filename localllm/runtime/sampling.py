@@ -1,106 +1,160 @@
-"""How the next token is picked: llama.cpp's own sampler chain, built from `Sampling`.
+"""How the next token is picked, as data: `Sampling`, llama.cpp's defaults, and how open values are filled.
 
-What the caller left open comes from the model file (`general.sampling.*`), else from llama.cpp's defaults.
+The names are those of llama.cpp's flags and of its server's requests. Knows no llama.cpp: see `sampler`.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from localllm.native import handles, lib
-from localllm.runtime.types import Sampling
-
-# The defaults of llama.cpp's own programs (common.h). A penalty looks at this many tokens back.
-DEFAULTS = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0)
-PENALTY_WINDOW = 64
 LARGEST_SEED = (1 << 32) - 2
+"""The number above it is llama.cpp's "draw one"."""
 
-_META_KEYS = {
-    "temperature": "general.sampling.temp",
-    "top_k": "general.sampling.top_k",
-    "top_p": "general.sampling.top_p",
-    "min_p": "general.sampling.min_p",
-    "repeat_penalty": "general.sampling.penalty_repeat",
+FORBIDDEN = -1e9
+"""A logit bias that leaves a token no chance. Minus infinity would as well, but JSON has no word for it."""
+
+SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
+"""The samplers of a chain in llama.cpp's order, by its names."""
+
+_COUNT, _NUMBER = (1 << 31) - 1, 1e6
+
+# The lowest and highest value that each sampler can compute with.
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, _NUMBER),
+    "dynatemp_range": (0, _NUMBER),
+    "dynatemp_exponent": (0, _NUMBER),
+    "top_k": (0, _COUNT),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "typical_p": (0, 1),
+    "top_n_sigma": (-1, _NUMBER),
+    "xtc_probability": (0, 1),
+    "xtc_threshold": (0, 1),
+    "repeat_last_n": (-1, _COUNT),
+    "repeat_penalty": (1e-6, _NUMBER),
+    "frequency_penalty": (-_NUMBER, _NUMBER),
+    "presence_penalty": (-_NUMBER, _NUMBER),
+    "dry_multiplier": (0, _NUMBER),
+    "dry_base": (0, _NUMBER),
+    "dry_allowed_length": (0, _COUNT),
+    "dry_penalty_last_n": (-1, _COUNT),
+    "mirostat": (0, 2),
+    "mirostat_tau": (0, _NUMBER),
+    "mirostat_eta": (0, _NUMBER),
+    "adaptive_target": (-1, 1),
+    "adaptive_decay": (0, 0.99),
+    "seed": (0, LARGEST_SEED),
 }
 
 
-def recommended(model: handles.ModelHandle) -> Sampling:
-    """What the model file asks for, with llama.cpp's defaults where it is silent or not a number."""
-    found: dict[str, Any] = {}
-    for name, key in _META_KEYS.items():
-        default = getattr(DEFAULTS, name)
-        text = model.metadata(key)
-        try:
-            value = float(text) if text else default
-        except ValueError:
-            value = default
-        # A file may say anything; what no sampler could mean is as good as silence.
-        found[name] = type(default)(value if 0 <= value < 1 << 31 else default)
-    return Sampling(**found)
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is picked. `None` means: as the model file recommends, else llama.cpp's default.
+
+    `repeat_last_n` and `dry_penalty_last_n` are tokens, -1 the whole context. `samplers` are applied in their order;
+    with `mirostat` 1 or 2 they are not, as in llama.cpp. `logit_bias` adds to the logit of a token, given by its id or
+    by a text that is one token; minus infinity forbids it.
+
+    Raises:
+        ValueError: a value that its sampler cannot compute with.
+    """
+
+    temperature: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    top_n_sigma: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    repeat_last_n: int | None = None
+    repeat_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: tuple[str, ...] | None = None
+    mirostat: int | None = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    adaptive_target: float | None = None
+    adaptive_decay: float | None = None
+    samplers: tuple[str, ...] | None = None
+    logit_bias: tuple[tuple[int | str, float], ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"the {name.replace('_', ' ')} {value} is not between {low:g} and {_said(high)}")
+        for name in ("dry_sequence_breakers", "samplers"):
+            if getattr(self, name) is not None:
+                _set(self, name, tuple(getattr(self, name)))
+        unknown = set(self.samplers or ()) - set(SAMPLERS)
+        if unknown:
+            raise ValueError(f"there is no sampler {min(unknown)!r}; there are {', '.join(SAMPLERS)}")
+        _set(self, "logit_bias", tuple(_bias(token, bias) for token, bias in _pairs(self.logit_bias)))
+
+
+def _said(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def _set(sampling: Sampling, name: str, value: object) -> None:
+    object.__setattr__(sampling, name, value)  # the way to normalize a frozen dataclass
+
+
+def _pairs(given: Any) -> Iterable[tuple[int | str, float]]:
+    return given.items() if isinstance(given, dict) else given
+
+
+def _bias(token: int | str, bias: float) -> tuple[int | str, float]:
+    if not bias <= -FORBIDDEN:  # not a number, or too large
+        raise ValueError(f"the logit bias {bias} of the token {token!r} is not a number up to {-FORBIDDEN:g}")
+    return token, max(float(bias), FORBIDDEN)
+
+
+DEFAULTS = Sampling(
+    temperature=0.8,
+    dynatemp_range=0.0,
+    dynatemp_exponent=1.0,
+    top_k=40,
+    top_p=0.95,
+    min_p=0.05,
+    typical_p=1.0,
+    top_n_sigma=-1.0,
+    xtc_probability=0.0,
+    xtc_threshold=0.1,
+    repeat_last_n=64,
+    repeat_penalty=1.0,
+    frequency_penalty=0.0,
+    presence_penalty=0.0,
+    dry_multiplier=0.0,
+    dry_base=1.75,
+    dry_allowed_length=2,
+    dry_penalty_last_n=64,
+    dry_sequence_breakers=("\n", ":", '"', "*"),
+    mirostat=0,
+    mirostat_tau=5.0,
+    mirostat_eta=0.1,
+    adaptive_target=-1.0,
+    adaptive_decay=0.9,
+    samplers=SAMPLERS,
+)
+"""What llama.cpp's own programs do. Source: `common_params_sampling` of llama.cpp's common/common.h."""
 
 
 def resolve(asked: Sampling, base: Sampling) -> Sampling:
-    """`asked` with every open value taken from `base`, and a seed drawn if none was given.
-
-    Raises:
-        ValueError: the seed is not between 0 and 2**32 - 2; the number above it is llama.cpp's "draw one".
-    """
-    if asked.seed is not None and not 0 <= asked.seed < LARGEST_SEED + 1:
-        raise ValueError(f"the seed {asked.seed} is not between 0 and {LARGEST_SEED}")
-    names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
-    values = {name: getattr(asked, name) if getattr(asked, name) is not None else getattr(base, name) for name in names}
+    """`asked` with every open value taken from `base`, and a seed drawn if none was given."""
+    open_values = {field.name for field in fields(Sampling) if getattr(asked, field.name) is None}
+    filled = {name: getattr(base, name) for name in open_values - {"seed"}}
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
-    return Sampling(**values, seed=seed)
-
-
-@dataclass
-class Sampler:
-    """A `llama_sampler` chain. Close it when the reply ends."""
-
-    pointer: Any
-
-    def accept(self, tokens: Sequence[int]) -> None:
-        """Let penalties know what stands before the first token: the end of the prompt."""
-        for token in tokens[-PENALTY_WINDOW:]:
-            lib.llama().llama_sampler_accept(self.pointer, token)
-
-    def close(self) -> None:
-        """Free the chain and every sampler in it."""
-        if self.pointer is not None:
-            lib.llama().llama_sampler_free(self.pointer)
-            self.pointer = None
-
-
-def build(sampling: Sampling, n_vocab: int) -> Sampler:
-    """The chain for a fully resolved `sampling`, in llama.cpp's order: penalties, top-k, top-p, min-p, temperature.
-
-    Temperature 0 is greedy: the likeliest token after penalties.
-
-    Raises:
-        ValueError: `sampling` has an open value.
-    """
-    api = lib.llama()
-    if None in (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.repeat_penalty):
-        raise ValueError("the sampling has open values: resolve() it first")
-    chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-
-    def add(sampler: Any) -> None:
-        api.llama_sampler_chain_add(chain, sampler)
-
-    if sampling.repeat_penalty and sampling.repeat_penalty != 1.0:
-        add(api.llama_sampler_init_penalties(n_vocab, PENALTY_WINDOW, sampling.repeat_penalty, 0.0, 0.0))
-    if sampling.temperature == 0:
-        add(api.llama_sampler_init_greedy())
-        return Sampler(chain)
-    if sampling.top_k:
-        add(api.llama_sampler_init_top_k(sampling.top_k))
-    if sampling.top_p is not None and sampling.top_p < 1:
-        add(api.llama_sampler_init_top_p(sampling.top_p, 1))
-    if sampling.min_p:
-        add(api.llama_sampler_init_min_p(sampling.min_p, 1))
-    add(api.llama_sampler_init_temp(sampling.temperature))
-    add(api.llama_sampler_init_dist(sampling.seed or 0))
-    return Sampler(chain)
+    return replace(asked, **filled, seed=seed)

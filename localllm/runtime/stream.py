@@ -7,7 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from localllm.runtime.sampling import Sampler
+from localllm.runtime.sampler import Sampler
 from localllm.runtime.sequences import Sequence
 from localllm.runtime.types import Progress, Stats, StopReason
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from localllm.runtime.sampling import Sampling as Sampling
+
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 """Types that llama.cpp accepts for the KV cache."""
 
@@ -30,18 +32,6 @@ class Message:
 
     role: str
     content: str
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is picked. `None` means: as the model file recommends, else llama.cpp's default."""
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True)

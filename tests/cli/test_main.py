@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from localllm import __version__
-from localllm.cli import options
+from localllm.cli import options, sampling_flags
 from localllm.cli.main import build_parser, main
 from localllm.native.handles import KV_TYPE_IDS
 from localllm.runtime.sampling import LARGEST_SEED
@@ -48,7 +48,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_flags_default_to_what_the_runtime_defaults_to() -> None:
     args = build_parser().parse_args(["run", "Hi"])
     assert options.engine_options(args) == Options()
-    assert options.sampling(args) == Sampling()
+    assert sampling_flags.sampling(args) == Sampling()
     assert options.KV_TYPES == KV_TYPES
     assert set(KV_TYPES) == set(KV_TYPE_IDS)
     assert (options.MAX_THREADS, options.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
@@ -60,6 +60,45 @@ def test_flags_arrive() -> None:
     wanted = Options(512, 1, 3, "q8_0", 64, 64, True, mmap=False, mlock=True, kv_ram=0, kv_disk=1 << 30)
     assert options.engine_options(args) == wanted
     assert options.engine_options(build_parser().parse_args(["run", "--gpu-layers", "auto"])).gpu_layers is None
+
+
+def test_sampling_flags_arrive() -> None:
+    words = """run Hi --temperature 0.5 --top-k 3 --top-p 0.9 --min-p 0.1 --typical 0.8 --top-nsigma -1 --mirostat 2
+        --xtc-probability 0.5 --xtc-threshold 0.2 --dynatemp-range 0.3 --dynatemp-exp 2 --repeat-penalty 1.1
+        --presence-penalty -0.5 --frequency-penalty 0.25 --repeat-last-n -1 --dry-multiplier 0.8 --dry-base 2
+        --dry-allowed-length 3 --dry-penalty-last-n 100 --mirostat-ent 4 --mirostat-lr 0.2 --adaptive-target 0.6
+        --adaptive-decay 0.5 --seed 7 --samplers top_k;temperature --dry-sequence-breaker none"""
+    biases = ["--logit-bias", " Hello-inf", "--logit-bias", "15043+1.5"]
+    args = build_parser().parse_args([*words.split(), *biases])
+    assert sampling_flags.sampling(args) == Sampling(
+        temperature=0.5,
+        dynatemp_range=0.3,
+        dynatemp_exponent=2,
+        top_k=3,
+        top_p=0.9,
+        min_p=0.1,
+        typical_p=0.8,
+        top_n_sigma=-1,
+        xtc_probability=0.5,
+        xtc_threshold=0.2,
+        repeat_last_n=-1,
+        repeat_penalty=1.1,
+        frequency_penalty=0.25,
+        presence_penalty=-0.5,
+        dry_multiplier=0.8,
+        dry_base=2,
+        dry_allowed_length=3,
+        dry_penalty_last_n=100,
+        dry_sequence_breakers=(),
+        mirostat=2,
+        mirostat_tau=4,
+        mirostat_eta=0.2,
+        adaptive_target=0.6,
+        adaptive_decay=0.5,
+        samplers=("top_k", "temperature"),
+        logit_bias=((" Hello", float("-inf")), (15043, 1.5)),
+        seed=7,
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

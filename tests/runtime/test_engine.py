@@ -92,10 +92,9 @@ def test_penalties_know_the_prompt(model: Model) -> None:
     assert "blue" not in "".join(model.complete(prompt, sampling=penalized, max_tokens=2))
 
 
-@pytest.mark.parametrize("seed", [-1, (1 << 32) - 1])
-def test_a_seed_that_means_chance_is_refused(model: Model, seed: int) -> None:
-    with pytest.raises(ValueError, match="seed"):
-        model.complete("Hi", sampling=Sampling(seed=seed))
+def test_a_bias_for_no_token_is_told_at_once(model: Model) -> None:
+    with pytest.raises(ValueError, match="not in the vocabulary"):
+        model.complete("Hi", sampling=Sampling(logit_bias=((1 << 30, 1.0),)))
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from localllm import paths
 from localllm.errors import Cancelled, ContextFull, DoesNotFit, EngineDied, ModelNotFound
 from localllm.runtime.model import Model
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Message, Options
+from localllm.runtime.types import Message, Options, Sampling
 from tests.runtime.conftest import GREEDY
 
 pytestmark = pytest.mark.slow
@@ -66,6 +66,8 @@ def test_errors_cross_as_themselves(remote: ModelProcess) -> None:
     with pytest.raises(ContextFull, match="the context holds 1,024") as caught:
         remote.chat().ask("word " * 3000)
     assert "--ctx" in caught.value.hint
+    with pytest.raises(ValueError, match="' unfortunately'"):
+        list(remote.complete("Hi", sampling=Sampling(logit_bias=((" unfortunately not", 1.0),))))
     assert remote.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
 
 

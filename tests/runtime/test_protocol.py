@@ -20,6 +20,7 @@ SAMPLE = MemorySample(1, None, 2, 3, 4, 5, 6, 7, (DeviceMemory("CPU", "cpu", 1, 
     [
         protocol.Load("/m.gguf", Options(n_ctx=5, gpu_layers=None)),
         protocol.Generate(3, (Message("user", 'a "b"\n\ud800 é 🙂'),), None, Sampling(seed=1), 7),
+        protocol.Generate(4, (), "Hi", Sampling(samplers=("top_k",), logit_bias=((5, 1.0), (" a", -2.0))), 7),
         protocol.Cancel(3),
         protocol.AskMemory(),
     ],
@@ -59,6 +60,14 @@ def test_an_unexpected_error_is_the_engines_death() -> None:
     received = protocol.as_error(protocol.failure(0, ZeroDivisionError("x")))
     assert isinstance(received, errors.EngineDied)
     assert "ZeroDivisionError: x" in received.message
+
+
+def test_a_mistake_of_the_programmer_stays_one() -> None:
+    event = protocol.decode_event(protocol.encode(protocol.failure(2, ValueError("no such token"))))
+    assert isinstance(event, protocol.Failed)
+    received = protocol.as_error(event)
+    assert type(received) is ValueError
+    assert str(received) == "no such token"
 
 
 def test_every_error_of_the_tree_has_a_name_and_a_place_in_its_picture() -> None:
