@@ -64,6 +64,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("qwen3-next", {"norm_topk_prob": False}, "norm_topk_prob"),
     ("qwen3-next", {"linear_value_head_dim": 32}, "linear_value_head_dim"),
     ("qwen3-next", {"layer_types": ["linear_attention"] * 3 + ["sliding_attention"]}, "sliding_attention"),
+    ("mistral3", {"text_config": {"kv_lora_rank": 64}}, "Mistral 4"),
+    ("ministral3", {"rope_parameters": {"rope_theta": 1e4, "llama_4_scaling_beta": 0.1}}, "llama_4_scaling_beta"),
     ("olmo", {"attention_bias": True}, "attention_bias"),
     ("olmo", {"head_dim": 32}, "heads of 32 make 128"),
     ("olmo2", {"tie_word_embeddings": True}, "tie_word_embeddings"),

@@ -10,6 +10,18 @@ from localllm.convert.families import decoder
 from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, u32
 
+_MISTRAL = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+}
+
 DEFAULTS = {
     "LlamaForCausalLM": {
         "vocab_size": 32000,
@@ -21,17 +33,8 @@ DEFAULTS = {
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
     },
-    "MistralForCausalLM": {
-        "vocab_size": 32000,
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 131072,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0,
-    },
+    "MistralForCausalLM": _MISTRAL,
+    "MinistralForCausalLM": {**_MISTRAL, "sliding_window": 4096},
 }
 
 
