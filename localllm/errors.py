@@ -11,6 +11,7 @@
     ├── BadTemplate          the model has no chat template, or it does not render
     ├── DownloadFailed       what arrived is kept; the same call resumes
     ├── EngineDied           the engine ended or failed; the conversation is safe
+    ├── BadWorker            a worker does not answer, is none, or speaks another version
     ├── BadStore             the chats on disk are locked, damaged, or from a newer version
     ├── MissingPackage       an extra that this command needs is not installed
     └── Cancelled            stopped by the person who asked
@@ -85,6 +86,10 @@ class EngineDied(LocalLLMError):
     """The engine failed or its process ended; the conversation is safe."""
 
 
+class BadWorker(LocalLLMError):
+    """A worker that does not answer, is none, or speaks another version; or one that cannot serve."""
+
+
 class BadStore(LocalLLMError):
     """The file of chats is locked, damaged, cannot be written, or was made by a newer version; it is left as it is."""
 
@@ -111,6 +116,7 @@ ERRORS: dict[str, type[LocalLLMError]] = {
         BadTemplate,
         DownloadFailed,
         EngineDied,
+        BadWorker,
         BadStore,
         MissingPackage,
         Cancelled,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from localllm import __version__
-from localllm.cli import chat, completion, convert, devices, plan, run
+from localllm.cli import chat, completion, convert, devices, plan, run, worker
 from localllm.errors import LocalLLMError
 
 DESCRIPTION = "Convert, run and chat with local language models. Without a command: chat with the default model."
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for module in (chat, run, convert, plan, devices, completion):
+    for module in (chat, run, convert, plan, devices, worker, completion):
         module.register(commands)
     return parser
 

@@ -108,6 +108,7 @@ for _parse, _name in (
     (threads, "number of threads"),
     (seed, "seed"),
     (room, "number of bytes"),
+    (byte_count, "number of bytes"),
     (layers, "number of layers"),
 ):
     _parse.__name__ = _name  # argparse names the type of a wrong value by it

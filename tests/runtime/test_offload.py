@@ -6,7 +6,6 @@ Both programs run in processes of their own: a device that is registered stays r
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,16 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SERVER = """
-import ctypes, sys
-from localllm.native import devices, lib
-lib.llama()
-start = lib.bind(lib.ggml("ggml-rpc"), "ggml_backend_rpc_start_server", None, ctypes.c_char_p, ctypes.c_char_p,
-                 ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
-cpu = (ctypes.c_void_p * 1)(devices.devices()[-1].handle)
-print("ready", flush=True)
-start(sys.argv[1].encode(), None, 1, 1, cpu)
-"""
+from tests.workers import worker
 
 CLIENT = """
 import ctypes, json, sys
@@ -48,23 +38,8 @@ with Model.load(Path(sys.argv[2]), options) as model:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    with server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", int(address.split(":")[1])), timeout=1).close()
-                break
-            except ConnectionRefusedError:
-                assert server.poll() is None
-        yield address
-        server.kill()
+    with worker() as running:
+        yield running.endpoint
 
 
 @pytest.mark.slow

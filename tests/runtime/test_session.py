@@ -112,7 +112,7 @@ def test_three_lines_of_python() -> None:
 
 
 PUBLIC = """
-BadCheckpoint BadModelFile BadOutput BadStore BadTemplate Cancelled Chat ContextFull DoesNotFit DownloadFailed
+BadCheckpoint BadModelFile BadOutput BadStore BadTemplate BadWorker Cancelled Chat ContextFull DoesNotFit DownloadFailed
 EngineDied LocalLLMError Message MissingPackage Model ModelNotFound ModelProcess Options Plan Sampling Stats
 UnsupportedModel __version__ load plan"""
 
