@@ -16,7 +16,7 @@ from pathlib import Path
 from localllm.convert import gguf_source, verify
 from localllm.convert.adapter import TYPES as ADAPTER_TYPES
 from localllm.convert.adapter import open_adapter
-from localllm.convert.choices import Choices, UntypedModel, choose
+from localllm.convert.choices import Choices, UntypedModel, choose, choose_for_tensors
 from localllm.convert.files import Files
 from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import lay_out
@@ -65,12 +65,14 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
     checkpoint = found.checkpoint
     try:
         model_keys = {**found.keys, **provenance_keys(checkpoint.files, found.weights, settings)}
+        half = half_type(checkpoint)
+        types = choose_for_tensors(model_keys, found.tensors, half, settings)
         reference, candidates = found.tokenizer()
         vocabulary, proof = verify.prove_vocabulary(
             candidates, reference, model_keys, allow_mismatch=settings.allow_tokenizer_mismatch
         )
-        model = UntypedModel(model_keys, vocabulary.keys(), found.tensors, half_type(checkpoint))
-        choices = choose(model, settings)
+        model = UntypedModel(model_keys, vocabulary.keys(), found.tensors, half)
+        choices = choose(model, settings, types)
         template = dict(settings.metadata).get(CHAT_TEMPLATE, vocabulary.templates.get("default"))
         chat = checkpoint_side(checkpoint, template, lambda text: reference.encode([text], add_special=False)[0])
         evidence = Evidence(chat, unknown_hashes(checkpoint.files, found.weights, settings))

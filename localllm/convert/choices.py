@@ -53,34 +53,57 @@ class Choices:
         return sum(layout.file_bytes for layout in self.layouts)
 
 
-def choose(model: UntypedModel, settings: Settings) -> Choices:
-    """Everything that follows from the settings.
+@dataclass(frozen=True)
+class Types:
+    """What follows for the tensors alone: their types, their names where layers are left out, their importance."""
+
+    mixture: Mixture
+    names: Mapping[str, str]
+    tensors: tuple[PlannedTensor, ...]
+    importance: ImportanceMatrix | None
+    remarks: Sequence[str]
+
+
+def choose_for_tensors(keys: Keys, tensors: Sequence[PlannedTensor], half: str | None, settings: Settings) -> Types:
+    """What follows from the settings for the tensors of a model; `keys` are those without its vocabulary.
+
+    It takes milliseconds, and what cannot be done is refused here: do it before anything that takes long.
 
     Raises:
         BadModelFile: libllama refuses the model, or the importance matrix is of another one.
         BadOutput: the folder for temporary files cannot be written.
         ModelNotFound: there is no such importance matrix.
-        UnsupportedModel: an importance matrix is needed, or what is asked for a tensor, key or layer cannot be done.
+        UnsupportedModel: an importance matrix is needed, or what is asked for a tensor or layer cannot be done.
     """
-    hyperparameters = with_metadata(model.hyperparameters, _of(settings.metadata, model.hyperparameters))
-    mixture = choose_types(hyperparameters, [_unquantized(t, model.half) for t in model.tensors], settings)
-    names = kept_names([t.name for t in model.tensors], hyperparameters, settings.prune_layers)
-    tensors = tuple(replace(t, name=names[t.name]) for t in model.tensors if t.name in names)
-    matrix, remarks = _importance(settings, mixture, tensors, model.half, names)
+    keys = with_metadata(keys, _of(settings.metadata, keys))
+    mixture = choose_types(keys, [_unquantized(tensor, half) for tensor in tensors], settings)
+    names = kept_names([tensor.name for tensor in tensors], keys, settings.prune_layers)
+    kept = tuple(replace(tensor, name=names[tensor.name]) for tensor in tensors if tensor.name in names)
+    matrix, remarks = _importance(settings, mixture, kept, half, names)
+    return Types(mixture, names, kept, matrix, remarks)
+
+
+def choose(model: UntypedModel, settings: Settings, types: Types | None = None) -> Choices:
+    """Everything that follows from the settings. `types` is what `choose_for_tensors` said, if it was asked before.
+
+    Raises:
+        UnsupportedModel: what is asked for a key cannot be done.
+        BadModelFile, BadOutput, ModelNotFound: as `choose_for_tensors`.
+    """
+    types = types or choose_for_tensors(model.hyperparameters, model.tensors, model.half, settings)
     keys = file_keys({**model.hyperparameters, **model.vocabulary}, settings.type)
     keys = with_metadata(keys, settings.metadata)
-    if matrix is not None:
-        keys |= provenance(matrix)
+    if types.importance is not None:
+        keys |= provenance(types.importance)
     if settings.prune_layers:
         keys = pruned_keys(keys, settings.prune_layers)
+    entries = [(tensor.name, tensor.shape[::-1], types.mixture.types[tensor.name]) for tensor in types.tensors]
     return Choices(
-        tensors=tensors,
-        layouts=lay_out_shards(
-            keys, [(t.name, t.shape[::-1], mixture.types[t.name]) for t in tensors], settings.split_max_size
-        ),
+        tensors=types.tensors,
+        layouts=lay_out_shards(keys, entries, settings.split_max_size),
         through=None if settings.exact_source or settings.type in FLOAT_TYPES else model.half,
-        importance=matrix.renamed(names) if matrix else None,
-        notes=(*_fallback_note(mixture, len(tensors)), *remarks),
+        importance=types.importance.renamed(types.names) if types.importance else None,
+        notes=(*_fallback_note(types.mixture, len(types.tensors)), *types.remarks),
     )
 
 

@@ -11,7 +11,7 @@ from compare_gguf import different_tensors
 from localllm.cli.main import main
 from localllm.convert import Settings, convert, preview
 from localllm.convert.imatrix import open_imatrix
-from localllm.errors import BadModelFile, ModelNotFound, UnsupportedModel
+from localllm.errors import BadCheckpoint, BadModelFile, ModelNotFound, UnsupportedModel
 from localllm.gguf_file import read_header
 from localllm.native.quants import quantize_file
 from tests.convert.golden import goldens, write_checkpoint
@@ -95,6 +95,15 @@ def test_it_changes_the_picks(tiny: MakeTiny, tmp_path: Path) -> None:
 def test_a_type_that_needs_one_says_how_to_get_it(tiny: MakeTiny) -> None:
     with pytest.raises(UnsupportedModel, match=r"(?s)IQ2_XS needs an importance matrix.*--imatrix.*llama-imatrix"):
         preview(tiny(), "IQ2_XS")
+
+
+def test_what_is_refused_at_once_does_not_wait_for_the_tokenizer(tiny: MakeTiny) -> None:
+    source = tiny()
+    (source / "tokenizer.json").unlink()
+    with pytest.raises(UnsupportedModel, match="IQ2_XS needs an importance matrix"):
+        preview(source, "IQ2_XS")
+    with pytest.raises(BadCheckpoint, match=r"no tokenizer"):
+        preview(source, "Q4_0")
 
 
 def test_missing_entries_are_told_and_needed_ones_refused(tiny: MakeTiny, tmp_path: Path) -> None:
