@@ -141,10 +141,20 @@ class MemoryFiles(Files):
         pass
 
 
-def tokenizer_files(tokenizer: dict[str, Any], **others: Any) -> Checkpoint:
-    """A checkpoint that has a tokenizer and hardly anything else. A file's name is written `name__json=`."""
+def slow_files(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """The vocab.json and merges.txt of a byte-level tokenizer.json, as GPT-2 has them."""
+    merges = "".join(" ".join(pair) + "\n" for pair in tokenizer["model"]["merges"])
+    return {"vocab.json": tokenizer["model"]["vocab"], "merges.txt": f"#version: 0.2\n{merges}"}
+
+
+def tokenizer_files(tokenizer: dict[str, Any] | None, **others: Any) -> Checkpoint:
+    """A checkpoint that has a tokenizer and hardly anything else. A file's name is written `name__json=`.
+
+    Without `tokenizer` there is no tokenizer.json.
+    """
     weights = struct.pack("<Q", 2) + b"{}"
-    files = MemoryFiles(**{"config.json": {"bos_token_id": 1, "eos_token_id": 2}, "tokenizer.json": tokenizer})
+    own = {} if tokenizer is None else {"tokenizer.json": tokenizer}
+    files = MemoryFiles(**{"config.json": {"bos_token_id": 1, "eos_token_id": 2}, **own})
     files.contents["model.safetensors"] = weights
     for name, value in others.items():
         text = value if isinstance(value, str) else json.dumps(value)

@@ -28,7 +28,7 @@ def _cased(contractions: str, but: str = "") -> str:
 
 LLAMA3 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}{{1,3}}|{_TAIL}"
 QWEN2 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}|{_TAIL}"
-_QWEN35 = (
+QWEN35 = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}"
 )
 _TEKKEN = rf"{_cased('')}|\p{{N}}|{_SLASH_TAIL}"
@@ -106,7 +106,7 @@ KNOWN = (
     Known("llama-bpe", (LLAMA3,), ignores_merges=True, same=(*_LLAMA3_NAMES, "glm4", "glm5")),
     Known("smaug-bpe", (LLAMA3,), same=("dbrx", "chatglm-bpe")),
     Known("qwen2", (QWEN2,), same=_QWEN2_NAMES),
-    Known("qwen35", (_QWEN35,)),
+    Known("qwen35", (QWEN35,)),
     Known("tekken", (_TEKKEN,), ignores_merges=True, limits=_approximates("tekken", _CASE_MARKS)),
     Known(
         *("gpt-4o", (_GPT4O,)),

@@ -5,12 +5,17 @@ Knows where transformers puts things; knows nothing of llama.cpp.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from localllm.convert.checkpoint import Checkpoint
-from localllm.errors import BadCheckpoint
+from localllm.convert.vocabulary.slow.added import within
+from localllm.convert.vocabulary.slow.classes import MAKE_ONE
+from localllm.convert.vocabulary.slow.documents import Made
+from localllm.convert.vocabulary.slow.merges import MERGES, VOCABULARY, read_merges
+from localllm.convert.vocabulary.slow.words import WORDS, read_words
+from localllm.errors import BadCheckpoint, UnsupportedModel
 
 
 @dataclass(frozen=True)
@@ -28,35 +33,43 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
+_Reader = Callable[[Checkpoint, Mapping[str, Any], int], Made]
+_READERS: tuple[tuple[tuple[str, ...], _Reader], ...] = (
+    ((VOCABULARY, MERGES), read_merges),
+    ((WORDS,), read_words),
+)
+"""The files that a tokenizer is made of where there is no tokenizer.json, and who reads them; the first present win."""
+
+
 def read_source(checkpoint: Checkpoint, rows: int) -> Source:
     """The tokenizer of a checkpoint whose embedding has `rows` rows, without added tokens that have none.
+
+    tokenizer.json goes before all other files: it says everything.
 
     Raises:
         BadCheckpoint: there is none, or its file is damaged.
         UnsupportedModel: there are only files that are not understood.
     """
     settings = {**_object(checkpoint, "special_tokens_map.json"), **_object(checkpoint, "tokenizer_config.json")}
-    if "tokenizer.json" not in checkpoint.names:
-        raise BadCheckpoint(
-            f"{checkpoint.files.title} has no tokenizer.json.",
-            hint="Copy tokenizer.json from where the checkpoint comes from.",
+    if "tokenizer.json" in checkpoint.names:
+        document = checkpoint.require_json("tokenizer.json")
+        added, notes = within(document.get("added_tokens") or (), rows)
+        return Source("tokenizer.json", {**document, "added_tokens": added}, settings, notes=notes)
+    for names, read in _READERS:
+        if all(name in checkpoint.names for name in names):
+            made = read(checkpoint, settings, rows)
+            return Source(names[0], made.document, made.settings, made.scores, made.notes)
+    if "tekken.json" in checkpoint.names:
+        raise UnsupportedModel(
+            f"{checkpoint.files.title}: the tokenizer is in tekken.json alone, which is not read.", hint=MAKE_ONE
         )
-    document = checkpoint.require_json("tokenizer.json")
-    document, notes = _without_rows(document, rows)
-    return Source("tokenizer.json", document, settings, notes=notes)
+    known = ", ".join(" with ".join(names) for names, _ in _READERS)
+    raise BadCheckpoint(
+        f"{checkpoint.files.title} has no tokenizer: neither tokenizer.json nor {known}.",
+        hint="Copy tokenizer.json from where the checkpoint comes from.",
+    )
 
 
 def _object(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     found = checkpoint.json(name)
     return found if isinstance(found, dict) else {}
-
-
-def _without_rows(document: dict[str, Any], rows: int) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A tokenizer without the added tokens behind the last row of the embedding: no model can be fed these."""
-    added = document.get("added_tokens") or []
-    beyond = [token for token in added if int(token["id"]) >= rows]
-    if not beyond:
-        return document, ()
-    names = ", ".join(str(token["content"]) for token in beyond[:5]) + (" …" if len(beyond) > 5 else "")
-    note = f"{len(beyond)} tokens behind the last of the {rows} rows of the embedding are left out: {names}"
-    return {**document, "added_tokens": [token for token in added if token not in beyond]}, (note,)
