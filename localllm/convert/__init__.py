@@ -21,7 +21,7 @@ from localllm.convert.files import Files
 from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import lay_out
 from localllm.convert.outfiles import check_target
-from localllm.convert.plan import half_type, left_out
+from localllm.convert.plan import half_type
 from localllm.convert.prepared import Conversion, Evidence, Prepared, Preview, PreviewTensor, previewed
 from localllm.convert.proof.chats import CHAT_TEMPLATE, checkpoint_side
 from localllm.convert.provenance import provenance_keys, unknown_hashes
@@ -79,9 +79,7 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
     except BaseException:
         checkpoint.files.close()
         raise
-    remarks = checkpoint.files.remarks()
-    family, config = found.family, found.config
-    notes = (*family.notes(config), *left_out(checkpoint, family, config), *proof.notes, *remarks)
+    notes = (*found.notes, *proof.notes, *checkpoint.files.remarks())
     preview = previewed(
         place if isinstance(place, Path) else place.title,
         checkpoint.config.architecture,

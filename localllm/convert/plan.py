@@ -119,7 +119,7 @@ def plan_tensors(checkpoint: Checkpoint, family: Family, config: Config) -> list
     planned: dict[str, PlannedTensor] = {}
     missing: dict[str, str] = {}
     if config.flag("tie_word_embeddings"):
-        # transformers overwrites a stored head with the embeddings when they are tied.
+        # A stored copy of the embeddings; `head` has untied another one.
         names.unused.discard(family.head)
     names.unused -= _next_layers(names.unused, family, config)
     for key in family.stored_keys:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm.convert import architectures
+from localllm.convert import architectures, head
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.config import Config
 from localllm.convert.families import Family
 from localllm.convert.files import Files
 from localllm.convert.general import general_keys
 from localllm.convert.header import Keys
-from localllm.convert.plan import PlannedTensor, plan_tensors
+from localllm.convert.plan import PlannedTensor, left_out, plan_tensors
 from localllm.convert.pooling import pooling_keys
 from localllm.convert.reference import Reference
 from localllm.convert.stored import read_stored_keys
@@ -26,7 +26,7 @@ from localllm.convert.vocabulary import Vocabulary, read_source, read_vocabulari
 class ReadModel:
     """A checkpoint with its family. `keys` are those of the GGUF but for its vocabulary and where it comes from.
 
-    `weights` are the files that hold tensors.
+    `weights` are the files that hold tensors, `notes` say where the GGUF or llama.cpp differ from the checkpoint.
     """
 
     checkpoint: Checkpoint
@@ -35,6 +35,7 @@ class ReadModel:
     tensors: list[PlannedTensor]
     keys: Keys
     weights: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def tokenizer(self) -> tuple[Reference, list[Vocabulary]]:
         """The checkpoint's own tokenizer, and every way to write it for llama.cpp, the likeliest first.
@@ -58,7 +59,7 @@ def read_model(source: Path | Files) -> ReadModel:
     checkpoint = open_checkpoint(source)
     try:
         family = architectures.find(checkpoint.config)
-        config = family.complete(checkpoint.config)
+        config, remarks = head.settle(checkpoint, family, family.complete(checkpoint.config))
         family.refuse(config)
         plan = plan_tensors(checkpoint, family, config)
         parameters = sum(tensor.rows * tensor.columns for tensor in plan)
@@ -68,8 +69,9 @@ def read_model(source: Path | Files) -> ReadModel:
             **pooling_keys(checkpoint, family.arch),
             **read_stored_keys(checkpoint, family, config),
         }
+        notes = (*remarks, *family.notes(config), *left_out(checkpoint, family, config))
     except BaseException:
         checkpoint.files.close()
         raise
     weights = tuple(sorted({tensor.file for tensor in checkpoint.stored.values()}))
-    return ReadModel(checkpoint, family, config, plan, keys, weights)
+    return ReadModel(checkpoint, family, config, plan, keys, weights, notes)
