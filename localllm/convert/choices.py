@@ -115,7 +115,7 @@ def _of(changes: Sequence[tuple[str, str]], keys: Keys) -> list[tuple[str, str]]
 def _unquantized(tensor: PlannedTensor, half: str | None) -> TensorInfo:
     """A tensor as the reference converter gives it to llama.cpp's quantizer: in F32, 16 bits, or as it is packed."""
     as_it_is = half is None or tensor.dtype in BLOCKS
-    kind = tensor.dtype if as_it_is or half is None else "F32" if tensor.keeps_f32 else half
+    kind = tensor.dtype if as_it_is or half is None else tensor.before_quantizing(half)
     return tensor.name, tensor.shape[::-1], kind
 
 

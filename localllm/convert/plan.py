@@ -20,8 +20,12 @@ from localllm.errors import BadCheckpoint, UnsupportedModel
 
 _F32_MATRICES = re.compile(
     r"ffn_gate_inp(_shexp)?\.weight$|^position_embd\.|^token_types\.|ssm_conv1d\.|shortconv\.conv\."
+    r"|altup_(correct|predict)_coef\."
 )
 """Matrices that llama.cpp's graphs read as F32, with norms and all that is not called a weight."""
+
+_NOT_F16 = re.compile(r"^altup_(unembd_)?proj\.")
+"""Stacks of matrices that llama.cpp multiplies as one: wrongly in F16 on a processor with a matrix unit (AMX)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class PlannedTensor:
             or not self.name.endswith(".weight")
             or _F32_MATRICES.search(self.name) is not None
         )
+
+    def before_quantizing(self, half: str) -> str:
+        """The type in which it comes to llama.cpp's quantizer when weights do in the 16-bit type `half`."""
+        return "F32" if self.keeps_f32 or (half == "F16" and _NOT_F16.search(self.name)) else half
 
 
 def half_type(checkpoint: Checkpoint) -> str:

@@ -10,8 +10,11 @@ import pytest
 from make_tiny_models import write_weights
 
 from localllm.convert import prepare
+from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.config import Config
-from localllm.convert.families import known
+from localllm.convert.families import gemma3n, known
+from localllm.convert.plan import left_out, plan_tensors
+from localllm.errors import BadCheckpoint
 from tests.convert.golden import FOLDER, Golden, seeded, write_checkpoint
 
 PUBLISHED_4B: dict[str, Any] = {
@@ -34,6 +37,13 @@ PUBLISHED_4B: dict[str, Any] = {
 
 def _golden(name: str) -> Golden:
     return Golden(name, json.loads((FOLDER / f"{name}.json").read_text("utf-8")))
+
+
+def _write(golden: Golden, folder: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
+    """The checkpoint of a golden with tensors of other names."""
+    write_checkpoint(golden, folder)
+    write_weights(folder, {name: seeded(name, shape) for name, shape in shapes.items()})
+    return folder
 
 
 def _keys(values: dict[str, Any]) -> dict[str, Any]:
@@ -84,11 +94,46 @@ def test_a_language_model_inside_another_is_found_under_both_of_its_names(
     golden = _golden("gemma3-vision")
     headers = []
     for parent, prefix in (("as-saved", "language_model.model."), ("renamed", inside)):
-        folder = write_checkpoint(golden, tmp_path / parent / "tiny")
         shapes = {name.replace("language_model.model.", prefix): shape for name, shape in golden.shapes.items()}
         shapes[f"{head}weight"] = shapes[f"{prefix}embed_tokens.weight"]
-        write_weights(folder, {name: seeded(name, shape) for name, shape in shapes.items()})
-        with prepare(folder, "F32") as prepared:
+        with prepare(_write(golden, tmp_path / parent / "tiny", shapes), "F32") as prepared:
             headers.append(prepared.header)
             assert any("The part of the model that sees is left out" in note for note in prepared.preview.notes)
     assert headers[0] == headers[1]
+
+
+def test_gemma_3n_as_published(tmp_path: Path) -> None:
+    """Inside a model that sees and hears, with unread weights in the layers that reuse keys."""
+    golden = _golden("gemma3n")
+    shapes = {name.replace("model.", "model.language_model.", 1): shape for name, shape in golden.shapes.items()}
+    sees, hears = "model.vision_tower.timm_model.conv_stem.conv.weight", "model.audio_tower.conformer.0.norm.weight"
+    shapes |= {sees: (4, 4), hears: (4,), "model.embed_vision.embedding.weight": (4, 4)}
+    own = "model.language_model.layers.20.self_attn."
+    for name in ("k_proj", "v_proj", "k_norm"):
+        shapes[f"{own}{name}.weight"] = golden.shapes[f"model.layers.18.self_attn.{name}.weight"]
+    with open_checkpoint(_write(golden, tmp_path / "tiny", shapes)) as checkpoint:
+        family = gemma3n.FAMILY
+        config = family.complete(checkpoint.config)
+        assert len(left_out(checkpoint, family, config)) == 2
+        sources = {tensor.name: tensor.sources for tensor in plan_tensors(checkpoint, family, config)}
+    assert sources["blk.20.attn_k.weight"] == (f"{own}k_proj.weight",)
+    assert sources["blk.21.attn_k.weight"] == ("model.language_model.layers.19.self_attn.k_proj.weight",)
+
+
+@pytest.mark.parametrize("type", ["F16", "Q4_0"])
+def test_matrices_that_are_multiplied_as_one_are_not_in_f16(type: str, tmp_path: Path) -> None:
+    with prepare(write_checkpoint(_golden("gemma3n"), tmp_path / "tiny"), type) as prepared:
+        types = {tensor.name: tensor.type for tensor in prepared.preview.tensors}
+    assert types["altup_proj.weight"] == types["altup_unembd_proj.weight"] == "F32"
+    assert types["blk.0.laurel_l.weight"] == "F16"
+
+
+def test_a_gate_is_cut_off_where_most_of_a_normal_distribution_lies_below() -> None:
+    assert gemma3n.cut_off(0.95) == pytest.approx(1.6448536)
+    assert gemma3n.cut_off(0.0) == float("-inf")
+
+
+@pytest.mark.parametrize("pattern", [[0.95] * 21, 0.95, [2.0] * 22])
+def test_other_than_one_part_of_the_gates_for_each_layer_is_an_error(pattern: Any) -> None:
+    with pytest.raises(BadCheckpoint, match="activation_sparsity_pattern"):
+        gemma3n.sparsities(Config(_golden("gemma3n").config | {"activation_sparsity_pattern": pattern}))

@@ -22,9 +22,18 @@ def refuse(config: Config) -> None:
     refuse_parts(config, _LARGE)
     config.only("tie_word_embeddings", True)
     rope.refuse(config, rope.WITHOUT_FACTORS)
-    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+    refuse_uncapped(config, "attn_logit_softcapping", "final_logit_softcapping")
+
+
+def refuse_uncapped(config: Config, *names: str) -> None:
+    """Refuse scores or logits that are not capped, where llama.cpp always does.
+
+    Raises:
+        UnsupportedModel: one of the caps is null.
+    """
+    for name in names:
         if config.get(name) is None:
-            raise UnsupportedModel(f"config.json: {name} is null; llama.cpp caps both in every Gemma 2.")
+            raise UnsupportedModel(f"config.json: {name} is null; llama.cpp always caps in {config.architecture}.")
 
 
 def refuse_parts(config: Config, large: int) -> None:

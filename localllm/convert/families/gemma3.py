@@ -19,9 +19,14 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
 def refuse(config: Config) -> None:
-    """Refuse what llama.cpp's `gemma3` graph does not compute: it scales positions in layers without a window only."""
+    """Refuse what llama.cpp's `gemma3` graph does not compute."""
     gemma2.refuse_parts(config, _LARGE)
     config.only("attn_logit_softcapping", None)
+    refuse_rope(config)
+
+
+def refuse_rope(config: Config) -> None:
+    """Refuse rotary positions that llama.cpp does not compute: it scales those of layers without a window only."""
     rope.refuse(config.for_layers(_FULL), ("default", "linear"))
     rope.refuse(config.for_layers(_SLIDING), ("default",))
 
