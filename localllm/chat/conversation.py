@@ -156,7 +156,7 @@ class Conversation:
 
 def final_state(stats: Stats | None) -> State:
     """How a reply that cost `stats` ended; None for one that was cut off."""
-    return "done" if stats is not None and stats.stop_reason == "end" else "partial"
+    return "done" if stats is not None and stats.stop_reason in ("end", "stop") else "partial"
 
 
 def title_of(text: str) -> str:

@@ -44,6 +44,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it stands, without a chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the text and its cost")
+    parser.add_argument(
+        "--logprobs",
+        type=options.tokens,
+        metavar="N",
+        help="with --json: the log-probability of each token, and of the N likeliest in its place",
+    )
     sampling_flags.add(parser)
     options.add_engine_flags(parser)
     options.add_log_flags(parser)
@@ -58,6 +64,8 @@ def handle(args: argparse.Namespace) -> int:
         args.usage_error(f"there is no prompt{taken}; give it as an argument or on stdin")
     if args.raw and args.system:
         args.usage_error("--system needs a chat template, and --raw is without one")
+    if args.logprobs is not None and not args.json:
+        args.usage_error("--logprobs are told in JSON: add --json")
     sampling = sampling_flags.sampling(args)
     from localllm import library
     from localllm.runtime.model import Model
@@ -96,16 +104,17 @@ def _as_json(model: Model, reply: LocalReply) -> str:
     import json
     from dataclasses import asdict
 
-    return json.dumps(
-        {
-            "text": reply.text,
-            "stats": asdict(reply.stats) if reply.stats is not None else None,
-            "model": model.info.name,
-            "path": str(model.info.path),
-            "n_ctx": model.info.n_ctx,
-            "sampling": asdict(reply.sampling),
-        }
-    )
+    answer: dict[str, object] = {
+        "text": reply.text,
+        "stats": asdict(reply.stats) if reply.stats is not None else None,
+        "model": model.info.name,
+        "path": str(model.info.path),
+        "n_ctx": model.info.n_ctx,
+        "sampling": asdict(reply.sampling),
+    }
+    if reply.sampling.logprobs is not None:
+        answer["logprobs"] = [asdict(token) for token in reply.logprobs]
+    return json.dumps(answer)
 
 
 def _model_and_prompt(args: argparse.Namespace) -> tuple[str | None, str]:

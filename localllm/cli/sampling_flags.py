@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localllm.cli.options import fraction, not_negative, seed, tokens
 
@@ -85,18 +85,28 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="added to the logit of a token, which is an id or a text: 15043+1, ' Hello-5'; -inf forbids it",
     )
+    group.add_argument(
+        "--stop",
+        action="append",
+        metavar="TEXT",
+        default=[],
+        help="end the answer before this text; may be given several times, and in bash a newline is $'\\n'",
+    )
 
 
 def sampling(args: argparse.Namespace) -> Sampling:
     """The flags as `Sampling`. Values that no sampler could use are a wrong use."""
     from localllm.runtime.types import Sampling
 
-    values = {field: getattr(args, field) for field in (*map(_field, (row[0] for row in _FLAGS)), "samplers")}
+    values: dict[str, Any] = {_field(row[0]): getattr(args, _field(row[0])) for row in _FLAGS}
     breakers = args.dry_sequence_breakers
     if breakers is not None:
         breakers = tuple(text for text in breakers if text != "none")
+    for name in ("samplers", "logit_bias", "stop"):
+        values[name] = getattr(args, name)
+    values["logprobs"] = getattr(args, "logprobs", None)
     try:
-        return Sampling(**values, dry_sequence_breakers=breakers, logit_bias=tuple(args.logit_bias))
+        return Sampling(**values, dry_sequence_breakers=breakers)
     except ValueError as error:
         args.usage_error(str(error))
         raise

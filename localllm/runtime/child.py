@@ -114,8 +114,12 @@ class Child:
             reply.cancel()
         reply.on_progress = lambda progress: self._send(Prefill(command.request, progress))
         try:
+            told = 0
             for text in reply:
-                self._send(Piece(command.request, text))
+                self._send(Piece(command.request, text, tuple(reply.logprobs[told:])))
+                told = len(reply.logprobs)
+            if told < len(reply.logprobs):  # of tokens without a text
+                self._send(Piece(command.request, "", tuple(reply.logprobs[told:])))
         finally:
             self._reply = None
             self._cancelled.discard(command.request)

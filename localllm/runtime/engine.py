@@ -141,6 +141,11 @@ class Engine:
         with self._changed:
             self._cancel(stream)
 
+    def stop(self, stream: Stream) -> None:
+        """End a stream with the tokens that were taken. Others go on undisturbed."""
+        with self._changed:
+            stream.stop()
+
     def end(self, stream: Stream) -> None:
         """The stream is not read any further: its sampler is freed, what it computed stays in the KV cache."""
         with self._changed:

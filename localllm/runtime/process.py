@@ -40,7 +40,7 @@ from localllm.runtime.protocol import (
     encode,
 )
 from localllm.runtime.session import Chat
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats, TokenLogprob
 
 # Not `-m`: that would look for modules in the current folder first, which may be a folder of downloads.
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from localllm.runtime.child import main; main()"
@@ -300,6 +300,7 @@ class RemoteReply:
     def __init__(self, owner: ModelProcess, command: Generate) -> None:
         self.sampling = command.sampling
         self.text = ""
+        self.logprobs: list[TokenLogprob] = []
         self._owner = owner
         self._command = command
         self._events: queue.Queue[Event | None] | None = None
@@ -318,7 +319,10 @@ class RemoteReply:
             event = events.get()
             if isinstance(event, Piece):
                 self.text += event.text
-                return event.text
+                self.logprobs += event.logprobs
+                if event.text:
+                    return event.text
+                continue
             if isinstance(event, Prefill):
                 self._progress = event.progress
                 continue

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from localllm.errors import ERRORS, EngineDied, LocalLLMError
 from localllm.runtime.types import (
     DeviceMemory,
+    Logprob,
     MemorySample,
     Message,
     ModelInfo,
@@ -20,7 +21,10 @@ from localllm.runtime.types import (
     Progress,
     Sampling,
     Stats,
+    TokenLogprob,
 )
+
+L = TypeVar("L", bound=Logprob)
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,11 @@ class Prefill:
 
 @dataclass(frozen=True)
 class Piece:
-    """Text of the reply to `request`."""
+    """Text of the reply to `request`, and the tokens that came with it if it tells log-probabilities."""
 
     request: int
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,11 @@ def _rebuilt(name: str, value: Any) -> Any:
     """Nested dataclasses by the name of the field that holds them."""
     if name == "messages":
         return tuple(Message(**item) for item in value)
+    if name == "logprobs":
+        return tuple(
+            _logprob(TokenLogprob, {**one, "top": tuple(_logprob(Logprob, other) for other in one["top"])})
+            for one in value
+        )
     if name == "notes":
         return tuple(value)
     if name == "info":
@@ -158,6 +168,10 @@ def _rebuilt(name: str, value: Any) -> Any:
         return MemorySample(**{**value, "devices": tuple(DeviceMemory(**item) for item in value["devices"])})
     simple = {"options": Options, "sampling": Sampling, "stats": Stats, "progress": Progress}
     return simple[name](**value) if name in simple else value
+
+
+def _logprob(kind: type[L], fields: dict[str, Any]) -> L:
+    return kind(**{**fields, "bytes": tuple(fields["bytes"])})
 
 
 def failure(request: int, error: BaseException) -> Failed:

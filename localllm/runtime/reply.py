@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 
 from localllm.native.vocab import Vocab
 from localllm.runtime.engine import Engine
-from localllm.runtime.sampler import build
+from localllm.runtime.sampler import Chances, build
 from localllm.runtime.stream import Stream
 from localllm.runtime.template import TokenMemory
-from localllm.runtime.types import Progress, Sampling, Stats
+from localllm.runtime.text import Text
+from localllm.runtime.types import Logprob, Progress, Sampling, Stats, TokenLogprob
 
 
 class LocalReply:
-    """See `Reply`. `sampling` is what was used, the seed included.
+    """See `Reply`. `sampling` is what was used, the seed included; `logprobs` has the tokens of `text` if it asked so.
 
     `on_progress`, if set before the first piece, is called while the prompt is evaluated, by the thread that does it.
     """
@@ -31,13 +32,15 @@ class LocalReply:
     ) -> None:
         self.sampling = sampling
         self.text = ""
+        self.logprobs: list[TokenLogprob] = []
         self.on_progress: Callable[[Progress], None] | None = None
         self._engine, self._vocab, self._memory = engine, vocab, memory
         self._render, self._max_tokens = prompt, max_tokens
         self._reading = threading.Lock()  # so that close() in one thread waits for __next__ in another
         self._stream: Stream | None = None
         self._prompt = ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pieces = Text(sampling.stop)
+        self._untold: list[TokenLogprob] = []
         self._cancelled = self._ended = False
 
     def __iter__(self) -> Iterator[str]:
@@ -53,9 +56,11 @@ class LocalReply:
                 self._end()
                 raise
             if piece is None:
+                self._tell("")
                 self._end()
                 raise StopIteration
             self.text += piece
+            self._tell(piece)
             return piece
 
     def close(self) -> None:
@@ -101,12 +106,33 @@ class LocalReply:
         return stream
 
     def _piece(self, stream: Stream) -> str | None:
-        """The next whole characters; None at the end."""
+        """The next text that is certain; None at the end."""
         while (token := self._engine.next_token(stream)) is not None:
-            piece = self._decoder.decode(self._vocab.piece(token))
+            data = self._vocab.piece(token)
+            if self.sampling.logprobs is not None:
+                self._untold.append(self._logprob(token, stream.sampler.chances[stream.taken - 1]))
+            piece = self._pieces.feed(data)
+            if self._pieces.ended:
+                self._engine.stop(stream)
             if piece:
                 return piece
-        return self._decoder.decode(b"", final=True) or None
+        return self._pieces.rest() or None
+
+    def _logprob(self, token: int, chances: Chances) -> TokenLogprob:
+        top = tuple(Logprob(*self._named(other), logprob) for other, logprob in chances.top)
+        return TokenLogprob(*self._named(token), chances.logprob, top)
+
+    def _named(self, token: int) -> tuple[int, str, tuple[int, ...]]:
+        data = self._vocab.piece(token)
+        return token, data.decode("utf-8", "replace") or self._vocab.text(token), tuple(data)
+
+    def _tell(self, piece: str) -> None:
+        """The text has grown by `piece`: so have the tokens that are told. Those of a stop string are not."""
+        left = len(piece)
+        while self._untold and (left > 0 or not self._pieces.ended):
+            told = self._untold.pop(0)
+            left -= len(told.text)
+            self.logprobs.append(told)
 
     def _end(self) -> None:
         """Give the stream back, and remember for the next turn which tokens the text was made of."""
@@ -116,4 +142,12 @@ class LocalReply:
         if self._stream is not None:
             self._engine.end(self._stream)
             prompt, answer = self._stream.parts()
-            self._memory.generated(self._prompt, prompt, self.text, answer)
+            said, tokens = self._whole(answer)
+            self._memory.generated(self._prompt, prompt, said, tokens)
+
+    def _whole(self, answer: array[int]) -> tuple[str, array[int]]:
+        """The tokens of the answer that are in the text with all their bytes, and that part of the text."""
+        data = [self._vocab.piece(token) for token in answer]
+        while data and not self.text.startswith(b"".join(data).decode("utf-8", "replace")):
+            data.pop()
+        return b"".join(data).decode("utf-8", "replace"), answer[: len(data)]

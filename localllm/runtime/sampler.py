@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from localllm.native import handles, lib
+from localllm.native.candidates import logits_at
 from localllm.native.vocab import Vocab
-from localllm.runtime.sampling import DEFAULTS, FORBIDDEN, Sampling
+from localllm.runtime.sampling import DEFAULTS, FORBIDDEN, Sampling, open_values
 
 _MIROSTAT_TOKENS = 100
 """How many tokens Mirostat 1 estimates from, as in llama.cpp's programs and in the paper (arXiv:2007.14966)."""
@@ -53,13 +57,36 @@ def _meant(name: str, text: str, default: Any) -> Any:
     return value
 
 
-class Sampler:
-    """The samplers of one reply. Not for two threads at once. Close it when the reply ends."""
+@dataclass(frozen=True)
+class Chances:
+    """The log-probability of a token that was picked, and (token, log-probability) of the likeliest, in order."""
 
-    def __init__(self, chain: Any, history: int) -> None:
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+def chances(logits: NDArray[np.float32], token: int, count: int) -> Chances:
+    """Log-probabilities from the `logits` float32 [n_vocab] of the model: of `token`, and of the `count` likeliest."""
+    wide = logits.astype(np.float64)
+    highest = wide.max()
+    logprobs = np.maximum(wide - highest - np.log(np.exp(wide - highest).sum()), FORBIDDEN)
+    count = min(count, len(logits))
+    likeliest = np.argpartition(-logprobs, count - 1)[:count] if count else np.arange(0)
+    order = likeliest[np.argsort(-logprobs[likeliest], kind="stable")]
+    return Chances(float(logprobs[token]), tuple((int(other), float(logprobs[other])) for other in order))
+
+
+class Sampler:
+    """The samplers of one reply. Not for two threads at once. Close it when the reply ends.
+
+    `chances` has an entry for each token that was sampled, if log-probabilities were asked for.
+    """
+
+    def __init__(self, chain: Any, *, history: int, n_vocab: int, logprobs: int | None) -> None:
+        self.chances: list[Chances] = []
         self._api = lib.llama()
         self._chain = chain
-        self._history = history
+        self._history, self._n_vocab, self._logprobs = history, n_vocab, logprobs
 
     def read(self, prompt: Sequence[int]) -> None:
         """Let penalties know what stands before the first token."""
@@ -68,7 +95,10 @@ class Sampler:
 
     def sample(self, context: Any, index: int) -> int:
         """The next token, from the logits at `index` of the batch that `context` decoded last."""
-        return int(self._api.llama_sampler_sample(self._chain, context, index))
+        token = int(self._api.llama_sampler_sample(self._chain, context, index))
+        if self._logprobs is not None:
+            self.chances.append(chances(logits_at(context, index, self._n_vocab), token, self._logprobs))
+        return token
 
     def close(self) -> None:
         """Free every sampler."""
@@ -83,15 +113,14 @@ def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
     Raises:
         ValueError: `sampling` has an open value, or a logit bias for a token that the vocabulary does not have.
     """
-    still_open = [field.name for field in fields(Sampling) if getattr(sampling, field.name) is None]
-    if still_open:
-        raise ValueError(f"the sampling has open values ({', '.join(still_open)}): resolve() it first")
+    if open_values(sampling):
+        raise ValueError(f"the sampling has open values ({', '.join(open_values(sampling))}): resolve() it first")
     biases = biased_tokens(sampling, vocab)
     api = lib.llama()
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
     for sampler in _samplers(sampling, biases, vocab, n_ctx):
         api.llama_sampler_chain_add(chain, sampler)
-    return Sampler(chain, _history(sampling, n_ctx))
+    return Sampler(chain, history=_history(sampling, n_ctx), n_vocab=vocab.size, logprobs=sampling.logprobs)
 
 
 def biased_tokens(sampling: Sampling, vocab: Vocab) -> dict[int, float]:

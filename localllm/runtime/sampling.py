@@ -47,6 +47,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "adaptive_target": (-1, 1),
     "adaptive_decay": (0, 0.99),
     "seed": (0, LARGEST_SEED),
+    "logprobs": (0, _COUNT),
 }
 
 
@@ -57,6 +58,9 @@ class Sampling:
     `repeat_last_n` and `dry_penalty_last_n` are tokens, -1 the whole context. `samplers` are applied in their order;
     with `mirostat` 1 or 2 they are not, as in llama.cpp. `logit_bias` adds to the logit of a token, given by its id or
     by a text that is one token; minus infinity forbids it.
+
+    The text ends before the first of the `stop` strings. With `logprobs` the reply tells the log-probability of each of
+    its tokens, and of that many of the likeliest in its place.
 
     Raises:
         ValueError: a value that its sampler cannot compute with.
@@ -89,6 +93,8 @@ class Sampling:
     samplers: tuple[str, ...] | None = None
     logit_bias: tuple[tuple[int | str, float], ...] = ()
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -101,6 +107,9 @@ class Sampling:
         unknown = set(self.samplers or ()) - set(SAMPLERS)
         if unknown:
             raise ValueError(f"there is no sampler {min(unknown)!r}; there are {', '.join(SAMPLERS)}")
+        _set(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if not all(self.stop):
+            raise ValueError("a stop string is empty")
         _set(self, "logit_bias", tuple(_bias(token, bias) for token, bias in _pairs(self.logit_bias)))
 
 
@@ -152,9 +161,14 @@ DEFAULTS = Sampling(
 """What llama.cpp's own programs do. Source: `common_params_sampling` of llama.cpp's common/common.h."""
 
 
+def open_values(sampling: Sampling) -> list[str]:
+    """The values that have to be known to sample, and are not."""
+    needed = (field.name for field in fields(Sampling) if getattr(DEFAULTS, field.name) is not None)
+    return [name for name in (*needed, "seed") if getattr(sampling, name) is None]
+
+
 def resolve(asked: Sampling, base: Sampling) -> Sampling:
     """`asked` with every open value taken from `base`, and a seed drawn if none was given."""
-    open_values = {field.name for field in fields(Sampling) if getattr(asked, field.name) is None}
-    filled = {name: getattr(base, name) for name in open_values - {"seed"}}
+    filled = {name: getattr(base, name) for name in open_values(asked) if name != "seed"}
     seed = asked.seed if asked.seed is not None else secrets.randbits(31)
     return replace(asked, **filled, seed=seed)

@@ -15,8 +15,8 @@ from localllm.runtime.types import Progress, Stats, StopReason
 class Stream:
     """A reply to `prompt`, of at most `max_tokens` (0: no limit). `tokens` are the prompt and what was sampled.
 
-    `ready` are sampled tokens that the caller has not taken yet. `sequence` is where it stands in the KV cache, None
-    while it has no place there. `reason` is set when nothing more will be sampled.
+    `ready` are sampled tokens that the caller has not taken yet, `taken` counts the others. `sequence` is where it
+    stands in the KV cache, None while it has no place there. `reason` is set when nothing more will be sampled.
     """
 
     def __init__(self, prompt: Iterable[int], sampler: Sampler, max_tokens: int) -> None:
@@ -33,7 +33,7 @@ class Stream:
         self._max_tokens = max_tokens
         self._prompt = len(self.tokens)
         self._reused: int | None = None
-        self._taken = self._sampled = 0
+        self.taken = self._sampled = 0
         self._started = time.perf_counter()
         self._first = self._last = 0.0
 
@@ -85,17 +85,22 @@ class Stream:
 
     def parts(self) -> tuple[array[int], array[int]]:
         """The tokens of the prompt, and those of the answer that were taken."""
-        return self.tokens[: self._prompt], self.tokens[self._prompt : self._prompt + self._taken]
+        return self.tokens[: self._prompt], self.tokens[self._prompt : self._prompt + self.taken]
 
     def take(self) -> int:
         """The next token of the answer, which is there."""
-        self._taken += 1
+        self.taken += 1
         return self.ready.popleft()
 
     def finish(self, reason: StopReason, error: Exception | None = None) -> None:
         """Nothing more will be sampled."""
         if self.reason is None:
             self.reason, self.error = reason, error
+
+    def stop(self) -> None:
+        """The answer ends with what was taken; what was sampled beyond is dropped."""
+        self.reason = "stop"
+        self.ready.clear()
 
     @property
     def stats(self) -> Stats:
@@ -106,7 +111,7 @@ class Stream:
         return Stats(
             prompt_tokens=self._prompt,
             cached_tokens=reused,
-            completion_tokens=self._taken,
+            completion_tokens=self.taken,
             ttft_s=round(ttft, 4),
             prefill_tps=round((self._prompt - reused) / ttft, 2) if self._sampled else 0.0,
             decode_tps=round((self._sampled - 1) / seconds, 2) if self._sampled > 1 else 0.0,

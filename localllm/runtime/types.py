@@ -22,8 +22,9 @@ MAX_THREADS = 512
 MAX_SEQUENCES = 256
 """`LLAMA_MAX_SEQ` of llama.cpp."""
 
-StopReason = Literal["end", "length", "context", "cancelled"]
-"""`end`: the model ended its turn; `length`: `max_tokens`; `context`: the window is full; `cancelled`."""
+StopReason = Literal["end", "stop", "length", "context", "cancelled"]
+"""`end`: the model ended its turn; `stop`: a stop string came; `length`: `max_tokens`; `context`: the window is full;
+`cancelled`."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,26 @@ class Stats:
     prefill_tps: float
     decode_tps: float
     stop_reason: StopReason
+
+
+@dataclass(frozen=True)
+class Logprob:
+    """A token and the natural logarithm of its probability, as the model gives it before any sampler.
+
+    `text` is that of `bytes`, which may be a part of a character only, or the name of a token without any.
+    """
+
+    token: int
+    text: str
+    bytes: tuple[int, ...]
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob(Logprob):
+    """A token of a reply, and the likeliest tokens in its place, likeliest first."""
+
+    top: tuple[Logprob, ...]
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,10 @@ def test_messages_stop_at_the_one_asked_for() -> None:
     assert chat.messages(until=question.id)[-1] == Message("user", "two")
 
 
-@pytest.mark.parametrize(("reason", "state"), [("end", "done"), ("cancelled", "partial"), ("length", "partial")])
-def test_a_reply_is_done_only_if_the_model_ended_it(reason: StopReason, state: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "state"), [("end", "done"), ("stop", "done"), ("cancelled", "partial"), ("length", "partial")]
+)
+def test_a_reply_is_done_only_if_it_ended_by_itself(reason: StopReason, state: str) -> None:
     chat = Conversation()
     reply = chat.add_reply(chat.add_user("Hi").id)
     assert reply.state == "writing"

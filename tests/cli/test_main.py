@@ -68,7 +68,7 @@ def test_sampling_flags_arrive() -> None:
         --presence-penalty -0.5 --frequency-penalty 0.25 --repeat-last-n -1 --dry-multiplier 0.8 --dry-base 2
         --dry-allowed-length 3 --dry-penalty-last-n 100 --mirostat-ent 4 --mirostat-lr 0.2 --adaptive-target 0.6
         --adaptive-decay 0.5 --seed 7 --samplers top_k;temperature --dry-sequence-breaker none"""
-    biases = ["--logit-bias", " Hello-inf", "--logit-bias", "15043+1.5"]
+    biases = ["--stop", "a b", "--stop", "\n", "--logit-bias", " Hello-inf", "--logit-bias", "15043+1.5"]
     args = build_parser().parse_args([*words.split(), *biases])
     assert sampling_flags.sampling(args) == Sampling(
         temperature=0.5,
@@ -98,6 +98,7 @@ def test_sampling_flags_arrive() -> None:
         samplers=("top_k", "temperature"),
         logit_bias=((" Hello", float("-inf")), (15043, 1.5)),
         seed=7,
+        stop=("a b", "\n"),
     )
 
 

@@ -59,6 +59,15 @@ def test_json_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["sampling"]["seed"] == 3
 
 
+def test_json_tells_log_probabilities(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["The capital of France is", "--raw", "--json", "--logprobs", "1", "--max-tokens", "2", "--stop", ","]
+    assert main(["run", *words, *GREEDY]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["text"] == "".join(token["text"] for token in answer["logprobs"])
+    assert answer["logprobs"][0]["top"][0]["token"] == answer["logprobs"][0]["token"]
+    assert set(answer["logprobs"][0]) == {"token", "text", "bytes", "logprob", "top"}
+
+
 def test_the_prompt_may_be_piped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _pipe(monkeypatch, QUESTION)
     assert main(["run", *GREEDY]) == 0
@@ -168,6 +177,8 @@ def test_errors_are_plain_and_say_what_to_do(
         ["run", "Hi", "--top-p", "2"],
         ["run", "Hi", "--repeat-penalty", "0"],
         ["run", "Hi", "--samplers", "top_q"],
+        ["run", "Hi", "--logprobs", "2"],
+        ["run", "Hi", "--stop", ""],
         ["run", "Hi", "--logit-bias", "Paris"],
         ["run", "Hi", "--ctx", "many"],
         ["run", "Hi", "--kv-type", "q9"],

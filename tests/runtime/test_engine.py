@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 
@@ -230,6 +231,67 @@ def test_characters_are_never_broken(model: Model) -> None:
     pieces = list(reply)
     assert "".join(pieces) == reply.text
     assert all("\ufffd" not in piece for piece in pieces[:-1])
+
+
+def test_a_character_that_is_cut_is_left_out_and_comes_when_the_answer_goes_on(model: Model) -> None:
+    prompt = "Repeat: \U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff"
+    cut = [model.complete(prompt, sampling=GREEDY, max_tokens=count) for count in range(1, 6)]
+    texts = ["".join(reply) for reply in cut]
+    assert "\U0001f9ff" in texts[-1]
+    assert len(set(texts)) < len(texts)  # some of them end inside one
+    for reply, text in zip(cut, texts, strict=True):
+        assert "\ufffd" not in text
+        assert reply.stats is not None
+        on = model.complete(prompt + text, sampling=GREEDY, max_tokens=4)
+        assert "\ufffd" not in "".join(on)
+
+
+def test_the_answer_ends_before_a_stop_string_that_runs_across_tokens(model: Model) -> None:
+    prompt = "one two three four five six seven eight nine ten\none two three"
+    whole = "".join(model.complete(prompt, sampling=GREEDY, max_tokens=12))
+    assert whole.startswith(" four five six seven eight")
+    stopping = Sampling(temperature=0, stop=("ve six s", "never"))
+    reply = model.complete(prompt, sampling=stopping, max_tokens=12)
+    assert "".join(reply) == reply.text == " four fi"
+    assert reply.stats is not None
+    assert reply.stats.stop_reason == "stop"
+    # Tokens that were computed and cut off are not taken for the text when it becomes a prompt.
+    tokens = model._tokens.tokenize(prompt + reply.text)
+    assert b"".join(map(model._vocab.piece, tokens)).decode() == prompt + reply.text
+
+
+def test_a_stop_string_ends_one_of_several_replies_and_no_other(model: Model) -> None:
+    prompt = "one two three four five six seven eight nine ten\none two three"
+    stopping = model.complete(prompt, sampling=Sampling(temperature=0, stop=(" six",)), max_tokens=12)
+    other = model.complete(prompt, sampling=GREEDY, max_tokens=12)
+    first = next(other)
+    assert "".join(stopping) == " four five"
+    assert (first + "".join(other)).startswith(" four five six seven eight nine")
+
+
+def test_log_probabilities_of_each_token(model: Model) -> None:
+    asked = Sampling(temperature=0, logprobs=3, stop=("Germany",))
+    reply = model.complete("The capital of France is", sampling=asked, max_tokens=6)
+    text = "".join(reply)
+    assert text == "".join(token.text for token in reply.logprobs)
+    first = reply.logprobs[0]
+    assert first.text == " Paris"
+    assert first.bytes == tuple(b" Paris")
+    assert (first.token, first.logprob) == (first.top[0].token, first.top[0].logprob)
+    assert -1.5 < first.logprob < 0
+    for token in reply.logprobs:
+        chances = [other.logprob for other in token.top]
+        assert len(chances) == 3
+        assert chances == sorted(chances, reverse=True)
+        assert sum(map(math.exp, chances)) < 1
+
+
+def test_log_probabilities_leave_out_the_tokens_of_a_stop_string(model: Model) -> None:
+    prompt = "one two three four five six seven eight nine ten\none two three"
+    asked = Sampling(temperature=0, stop=(" six seven",), logprobs=0)
+    reply = model.complete(prompt, sampling=asked, max_tokens=12)
+    assert "".join(reply) == " four five"
+    assert [(token.text, token.top) for token in reply.logprobs] == [(" four", ()), (" five", ())]
 
 
 def test_an_empty_prompt_is_a_mistake(model: Model) -> None:

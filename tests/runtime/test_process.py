@@ -43,6 +43,15 @@ def test_it_says_the_same_as_in_process(remote: ModelProcess, model: Model) -> N
     assert "".join(remote.complete("The capital of France is", sampling=GREEDY, max_tokens=5)).startswith(" Paris")
 
 
+def test_what_is_asked_of_the_sampling_crosses_both_ways(remote: ModelProcess, model: Model) -> None:
+    asked = Sampling(temperature=0, stop=(" Germany",), logprobs=2, logit_bias=((" Paris", -5.0),))
+    theirs = remote.complete("The capital of France is", sampling=asked, max_tokens=8)
+    ours = model.complete("The capital of France is", sampling=asked, max_tokens=8)
+    assert "".join(theirs) == "".join(ours)
+    assert theirs.logprobs == ours.logprobs
+    assert theirs.sampling.stop == (" Germany",)
+
+
 def test_memory_is_the_childs(remote: ModelProcess) -> None:
     sample = remote.memory()
     assert sample.kv_allocated == sample.devices[-1].kv

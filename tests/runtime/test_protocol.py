@@ -8,7 +8,18 @@ import pytest
 
 from localllm import errors
 from localllm.runtime import protocol
-from localllm.runtime.types import DeviceMemory, MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats
+from localllm.runtime.types import (
+    DeviceMemory,
+    Logprob,
+    MemorySample,
+    Message,
+    ModelInfo,
+    Options,
+    Progress,
+    Sampling,
+    Stats,
+    TokenLogprob,
+)
 
 STATS = Stats(10, 4, 3, 0.1, 60.0, 20.0, "end")
 INFO = ModelInfo("n", Path("/m.gguf"), "llama", "Q4_1", 1, 2, 3, 4, 5, 6, 7, True)
@@ -38,6 +49,7 @@ def test_commands(command: protocol.Command) -> None:
         protocol.Loaded(INFO, ("a", "b")),
         protocol.Prefill(1, Progress(1, 2, 0)),
         protocol.Piece(1, "\n"),
+        protocol.Piece(1, "a", (TokenLogprob(3, "a", (97,), -0.5, (Logprob(4, "b", (98,), -1.0),)),)),
         protocol.Finished(1, STATS, Sampling(temperature=0), 13),
         protocol.Memory(SAMPLE, 13),
     ],

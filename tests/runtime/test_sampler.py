@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from localllm.native.candidates import Candidates
 from localllm.native.handles import open_model
 from localllm.native.vocab import Vocab
-from localllm.runtime.sampler import build, is_greedy, recommended
+from localllm.runtime.sampler import build, chances, is_greedy, recommended
 from localllm.runtime.sampling import DEFAULTS, LARGEST_SEED, SAMPLERS, Sampling, resolve
 
 Probabilities = dict[int, float]
@@ -248,6 +248,17 @@ def test_draws_follow_the_distribution_and_the_seed(vocab: Vocab) -> None:
     assert np.bincount(once) / 1000 == pytest.approx(chances, abs=0.05)
 
 
+def test_log_probabilities_are_the_models_own(logits: NDArray[np.float32]) -> None:
+    wanted = np.log(_softmax(logits))
+    found = chances(logits, 77, 5)
+    assert found.logprob == pytest.approx(wanted[77])
+    assert [token for token, _ in found.top] == list(np.argsort(-logits)[:5])
+    assert [chance for _, chance in found.top] == pytest.approx(np.sort(wanted)[::-1][:5])
+    everything = chances(logits[:9], 0, 100)
+    assert np.exp([chance for _, chance in everything.top]).sum() == pytest.approx(1)
+    assert chances(logits, 1, 0).top == ()
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -256,6 +267,8 @@ def test_draws_follow_the_distribution_and_the_seed(vocab: Vocab) -> None:
         ({"repeat_penalty": 0.0}, "repeat penalty 0.0"),
         ({"mirostat": 3}, "between 0 and 2"),
         ({"seed": -1}, "seed -1"),
+        ({"logprobs": -1}, "logprobs -1"),
+        ({"stop": ("a", "")}, "stop string is empty"),
         ({"seed": LARGEST_SEED + 1}, "seed 4294967295 is not between 0 and 4294967294"),
         ({"samplers": ("top_k", "topq")}, "no sampler 'topq'; there are penalties, dry"),
         ({"logit_bias": ((1, float("nan")),)}, "logit bias nan of the token 1"),
