@@ -35,7 +35,7 @@ from localllm.errors import (
 )
 
 if TYPE_CHECKING:
-    from localllm.api import load, plan
+    from localllm.api import convert_model, load, plan
     from localllm.runtime.model import Model
     from localllm.runtime.plan import Plan
     from localllm.runtime.process import ModelProcess
@@ -69,11 +69,13 @@ __all__ = [
     "Stats",
     "UnsupportedModel",
     "__version__",
+    "convert_model",
     "load",
     "plan",
 ]
 
 _HOME = {
+    "convert_model": "localllm.api",
     "load": "localllm.api",
     "plan": "localllm.api",
     "Model": "localllm.runtime.model",

@@ -14,8 +14,9 @@ from localllm.runtime.plan import DEFAULT_CTX, Plan, make_plan
 from localllm.runtime.types import Options
 
 if TYPE_CHECKING:
-    from localllm.convert import Settings
+    from localllm.convert import Conversion, Preview, Settings, Source
     from localllm.convert.fitting import Fit, Need
+    from localllm.convert.writer import Progress
 
 
 def load(
@@ -59,13 +60,48 @@ def plan(
     return make_plan(_file(model), Options(n_ctx=n_ctx, gpu_layers=gpu_layers, kv_type=kv_type))
 
 
-def fit(
-    source: str | Path, budget: int, *, n_ctx: int = 0, kv_type: str = "f16", settings: Settings | None = None
-) -> Fit:
+def convert_model(
+    source: Source,
+    outfile: str | Path | None = None,
+    *,
+    type: str | None = None,
+    settings: Settings | None = None,
+    keep_download: bool = False,
+    force: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
+    announce: Callable[[Preview, Path], None] | None = None,
+) -> Conversion:
+    """Convert a checkpoint to a GGUF: a folder, or a repo of the hub, `org/name` or `org/name@revision`.
+
+    A folder of that name goes before the repo. A repo is read while it is converted and not kept, unless
+    `keep_download` puts it in the hub's cache. The rest is as in `localllm.convert.convert`.
+
+    Raises:
+        DownloadFailed: the hub cannot be reached, or gives no access.
+        MissingPackage: the extra `hub` is not installed.
+        LocalLLMError: as `localllm.convert.convert`.
+    """
+    from localllm.convert import convert
+
+    place = library.open_source(source, keep_download=keep_download)
+    return convert(
+        place,
+        outfile,
+        type=type,
+        settings=settings,
+        force=force,
+        threads=threads,
+        progress=progress,
+        announce=announce,
+    )
+
+
+def fit(source: Source, budget: int, *, n_ctx: int = 0, kv_type: str = "f16", settings: Settings | None = None) -> Fit:
     """The best quantization type in which the checkpoint `source` runs in `budget` bytes: weights, KV cache, compute.
 
-    `n_ctx` 0 is the context that a load chooses where memory is plenty. `settings` are those of the conversion; their
-    type does not count. Writes nothing.
+    `source` is a folder or a repo of the hub. `n_ctx` 0 is the context that a load chooses where memory is plenty.
+    `settings` are those of the conversion; their type does not count. Writes nothing.
 
     Raises:
         DoesNotFit: not even the smallest type fits.
@@ -74,7 +110,7 @@ def fit(
     from localllm.convert import Settings, prepare
     from localllm.convert.fitting import best_fit
 
-    with prepare(source, "BF16", replace(settings or Settings(), split_max_size=None)) as prepared:
+    with prepare(library.open_source(source), "BF16", replace(settings or Settings(), split_max_size=None)) as prepared:
         return best_fit(prepared, budget, lambda path: _need(path, n_ctx, kv_type))
 
 

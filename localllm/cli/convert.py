@@ -9,27 +9,29 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from localllm.cli import convert_flags, convert_result, options
+from localllm.cli.convert_bar import Bar
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from localllm.convert import Conversion, Preview, Settings
-    from localllm.convert.writer import Progress
+    from localllm.convert.files import Files
 
 EPILOG = """examples:
   localllm convert ./SmolLM2-135M-Instruct              writes SmolLM2-135M-Instruct-Q4_K_M.gguf here
   localllm convert ./my-model --type Q8_0 --outfile my-model.gguf
   localllm convert ./my-model --preview                 every tensor and the exact size; writes nothing
   localllm convert ./my-model --fit 6GB --ctx 8192      the best type that runs in so much memory
+  localllm convert org/name --preview                   a model of the hub: what it would become, before downloading it
   localllm convert --list-types                         every quantization type, and which are fast on this CPU
 
-SOURCE can also be a GGUF: it is quantized anew, which loses more than from the original checkpoint. Otherwise
-it is a folder with config.json, one or several safetensors files and tokenizer.json. The file gets its name when it
-is whole; a conversion that fails or is stopped leaves nothing behind. The tokenizer is proven: llama.cpp must give the
-same token ids as the checkpoint's own on thousands of texts, or nothing is written.
+SOURCE is a folder with config.json, a tokenizer and one or several safetensors files, or pytorch_model.bin; or a
+repo of the hub with these: org/name, org/name@revision. A folder of that name goes before the repo. HF_TOKEN, HF_HOME,
+HF_ENDPOINT and HF_HUB_OFFLINE count as they do for the hub's own programs. SOURCE can also be a GGUF: it is quantized
+anew, which loses more than from the original checkpoint. The file gets its name when it is whole; a conversion that
+fails or is stopped leaves nothing behind. The tokenizer is proven: llama.cpp must give the same token ids as the
+checkpoint's own on thousands of texts, or nothing is written.
 """
 
 
@@ -42,12 +44,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="folder of the checkpoint, or a GGUF")
+    parser.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="folder of the checkpoint, org/name of the hub, or a GGUF"
+    )
     parser.add_argument("--outfile", type=Path, metavar="F", help="file to write (default: NAME-TYPE.gguf here)")
     parser.add_argument("--type", metavar="T", help="quantization type (default: Q4_K_M)")
     parser.add_argument("--list-types", action="store_true", help="show the quantization types and what they cost")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     parser.add_argument("--preview", action="store_true", help="show what would be written, write nothing")
+    parser.add_argument(
+        "--keep-download", action="store_true", help="keep what is downloaded from the hub in its cache (HF_HOME)"
+    )
     parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     convert_flags.add_flags(parser)
@@ -71,11 +78,22 @@ def handle(args: argparse.Namespace) -> int:
     settings = convert_flags.settings(args)
     if args.fit:
         settings = _fitted(args, settings)
+    place = _opened(args)
     if args.preview:
-        preview = convert.preview(args.source, settings=settings)
-        _show(preview, args.outfile or convert.default_outfile(args.source, preview.type), args.json)
+        target = args.outfile or convert.default_outfile(place, settings.type)
+        _show(convert.preview(place, settings=settings), target, args.json)
         return 0
-    return _convert(args, partial(convert.convert, args.source, args.outfile, settings=settings))
+    return _convert(args, place, partial(convert.convert, place, args.outfile, settings=settings))
+
+
+def _opened(args: argparse.Namespace) -> Path | Files:
+    """Where the checkpoint is. People hear when a folder hides a repo, and when the network will be waited for."""
+    from localllm import library
+
+    if library.is_repo_name(args.source):
+        hidden = f"note: {args.source} is a folder here; the hub is not asked for a repo of that name"
+        print(hidden if Path(args.source).exists() else f"looking up {args.source} on the hub", file=sys.stderr)
+    return library.open_source(args.source, keep_download=args.keep_download)
 
 
 def _list_types(as_json: bool) -> int:
@@ -99,7 +117,8 @@ def _adapter(args: argparse.Namespace) -> int:
                 prepared.preview, args.outfile or convert.default_outfile(args.lora, prepared.preview.type), args.json
             )
         return 0
-    return _convert(args, partial(convert.convert_adapter, args.lora, args.source, args.outfile, type=kind))
+    conversion = partial(convert.convert_adapter, args.lora, args.source, args.outfile, type=kind)
+    return _convert(args, args.lora, conversion)
 
 
 def _show(preview: Preview, target: Path, as_json: bool) -> None:
@@ -110,9 +129,9 @@ def _show(preview: Preview, target: Path, as_json: bool) -> None:
         convert_result.print_tensors(preview, sys.stdout)
 
 
-def _convert(args: argparse.Namespace, conversion: Callable[..., Conversion]) -> int:
+def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callable[..., Conversion]) -> int:
     """Run the conversion with what every kind of it takes, and say what came of it."""
-    with _stopped_by_sigterm(), _Bar() as bar:
+    with _stopped_by_sigterm(), Bar(source) as bar:
         result = conversion(
             force=args.force, threads=args.threads, progress=bar.update, announce=convert_result.announce
         )
@@ -162,29 +181,3 @@ class _stopped_by_sigterm:  # noqa: N801 - used as a statement
     @staticmethod
     def _stop(number: int, _frame: object) -> None:
         sys.exit(128 + number)
-
-
-class _Bar:
-    """A progress bar on stderr with weights per second and the time left; drawn from the first call on."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[NoReturn] | None = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    @property
-    def update(self) -> Progress:
-        """What `convert` calls."""
-        return self._update
-
-    def _update(self, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if self._bar is None:
-            self._bar = tqdm(total=total, unit=" weights", unit_scale=True, file=sys.stderr, dynamic_ncols=True)
-        self._bar.update(done - self._bar.n)

@@ -57,16 +57,20 @@ class Files(Protocol):
         """What to tell people about reading these files."""
         return []
 
+    def received(self) -> int:
+        """Bytes that came from the network so far."""
+        return 0
+
 
 class LocalFiles(Files):
     """The files of a folder. Each is opened once and read with `pread`, which needs no lock and no mapping.
 
-    `origin` is that of a folder that holds what a hub has.
+    `origin` is that of a folder that holds what a hub has; `remark` what to tell about that.
     """
 
-    def __init__(self, folder: Path, origin: Origin | None = None) -> None:
+    def __init__(self, folder: Path, origin: Origin | None = None, remark: str = "") -> None:
         self.folder = folder
-        self._origin = origin
+        self._origin, self._remark = origin, remark
         self._open: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -127,4 +131,5 @@ class LocalFiles(Files):
 
     def remarks(self) -> list[str]:
         """That the network was not needed, where it might have been."""
-        return [f"read from the hub's cache on this machine: {self.folder}"] if self._origin else []
+        where = [f"read from the hub's cache on this machine: {self.folder}"] if self._origin else []
+        return [*where, *([self._remark] if self._remark else [])]

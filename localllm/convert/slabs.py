@@ -60,8 +60,13 @@ def slabs(tensors: Sequence[PlannedTensor], layouts: Sequence[Layout], size: int
             yield Slab(number, tensor, entry, start, min(start + step, tensor.rows))
 
 
-def in_threads(handle: Callable[[_Work], _Done], work: Iterator[_Work], threads: int) -> Iterator[_Done]:
-    """What `handle` makes of each piece of work, in order, at most a few ahead. The first error ends it all."""
+def in_threads(
+    handle: Callable[[_Work], _Done], work: Iterator[_Work], threads: int, stop: Callable[[], None]
+) -> Iterator[_Done]:
+    """What `handle` makes of each piece of work, in order, at most a few ahead. The first error ends it all.
+
+    `stop` is called when it ends early, so that no `handle` waits for anything any longer.
+    """
     pending: deque[Future[_Done]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="convert") as pool:
         try:
@@ -71,6 +76,9 @@ def in_threads(handle: Callable[[_Work], _Done], work: Iterator[_Work], threads:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        except BaseException:
+            stop()
+            raise
         finally:
             for future in pending:
                 future.cancel()

@@ -118,6 +118,11 @@ class StoredRows:
     files: Files
     tensors: dict[str, SourceTensor]
 
+    @property
+    def stored(self) -> dict[str, SourceTensor]:
+        """The same: nothing is packed in several tensors."""
+        return self.tensors
+
     def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
         """Rows as they are stored: numbers, or the bytes of blocks, (stop - start, bytes of a row).
 
@@ -137,6 +142,10 @@ class RowSource(Protocol):
     @property
     def tensors(self) -> Mapping[str, Tensor]:
         """The tensors by name."""
+
+    @property
+    def stored(self) -> Mapping[str, SourceTensor]:
+        """The tensors as they are in the files; others where the source is packed."""
 
     def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
         """Rows `start` to `stop`; see `read_rows`."""

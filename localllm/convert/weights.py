@@ -47,6 +47,10 @@ class Kind:
         pattern = re.compile(rf"{self.stem}-\d{{5}}-of-(\d{{5}})\.{self.ending}")
         return [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
 
+    def holds(self, name: str) -> bool:
+        """Whether a file of this name is one of the weights."""
+        return name == self.single or bool(self.counts([name]))
+
     def is_in(self, names: list[str]) -> bool:
         """Whether any of it is there."""
         return self.single in names or self.index in names or bool(self.counts(names))

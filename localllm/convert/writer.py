@@ -16,6 +16,7 @@ from localllm.convert.outfiles import OutFile, new_files
 from localllm.convert.plan import PlannedTensor
 from localllm.convert.proof.roundtrip import Meter
 from localllm.convert.quantizer import Quantizer
+from localllm.convert.reading_order import reading_order
 from localllm.convert.slabs import Buffers, Slab, in_threads, read_slab, slabs
 from localllm.convert.tensor import RowSource
 
@@ -56,7 +57,8 @@ def write(
         quantizer = Quantizer(checkpoint.files.title, through, importance)
         worker = _Worker(checkpoint, files, quantizer, meter)
         done = 0
-        for slab in in_threads(worker.handle, slabs(tensors, layouts), threads):
+        checkpoint.files.expect(reading_order(checkpoint, tensors))
+        for slab in in_threads(worker.handle, slabs(tensors, layouts), threads, checkpoint.files.stop):
             done += slab.count
             if progress is not None:
                 progress(done, total)

@@ -1,0 +1,54 @@
+"""The progress bar of `localllm convert`: weights per second, the time left, and how fast they come from the hub."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from localllm.convert.files import Files
+    from localllm.convert.writer import Progress
+
+_INTERVAL = 1.0
+
+
+class Bar:
+    """A bar on stderr, drawn from the first call of `update` on. A context manager: leaving it ends the line."""
+
+    def __init__(self, source: Path | Files) -> None:
+        self._received = None if isinstance(source, Path) else source.received
+        self._bar: tqdm[NoReturn] | None = None
+        self._seen = (time.monotonic(), 0)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def update(self) -> Progress:
+        """What `convert` calls."""
+        return self._update
+
+    def _update(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(total=total, unit=" weights", unit_scale=True, file=sys.stderr, dynamic_ncols=True)
+        self._show_download(self._bar)
+        self._bar.update(done - self._bar.n)
+
+    def _show_download(self, bar: tqdm[NoReturn]) -> None:
+        """Megabytes per second since it was last said."""
+        if self._received is None:
+            return
+        (before, had), now, has = self._seen, time.monotonic(), self._received()
+        if has and now - before >= _INTERVAL:
+            bar.set_postfix_str(f"{(has - had) / (now - before) / 1e6:.1f} MB/s from the hub", refresh=False)
+            self._seen = (now, has)

@@ -1,0 +1,190 @@
+"""Ranges of files on the hub over HTTP: one at a time, tried again where that may help, given up where it cannot.
+
+The hub answers for a large file with a link to a store, signed for a while; the link is used until it is refused. Knows
+nothing of what is read and in which order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+from localllm import __version__
+from localllm.errors import Cancelled, DownloadFailed
+from localllm.library import refusals
+
+TRIES = 6
+"""Requests in a row that bring not one byte before a download fails."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 120.0
+"""Seconds before the second try, which double from try to try; and the most that a server may ask to wait."""
+
+_MOST_SKIPPED = 16 << 20
+_BUSY = (408, 429, 500, 502, 503, 504)
+_REFUSED = (401, 403, 404, 410)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repo at one commit. `sha256` is known of those in large-file storage."""
+
+    name: str
+    url: str
+    size: int
+    version: str
+    sha256: str | None = None
+
+
+class _Again(Exception):
+    """A try that failed and may succeed when it is repeated, after the seconds that the server asks for."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Fetcher:
+    """Fetches ranges; several threads may do so at once. `received` counts the bytes that arrived."""
+
+    def __init__(self, repo: str) -> None:
+        self.repo = repo
+        self.received = 0
+        self._links: dict[str, str] = {}
+        self._active: set[Any] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def fetch(self, file: RemoteFile, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes of `file` from `start` on.
+
+        Raises:
+            DownloadFailed: the hub refuses, the file there is another one, or too many tries failed.
+            Cancelled: `stop` was called.
+        """
+        done = failures = 0
+        while done < len(target):
+            before = done
+            try:
+                for chunk in self._chunks(file, start + done, start + len(target)):
+                    target[done : done + len(chunk)] = chunk
+                    done += len(chunk)
+                if done < len(target):
+                    raise _Again("the connection was cut")
+            except (_Again, HTTPError, OSError) as error:
+                if self._stopped.is_set():
+                    raise Cancelled(f"Reading {self.repo} was stopped.") from error
+                refused = refusals.explain(error, self.repo)
+                if refused is not None:
+                    raise refused from error
+                failures = 1 if done > before else failures + 1
+                if failures == TRIES:
+                    raise _given_up(self.repo, file, error) from error
+                asked = error.wait if isinstance(error, _Again) else None
+                self._wait(min(FIRST_WAIT * 2 ** (failures - 1) if asked is None else asked, LONGEST_WAIT))
+
+    def stop(self) -> None:
+        """Nothing more is wanted: what waits for bytes or for another try ends now."""
+        self._stopped.set()
+        with self._lock:
+            for response in self._active:
+                # A thread that waits for bytes wakes up when its socket is shut down, not when it is closed.
+                with contextlib.suppress(OSError, AttributeError, KeyError):
+                    response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+    def _wait(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise Cancelled(f"Reading {self.repo} was stopped.")
+
+    def _chunks(self, file: RemoteFile, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from `start` to `stop`, as they arrive; fewer when the connection ends early."""
+        link = self._links.get(file.name)
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        # A signed link is for whoever has it: the token stays with the hub.
+        sent = headers if link else {**_hub_headers(), **headers}
+        with self._response(link or file.url, sent) as response:
+            signed = bool(link or response.history)
+            if signed and response.status_code in _REFUSED:
+                self._links.pop(file.name, None)
+                raise _Again(f"the link to {file.name} is no longer valid", 0.0)
+            if response.status_code in _BUSY:
+                raise _Again(f"the server answers {response.status_code}", _asked_wait(response.headers))
+            hf_raise_for_status(response)
+            if signed:
+                self._links[file.name] = str(response.url)
+            skip = _bytes_before(self.repo, file, response, start)
+            left = stop - start
+            for chunk in response.iter_raw():
+                self.received += len(chunk)
+                wanted = chunk[skip : skip + left]
+                skip -= min(skip, len(chunk))
+                left -= len(wanted)
+                if wanted:
+                    yield wanted
+                if left == 0:
+                    return
+
+    @contextlib.contextmanager
+    def _response(self, url: str, headers: dict[str, str]) -> Iterator[Any]:
+        timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        with get_session().stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
+            with self._lock:
+                self._active.add(response)
+            try:
+                if self._stopped.is_set():
+                    raise Cancelled(f"Reading {self.repo} was stopped.")
+                yield response
+            finally:
+                with self._lock:
+                    self._active.discard(response)
+
+
+def _hub_headers() -> dict[str, str]:
+    headers: dict[str, str] = build_hf_headers(library_name="localllm", library_version=__version__)
+    return headers
+
+
+def _asked_wait(headers: Any) -> float | None:
+    """The seconds that a busy server asks to wait, by either of the headers that the hub sends."""
+    if (after := headers.get("Retry-After", "").strip()).isdigit():
+        return float(after)
+    left = re.search(r";\s*t=(\d+)", headers.get("RateLimit", ""))
+    return float(left.group(1)) if left else None
+
+
+def _bytes_before(repo: str, file: RemoteFile, response: Any, start: int) -> int:
+    """The bytes to skip: none, unless the server ignores ranges."""
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if response.status_code == 206 and found and int(found[1]) == start:
+        total = found[2]
+    elif response.status_code == 200 and start <= _MOST_SKIPPED:
+        total, found = response.headers.get("Content-Length", "*"), None
+    else:
+        raise DownloadFailed(
+            f"{repo}: the server of {file.name} does not give parts of it.",
+            hint="Download it as a whole: --keep-download.",
+        )
+    if total != "*" and int(total) != file.size:
+        raise DownloadFailed(
+            f"{repo}: {file.name} has {int(total):,} bytes where {file.size:,} were announced.",
+            hint="The repo may just be changing: try again.",
+        )
+    return 0 if found else start
+
+
+def _given_up(repo: str, file: RemoteFile, error: Exception) -> DownloadFailed:
+    reason = str(error) or type(error).__name__
+    if isinstance(error, HfHubHTTPError):
+        reason = str(error).splitlines()[0]
+    return DownloadFailed(
+        f"{repo}: {file.name} could not be read: {reason}, {TRIES} times in a row.",
+        hint="Check the network and try again.",
+    )

@@ -1,0 +1,45 @@
+"""What the hub's library raises, as the errors of localllm: what happened, and what to do next."""
+
+from __future__ import annotations
+
+from huggingface_hub import get_token
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from localllm.errors import DownloadFailed, LocalLLMError, ModelNotFound
+
+_LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN"
+
+
+def explain(error: Exception, repo: str, revision: str = "") -> LocalLLMError | None:
+    """The error to raise for one that another try would not mend, else None."""
+    if isinstance(error, GatedRepoError):
+        terms = f"Accept its terms on its page on the hub ({repo})"
+        return DownloadFailed(
+            f"Access to {repo} is restricted" + (" and this token has none." if get_token() else "."),
+            hint=f"{terms}." if get_token() else f"{terms}. {_LOG_IN}.",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        private = "If it is private, use a token that may read it." if get_token() else f"If it is private: {_LOG_IN}."
+        return ModelNotFound(f"There is no model {repo} on the hub.", hint=private)
+    if isinstance(error, RevisionNotFoundError):
+        return ModelNotFound(f"{repo} has no revision {revision!r}.", hint="Give a branch, a tag or a commit.")
+    if isinstance(error, DisabledRepoError):
+        return DownloadFailed(f"The hub has disabled {repo}.")
+    if isinstance(error, OfflineModeIsEnabled):
+        return DownloadFailed(
+            f"{repo} is not on this machine as a whole, and HF_HUB_OFFLINE forbids to fetch it.",
+            hint="Unset HF_HUB_OFFLINE, or give the folder of a checkpoint.",
+        )
+    if isinstance(error, EntryNotFoundError):
+        return DownloadFailed(f"{repo}: a file that was listed is not there.", hint="Try again.")
+    if isinstance(error, HfHubHTTPError) and 400 <= error.response.status_code < 500:
+        return DownloadFailed(f"The hub refuses {repo}: {str(error).splitlines()[0]}")
+    return None

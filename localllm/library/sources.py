@@ -1,0 +1,40 @@
+"""What is to be converted, by name: a folder or a file on this machine, or a repo of the hub.
+
+Imports nothing of the hub until a name asks for it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localllm import paths
+
+if TYPE_CHECKING:
+    from localllm.convert.files import Files
+
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
+
+
+def is_repo_name(name: str) -> bool:
+    """Whether it could be a repo of the hub: `org/name` or `org/name@revision`."""
+    return _REPO.fullmatch(name) is not None and not name.endswith(".gguf")
+
+
+def open_source(source: str | Path | Files, *, keep_download: bool = False) -> Path | Files:
+    """Where the checkpoint is that `source` names. What is on this machine goes before the hub.
+
+    `keep_download` puts what is downloaded in the hub's cache.
+
+    Raises:
+        ModelNotFound, BadCheckpoint, DownloadFailed, MissingPackage: see `localllm.library.hub.open_source`.
+    """
+    if not isinstance(source, str):
+        return source
+    path = Path(source).expanduser()
+    if paths.exists(path) or not is_repo_name(source):
+        return path
+    from localllm.library import hub
+
+    return hub.open_source(source, keep_download=keep_download)

@@ -1,0 +1,37 @@
+"""A hub on the loopback, with a cache of its own; nothing here reaches the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from make_tiny_models import TinyLlama, write_checkpoint
+
+from localllm.convert import verify
+from localllm.library import ranges
+from tests.library.hub_server import HubServer, hub_server
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """An empty hub, to which `huggingface_hub` of this process talks. Retries wait hardly at all."""
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    with hub_server() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(ranges, "FIRST_WAIT", 0.001)
+        for name in ("RANDOM_TEXTS", "CLASS_TEXTS", "PIECE_TEXTS", "SAMPLED_TOKENS"):
+            monkeypatch.setattr(verify, name, 20)
+        yield server
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A tiny checkpoint in three shards."""
+    return write_checkpoint(tmp_path / "tiny", TinyLlama(shards=3))
