@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from make_tiny_models import write_weights
 
 from localllm.convert import prepare
 from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.config import Config
-from localllm.convert.families import gemma3n, known
+from localllm.convert.families import gemma3n, gemma4, known
 from localllm.convert.plan import left_out, plan_tensors
 from localllm.errors import BadCheckpoint
 from tests.convert.golden import FOLDER, Golden, seeded, write_checkpoint
@@ -137,3 +138,61 @@ def test_a_gate_is_cut_off_where_most_of_a_normal_distribution_lies_below() -> N
 def test_other_than_one_part_of_the_gates_for_each_layer_is_an_error(pattern: Any) -> None:
     with pytest.raises(BadCheckpoint, match="activation_sparsity_pattern"):
         gemma3n.sparsities(Config(_golden("gemma3n").config | {"activation_sparsity_pattern": pattern}))
+
+
+PUBLISHED_26B: dict[str, Any] = {
+    "architectures": ["Gemma4ForConditionalGeneration"],
+    "model_type": "gemma4",
+    "text_config": {
+        "attention_k_eq_v": True,
+        "enable_moe_block": True,
+        "global_head_dim": 512,
+        "hidden_size": 2816,
+        "hidden_size_per_layer_input": 0,
+        "intermediate_size": 2112,
+        "moe_intermediate_size": 704,
+        "num_attention_heads": 16,
+        "num_experts": 128,
+        "num_global_key_value_heads": 2,
+        "num_hidden_layers": 30,
+        "num_key_value_heads": 8,
+        "top_k_experts": 8,
+        "use_bidirectional_attention": "vision",
+    },
+}
+
+
+def test_gemma_4_has_heads_of_two_sizes() -> None:
+    keys = _keys(PUBLISHED_26B)
+    assert keys["attention.head_count_kv"] == [8, 8, 8, 8, 8, 2] * 5
+    assert (keys["attention.key_length"], keys["attention.key_length_swa"]) == (512, 256)
+    assert (keys["rope.dimension_count"], keys["rope.dimension_count_swa"]) == (512, 256)
+    assert (keys["rope.freq_base"], keys["rope.freq_base_swa"]) == (1e6, 1e4)
+    assert keys["attention.sliding_window_pattern"] == [True, True, True, True, True, False] * 5
+    assert (keys["expert_count"], keys["expert_used_count"], keys["expert_feed_forward_length"]) == (128, 8, 704)
+    assert keys["final_logit_softcapping"] == 0, "without a key llama.cpp would cap"
+
+
+def test_only_a_part_of_each_head_is_rotated_in_layers_without_a_window() -> None:
+    (extra,) = gemma4.extras(gemma4.FAMILY.complete(Config(PUBLISHED_26B)))
+    factors = extra.transform.rows(lambda *_: np.empty(0), 0, 256).ravel()
+    assert (factors[:64] == 1).all()
+    assert (factors[64:] > 1e20).all()
+
+
+def test_the_last_layer_of_a_gemma_4_never_slides() -> None:
+    config = Config(
+        _golden("gemma4").old_config | {"layer_types": ["sliding_attention"] * 6, "num_kv_shared_layers": 0}
+    )
+    assert gemma4.slides(gemma4.FAMILY.complete(config)) == [True] * 5 + [False]
+
+
+def test_weights_in_layers_that_reuse_keys_are_kept_as_published(tmp_path: Path) -> None:
+    golden = _golden("gemma4")
+    name = "model.layers.4.self_attn.k_proj.weight"
+    shapes = {**golden.shapes, name: golden.shapes["model.layers.0.self_attn.k_proj.weight"]}
+    with open_checkpoint(_write(golden, tmp_path / "tiny", shapes)) as checkpoint:
+        plan = plan_tensors(checkpoint, gemma4.FAMILY, gemma4.FAMILY.complete(checkpoint.config))
+    assert {tensor.name for tensor in plan if "attn_k.weight" in tensor.name} == {
+        f"blk.{layer}.attn_k.weight" for layer in range(5)
+    }

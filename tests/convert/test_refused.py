@@ -24,6 +24,8 @@ LLAMA3 = {
 
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 
+PROPORTIONAL = {"rope_type": "proportional", "rope_theta": 10000.0, "partial_rotary_factor": 0.25}
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bert", {"hidden_act": "relu"}, "hidden_act"),
     ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
@@ -59,6 +61,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("gemma3n", {"layer_types": ["full_attention"] * 22}, "one with a window and one without"),
     ("gemma3n", {"activation_sparsity_pattern": [0.0] * 22}, "activation_sparsity_pattern"),
     ("gemma3n", {"intermediate_size": [1024] * 21 + [512]}, "all layers have one intermediate_size"),
+    ("gemma4", {"use_bidirectional_attention": "all"}, "use_bidirectional_attention"),
+    ("gemma4", {"num_kv_shared_layers": 3}, "one with a window and one without"),
+    ("gemma4", {"per_layer_config": {"5": {"head_dim": 32}}}, "per_layer_config"),
+    ("gemma4", {"per_layer_config": {"3": {"head_dim": 32}, "5": {"head_dim": 64}}}, "per_layer_config"),
+    ("gemma4-moe", {"per_layer_config": {"5": {"head_dim": 32, "sliding_window": 7}}}, "per_layer_config"),
+    ("gemma4", {"rope_parameters": {"full_attention": {**PROPORTIONAL, "factor": 2.0}}}, "also scaled"),
+    ("gemma4", {"rope_parameters": {"full_attention": YARN}}, "yarn"),
+    ("gemma4", {"rope_parameters": {"full_attention": PROPORTIONAL, "sliding_attention": YARN}}, "yarn"),
     ("lfm2", {"conv_bias": True}, "conv_bias"),
     ("lfm2", {"layer_types": ["conv", "full_attention", "conv", "sliding_attention"]}, "sliding_attention"),
     ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),

@@ -7,6 +7,7 @@ Reference: the `gemma3n` graph of llama.cpp, `Gemma3nTextConfig` and `Gemma3nTex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from localllm.convert.config import Config
@@ -90,15 +91,26 @@ def refuse(config: Config) -> None:
             f"config.json: {layers - shared} of {layers} layers have keys and values of their own; "
             f"llama.cpp runs Gemma 3n only with {_OWN_KEYS}."
         )
-    if decoder.sliding_layers(config)[_OWN_KEYS - 2 : _OWN_KEYS] != [True, False]:
-        raise UnsupportedModel(
-            "config.json: the last two layers with keys of their own must be one with a window and one without, "
-            "from which llama.cpp's layers behind take them."
-        )
+    refuse_reuse(decoder.sliding_layers(config), _OWN_KEYS)
     if sparsities(config) != [_SPARSITY] * _SPARSE + [0.0] * (layers - _SPARSE):
         raise UnsupportedModel(
             f"config.json: activation_sparsity_pattern must be {_SPARSITY} in the first {_SPARSE} layers and 0 behind; "
             f"llama.cpp reads none from the file."
+        )
+
+
+def refuse_reuse(windows: Sequence[bool], own: int) -> None:
+    """Refuse keys that are reused from other layers than llama.cpp takes them from.
+
+    `windows` are the layers that slide one; the first `own` of them have keys and values of their own.
+
+    Raises:
+        UnsupportedModel: the last two of these are not one with a window and one without.
+    """
+    if own < len(windows) and list(windows[max(own - 2, 0) : own]) != [True, False]:
+        raise UnsupportedModel(
+            "config.json: the last two layers with keys of their own must be one with a window and one without, "
+            "from which llama.cpp's layers behind take them."
         )
 
 
@@ -153,8 +165,7 @@ def _reused(layer: int, *, slides: bool) -> tuple[Rule, ...]:
 
 _LAYER, _BLOCK = decoder.LAYER, decoder.BLOCK
 
-_RULES = (
-    *decoder.EMBEDDINGS,
+INPUT_EMBEDDINGS = (
     Rule(
         "per_layer_token_embd.weight",
         "model.embed_tokens_per_layer.weight",
@@ -164,6 +175,7 @@ _RULES = (
     Rule("per_layer_model_proj.weight", "model.per_layer_model_projection.weight", ("inputs", "hidden")),
     Rule("per_layer_proj_norm.weight", "model.per_layer_projection_norm.weight", ("input",)),
 )
+"""What the inputs of all layers are made from."""
 
 _STATES = tuple(
     Rule(f"{name}.weight", f"model.{source}.{{e}}.weight", ("hidden", "hidden"), _others, each="others")
@@ -173,7 +185,7 @@ _STATES = tuple(
     )
 )
 
-_INPUTS = (
+INPUTS = (
     Rule(f"{_BLOCK}.inp_gate.weight", f"{_LAYER}.per_layer_input_gate.weight", ("input", "hidden")),
     Rule(f"{_BLOCK}.proj.weight", f"{_LAYER}.per_layer_projection.weight", ("hidden", "input")),
     Rule(f"{_BLOCK}.post_norm.weight", f"{_LAYER}.post_per_layer_input_norm.weight", ("hidden",)),
@@ -222,7 +234,7 @@ FAMILY = UsualDecoder(
     hyperparameters=hyperparameters,
     refuse=refuse,
     extras=lambda _: [],
-    rules=(*_RULES, *_STATES),
+    rules=(*decoder.EMBEDDINGS, *INPUT_EMBEDDINGS, *_STATES),
     layer_rules=(
         *gemma2.NORMS_AROUND,
         *decoder.QK_NORMS,
@@ -231,7 +243,7 @@ FAMILY = UsualDecoder(
         *_reused(_OWN_KEYS - 1, slides=False),
         *decoder.feed_forward(),
         *_ALTUP,
-        *_INPUTS,
+        *INPUTS,
     ),
     renames=multimodal.RENAMES,
     left_out=multimodal.LEFT_OUT,

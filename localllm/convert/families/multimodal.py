@@ -13,7 +13,7 @@ RENAMES = (
 
 LEFT_OUT = (
     (
-        r"^(model\.)?(vision_tower|vision_model|multi_modal_projector|embed_vision)\.",
+        r"^(model\.)?(vision_tower|vision_model|vision_embedder|multi_modal_projector|embed_vision)\.",
         "The part of the model that sees is left out: the file reads text only.",
     ),
     (
