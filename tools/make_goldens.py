@@ -68,20 +68,19 @@ def outputs(model: Any, golden: Golden, shapes: dict[str, list[int]], folder: Pa
     return values
 
 
-def make(golden: Golden) -> None:
-    """Run one case and write its file."""
+def computed(golden: Golden) -> Golden:
+    """A case with what transformers makes of it now: its configuration, its tensors and their outputs."""
+    import torch
+    import transformers
+
     model = transformers_model(golden)
     with tempfile.TemporaryDirectory() as folder:
         config, shapes = saved(model, Path(folder))
         values = outputs(model, golden, shapes, Path(folder))
     inputs = {k: v for k, v in golden.case.items() if k not in ("config", "tensors", "outputs", "made_with")}
-    import torch
-    import transformers
-
     made_with = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
-    tensors = {"config": config, "tensors": shapes, "made_with": made_with}
-    write_json(FOLDER / f"{golden.name}.json", {**inputs, **tensors, "outputs": base64.b64encode(values).decode()})
-    print(f"{golden.name}: {len(shapes)} tensors")
+    found = {"config": config, "tensors": shapes, "made_with": made_with}
+    return Golden(golden.name, {**inputs, **found, "outputs": base64.b64encode(values).decode()})
 
 
 def main() -> int:
@@ -94,7 +93,9 @@ def main() -> int:
     if unknown:
         parser.error(f"no such golden: {', '.join(unknown)}")
     for golden in [cases[name] for name in args.names] or [g for g in cases.values() if args.all or not g.made]:
-        make(golden)
+        made = computed(golden)
+        write_json(FOLDER / f"{made.name}.json", made.case)
+        print(f"{made.name}: {len(made.shapes)} tensors")
     return 0
 
 
