@@ -23,7 +23,7 @@ PIECE = 4 << 20
 PAGE = 64 << 10
 """The least that is asked for: who reads the length of a header reads the header next. Smaller gaps are fetched too."""
 
-ROOM = 96 << 20
+ROOM = 64 << 20
 """Bytes of pieces in memory."""
 
 GROUP = 32 << 20

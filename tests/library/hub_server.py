@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import threading
 import time
@@ -40,13 +41,14 @@ class Repo:
 
 @dataclass
 class Faults:
-    """What goes wrong. Each is spent as often as its number says."""
+    """What goes wrong. Each is spent as often as its number says; `hang_after` counts the bytes sent."""
 
     cuts: int = 0
     cut_after: int = 0
     statuses: list[int] = field(default_factory=list)
     retry_after: str = ""
     pause: float = 0.0
+    hang_after: float = math.inf
     expired_links: int = 0
     ignore_ranges: bool = False
 
@@ -183,6 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
             file.seek(first)
             while left > 0 and (piece := file.read(min(PIECE, left))):
                 time.sleep(self.hub.faults.pause)
+                while self.hub.sent >= self.hub.faults.hang_after:
+                    time.sleep(0.01)
                 self.wfile.write(piece)
                 left -= len(piece)
                 with self.hub.lock:

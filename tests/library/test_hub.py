@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -298,17 +301,27 @@ def test_pickles_are_read_by_range(hub: HubServer, tiny: Path, tmp_path: Path) -
     assert same_weights(localllm.convert_model("org/tiny", tmp_path / "a.gguf").outfile, expected)
 
 
+@pytest.fixture
+def environment(hub: HubServer, tmp_path: Path) -> dict[str, str]:
+    """The environment of a command that talks to the hub."""
+    root = str(Path(localllm.__file__).parent.parent)
+    places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": root}
+    return {**os.environ, **places, "HF_TOKEN": hub.token}
+
+
+COMMAND = [sys.executable, "-m", "localllm", "convert", "org/tiny", "--outfile", "out/x.gguf"]
+
+
 @pytest.mark.slow
-def test_the_environment_counts_on_the_command_line(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
+def test_the_environment_counts_on_the_command_line(
+    hub: HubServer, tiny: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
     hub.add("org/tiny", tiny, gate="private")
-    command = [sys.executable, "-m", "localllm", "convert", "org/tiny", "--outfile", "x.gguf", "--keep-download"]
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": hub.token}
-    environment["PYTHONPATH"] = str(Path(localllm.__file__).parent.parent)
+    (tmp_path / "out").mkdir()
 
     def run(**more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, "--force"], env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True
-        )
+        command = [*COMMAND, "--force", "--keep-download"]
+        return subprocess.run(command, env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True)
 
     done = run()
     assert done.returncode == 0, done.stderr
@@ -321,6 +334,37 @@ def test_the_environment_counts_on_the_command_line(hub: HubServer, tiny: Path, 
     done = run(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "empty"))
     assert done.returncode == 1
     assert "HF_HUB_OFFLINE forbids" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", [[], ["--keep-download"]])
+def test_ctrl_c_while_the_network_hangs_leaves_nothing_behind(
+    hub: HubServer, tmp_path: Path, environment: dict[str, str], keep: list[str]
+) -> None:
+    hub.add("org/tiny", write_checkpoint(tmp_path / "wide", TinyLlama(hidden=512, ffn=2048, layers=4)))
+    out = tmp_path / "out"
+    out.mkdir()
+    hub.faults.hang_after = 1 << 20
+    with subprocess.Popen([*COMMAND, *keep], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+        while child.poll() is None and not list(out.glob(".*")):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
+    hub.faults.hang_after = math.inf
+    assert child.returncode == 130, err
+    assert "Traceback" not in err
+    assert list(out.iterdir()) == []
+
+
+def test_a_hub_that_goes_away_in_the_middle_leaves_nothing_behind(hub: HubServer, tmp_path: Path) -> None:
+    hub.add("org/tiny", write_checkpoint(tmp_path / "wide", TinyLlama(hidden=512, ffn=2048, layers=4)))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DownloadFailed, match=r"model.safetensors could not be read: .*\nCheck the network"):
+        localllm.convert_model(
+            "org/tiny", tmp_path / "out" / "x.gguf", announce=lambda *_: hub.faults.statuses.extend([503] * 1000)
+        )
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
