@@ -35,12 +35,11 @@ from localllm.errors import (
 )
 
 if TYPE_CHECKING:
-    from localllm.api import convert_model, load, plan
+    from localllm.api import convert_model, load, load_process, plan
     from localllm.runtime.model import Model
-    from localllm.runtime.plan import Plan
     from localllm.runtime.process import ModelProcess
     from localllm.runtime.session import Chat
-    from localllm.runtime.types import Message, Options, Sampling, Stats
+    from localllm.runtime.types import Message, Options, Plan, Sampling, Stats
 
 __version__ = "0.1.0"
 
@@ -71,16 +70,18 @@ __all__ = [
     "__version__",
     "convert_model",
     "load",
+    "load_process",
     "plan",
 ]
 
 _HOME = {
     "convert_model": "localllm.api",
     "load": "localllm.api",
+    "load_process": "localllm.api",
     "plan": "localllm.api",
     "Model": "localllm.runtime.model",
     "ModelProcess": "localllm.runtime.process",
-    "Plan": "localllm.runtime.plan",
+    "Plan": "localllm.runtime.types",
     "Chat": "localllm.runtime.session",
     "Message": "localllm.runtime.types",
     "Options": "localllm.runtime.types",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from localllm import library
 from localllm.gguf_file import read_header
 from localllm.runtime.model import Model
-from localllm.runtime.plan import DEFAULT_CTX, Plan, make_plan
-from localllm.runtime.types import Options
+from localllm.runtime.plan import DEFAULT_CTX, make_plan
+from localllm.runtime.process import ModelProcess
+from localllm.runtime.types import Options, Plan
 
 if TYPE_CHECKING:
     from localllm.convert import Conversion, Preview, Settings, Source
@@ -51,6 +52,21 @@ def load(
         mlock=mlock,
     )
     return Model.load(_file(model), options, progress=progress)
+
+
+def load_process(
+    model: str | Path | None = None,
+    options: Options | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> ModelProcess:
+    """Load a model into a child process, the only place for one that uses `options.workers`. Raises as `load`, and
+
+    Raises:
+        BadWorker, MissingPackage: a worker cannot be used.
+        EngineDied: the process ended while loading.
+    """
+    return ModelProcess.load(_file(model), options, progress=progress)
 
 
 def plan(

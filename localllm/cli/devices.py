@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   localllm devices                what there is, and what limits it
   localllm devices --bandwidth    and how fast it reads memory: a second each
+  localllm devices --worker 127.0.0.1:50052
+                                  and what a worker offers
   localllm devices --json         for programs; sizes in bytes, bandwidth in bytes a second
 
+A worker's bandwidth is measured where it runs; here its round trip is shown, of which a token takes several.
 Writing a token reads all weights once, so a device writes at most bandwidth / bytes of the weights tokens a second.
 """
 
@@ -31,6 +34,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, sizes in bytes")
     parser.add_argument("--bandwidth", action="store_true", help="measure how fast each device reads its memory")
+    options.add_worker_flag(parser)
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle)
 
@@ -40,9 +44,10 @@ def handle(args: argparse.Namespace) -> int:
     from localllm.native import accelerators, devices
 
     options.route_log(args)
+    remote = [row for worker in args.worker for row in _worker_rows(worker)]
     present = devices.devices()
     limits, threads = devices.limits(), devices.usable_threads()
-    rows = [
+    rows = remote + [
         {
             "name": device.name,
             "kind": device.kind,
@@ -65,6 +70,16 @@ def handle(args: argparse.Namespace) -> int:
     for gpu in unused:
         print(f"note: {gpu}", file=sys.stderr)
     return 0
+
+
+def _worker_rows(endpoint: str) -> list[dict[str, Any]]:
+    """A row for each device of a worker. llama.cpp is not asked: it would end this process if the worker went away."""
+    from localllm.native import rpc
+
+    found = rpc.ask(endpoint)
+    description = f"answers within {found.round_trip * 1000:.1f} ms"
+    shared = {"name": endpoint, "kind": "worker", "description": description, "bandwidth": None}
+    return [{**shared, "free": free, "total": total} for free, total in found.memory]
 
 
 def _bandwidth(device: Any, threads: int) -> float | None:
@@ -102,12 +117,13 @@ def _as_json(
 def _print_table(rows: list[dict[str, Any]]) -> None:
     measured = any(row["bandwidth"] for row in rows)
     heading = f"{'bandwidth':>12}" if measured else ""
-    print(f"{'device':<12}{'kind':<8}{'available':>12}{'total':>12}{heading}  description")
+    width = 2 + max(len("device"), *(len(row["name"]) for row in rows))
+    print(f"{'device':<{width}}{'kind':<8}{'available':>12}{'total':>12}{heading}  description")
     for row in rows:
         speed = f"{row['bandwidth'] / 1e9:.1f} GB/s" if row["bandwidth"] else ""
         column = f"{speed:>12}" if measured else ""
         sizes = f"{_size(row['free']):>12}{_size(row['total']):>12}"
-        print(f"{row['name']:<12}{row['kind']:<8}{sizes}{column}  {row['description']}")
+        print(f"{row['name']:<{width}}{row['kind']:<8}{sizes}{column}  {row['description']}")
     print()
 
 

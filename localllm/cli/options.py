@@ -98,6 +98,14 @@ def layers(text: str) -> int | None:
     return None if text == "auto" else whole(text)
 
 
+def endpoint(text: str) -> str:
+    """HOST:PORT of a worker."""
+    from localllm.native.rpc import parse_endpoint
+
+    parse_endpoint(text)
+    return text
+
+
 for _parse, _name in (
     (whole, "whole number"),
     (positive, "positive number"),
@@ -110,6 +118,7 @@ for _parse, _name in (
     (room, "number of bytes"),
     (byte_count, "number of bytes"),
     (layers, "number of layers"),
+    (endpoint, "HOST:PORT"),
 ):
     _parse.__name__ = _name  # argparse names the type of a wrong value by it
 
@@ -148,6 +157,12 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         help="room on disk for what was computed of conversations, so that one that is opened again is not computed "
         f"again (default: {kv_disk})",
     )
+    add_worker_flag(group)
+    group.add_argument(
+        "--retry-locally",
+        action="store_true",
+        help="if a worker goes away, load the model again without workers and go on",
+    )
     group.add_argument("--batch", type=batch, default=2048, metavar="N", help="tokens per call (default: 2048)")
     group.add_argument("--ubatch", type=batch, default=512, metavar="N", help="tokens computed at once (default: 512)")
     group.add_argument(
@@ -158,6 +173,18 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
     )
     group.add_argument("--mlock", action="store_true", help="keep the weights from being swapped out")
     group.add_argument("--no-mmap", action="store_true", help="read the weights instead of mapping the file")
+
+
+def add_worker_flag(parser: argparse._ActionsContainer) -> None:
+    """`--worker`."""
+    parser.add_argument(
+        "--worker",
+        type=endpoint,
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a `localllm worker` that takes layers as a GPU does; may be given several times",
+    )
 
 
 def engine_options(args: argparse.Namespace) -> Options:
@@ -171,6 +198,8 @@ def engine_options(args: argparse.Namespace) -> Options:
         kv_type=args.kv_type,
         kv_ram=args.kv_ram,
         kv_disk=args.kv_disk,
+        workers=tuple(args.worker),
+        retry_locally=args.retry_locally,
         n_batch=args.batch,
         n_ubatch=min(args.ubatch, args.batch),
         flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],

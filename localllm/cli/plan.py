@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from localllm.cli import options
 
 if TYPE_CHECKING:
-    from localllm.runtime.plan import Plan
+    from localllm.runtime.types import Plan
 
 EPILOG = """examples:
   localllm plan                              the default model
@@ -41,7 +41,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def handle(args: argparse.Namespace) -> int:
     """Print the plan. Exit code 0 whether it fits or not: it was planned."""
     from localllm import library
-    from localllm.runtime.plan import make_plan
+    from localllm.runtime.process import plan as make_plan
 
     path = library.resolve(args.model)
     options.route_log(args)
@@ -75,7 +75,8 @@ def _as_json(plan: Plan) -> str:
 
 
 def _print_table(plan: Plan) -> None:
-    from localllm.runtime.plan import mib, needs
+    from localllm.runtime.plan import mib
+    from localllm.runtime.types import needs
 
     settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers on a GPU"
     print(f"{plan.path.name}: {settings}")

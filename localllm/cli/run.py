@@ -12,6 +12,7 @@ from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
     from localllm.runtime.model import Model
+    from localllm.runtime.process import ModelProcess, RemoteReply
     from localllm.runtime.reply import LocalReply
     from localllm.runtime.types import Sampling
 
@@ -68,21 +69,25 @@ def handle(args: argparse.Namespace) -> int:
         args.usage_error("--logprobs are told in JSON: add --json")
     sampling = sampling_flags.sampling(args)
     from localllm import library
-    from localllm.runtime.model import Model
+    from localllm.runtime.process import load
 
     path = library.resolve(model_name)
     options.route_log(args)
-    with Model.load(path, options.engine_options(args)) as model:
-        for note in model.plan.notes:
+    with load(path, options.engine_options(args)) as model:
+        told = model.notes
+        for note in told:
             print(f"note: {note}", file=sys.stderr)
-        return _answer(model, prompt, sampling, args)
+        code = _answer(model, prompt, sampling, args)
+        for note in model.notes[len(told) :]:
+            print(f"note: {note}", file=sys.stderr)
+        return code
 
 
-def _answer(model: Model, prompt: str, sampling: Sampling, args: argparse.Namespace) -> int:
+def _answer(model: Model | ModelProcess, prompt: str, sampling: Sampling, args: argparse.Namespace) -> int:
     from localllm.runtime.types import Message
 
     if args.raw:
-        reply = model.complete(prompt, sampling=sampling, max_tokens=args.max_tokens)
+        reply: LocalReply | RemoteReply = model.complete(prompt, sampling=sampling, max_tokens=args.max_tokens)
     else:
         system = [Message("system", args.system)] if args.system else []
         reply = model.reply([*system, Message("user", prompt)], sampling=sampling, max_tokens=args.max_tokens)
@@ -100,7 +105,7 @@ def _answer(model: Model, prompt: str, sampling: Sampling, args: argparse.Namesp
     return 130 if interrupted.is_set() else 0
 
 
-def _as_json(model: Model, reply: LocalReply) -> str:
+def _as_json(model: Model | ModelProcess, reply: LocalReply | RemoteReply) -> str:
     import json
     from dataclasses import asdict
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from localllm.native import lib
+from localllm.native import lib, rpc
 
 # enum ggml_backend_dev_type of ggml-backend.h
 KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
@@ -23,7 +24,7 @@ KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
 
 @dataclass(frozen=True)
 class Device:
-    """One device. `free` and `total` in bytes; `handle` is ggml's pointer."""
+    """One device. `free` and `total` in bytes; `handle` is ggml's pointer. A worker's `description` is HOST:PORT."""
 
     name: str
     description: str
@@ -35,7 +36,27 @@ class Device:
     @property
     def offloads(self) -> bool:
         """Whether llama.cpp puts layers on it."""
-        return self.kind in ("gpu", "igpu")
+        return self.kind in ("worker", "gpu", "igpu")
+
+
+class _Caps(ctypes.Structure):
+    """`struct ggml_backend_dev_caps` of ggml-backend.h."""
+
+    _fields_ = tuple((name, ctypes.c_bool) for name in ("asynchronous", "host_buffer", "from_host", "events", "mmap"))
+
+
+class _Props(ctypes.Structure):
+    """`struct ggml_backend_dev_props` of ggml-backend.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("description", ctypes.c_char_p),
+        ("free", ctypes.c_size_t),
+        ("total", ctypes.c_size_t),
+        ("type", ctypes.c_int),
+        ("id", ctypes.c_char_p),
+        ("caps", _Caps),
+    )
 
 
 @functools.cache
@@ -50,20 +71,55 @@ def _functions() -> dict[str, Any]:
         "description": lib.bind(base, "ggml_backend_dev_description", ctypes.c_char_p, pointer),
         "type": lib.bind(base, "ggml_backend_dev_type", ctypes.c_int, pointer),
         "memory": lib.bind(base, "ggml_backend_dev_memory", None, pointer, ctypes.POINTER(size), ctypes.POINTER(size)),
+        "props": lib.bind(base, "ggml_backend_dev_get_props", None, pointer, ctypes.POINTER(_Props)),
+        "registry": lib.bind(base, "ggml_backend_dev_backend_reg", pointer, pointer),
+        "registry_name": lib.bind(base, "ggml_backend_reg_name", ctypes.c_char_p, pointer),
     }
 
 
-def devices() -> list[Device]:
-    """Every device, the CPU last, with its memory now."""
+def devices(workers: Sequence[str] = ()) -> list[Device]:
+    """Every device with its memory now: those of the `workers` (HOST:PORT) first, the CPU last.
+
+    Raises:
+        BadWorker, MissingPackage: a worker cannot be used.
+    """
     call = _functions()
+    remote = [describe(handle) for worker in workers for handle in rpc.connect(worker)]
     found = [describe(call["get"](index)) for index in range(call["count"]())]
-    return sorted(found, key=lambda device: device.kind == "cpu")
+    return remote + sorted(found, key=lambda device: device.kind == "cpu")
+
+
+def offload_devices(present: Sequence[Device]) -> list[Device]:
+    """The devices that layers are split over, in llama.cpp's order: the first of them runs the first of these layers.
+
+    As llama.cpp chooses them: a GPU that two backends see counts once, and a GPU that shares the CPU's memory only
+    where there is no other.
+    """
+    ids: set[bytes] = set()
+    gpus = []
+    for device in present:
+        props = _Props()
+        if device.kind == "gpu":
+            _functions()["props"](device.handle, ctypes.byref(props))
+        if device.kind == "gpu" and props.id not in ids:
+            gpus.append(device)
+            ids |= {props.id} if props.id else set()
+    shared = [] if gpus else [device for device in present if device.kind == "igpu"]
+    return [device for device in present if device.kind == "worker"] + (gpus or shared)
+
+
+def identify(handle: int) -> tuple[str, str]:
+    """(name, kind) of the device behind one of ggml's pointers."""
+    call = _functions()
+    kind = KINDS[call["type"](handle)]
+    remote = kind == "gpu" and call["registry_name"](call["registry"](handle)) == b"RPC"
+    return call["name"](handle).decode(), "worker" if remote else kind
 
 
 def describe(handle: int) -> Device:
-    """The device behind one of ggml's pointers."""
+    """The device behind one of ggml's pointers, with its memory now."""
     call = _functions()
-    kind = KINDS[call["type"](handle)]
+    name, kind = identify(handle)
     if kind == "cpu":
         free, total = system_memory()
     else:
@@ -71,7 +127,7 @@ def describe(handle: int) -> Device:
         call["memory"](handle, ctypes.byref(free_bytes), ctypes.byref(total_bytes))
         free, total = free_bytes.value, total_bytes.value
     return Device(
-        name=call["name"](handle).decode(),
+        name=name,
         description=call["description"](handle).decode(),
         kind=kind,
         free=free,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -73,10 +73,16 @@ class ModelHandle:
         return text.decode("utf-8", "replace") if text else None
 
 
+def _pointers(handles: Sequence[int]) -> ctypes.Array[ctypes.c_void_p]:
+    """A list of pointers as C reads it: ended by NULL."""
+    return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
+
+
 def open_model(
     path: Path,
     *,
     gpu_layers: int = 0,
+    devices: Sequence[int] = (),
     load_mode: int = LOAD_MMAP,
     vocab_only: bool = False,
     simulate: bool = False,
@@ -84,6 +90,7 @@ def open_model(
 ) -> ModelHandle:
     """Load a GGUF. With `simulate` no weights are read or allocated: only the sizes are real.
 
+    The `gpu_layers` last layers are split over `devices`, ggml's pointers; none means those that llama.cpp chooses.
     `progress` is called with 0…1 and returns False to stop loading.
 
     Raises:
@@ -94,6 +101,8 @@ def open_model(
     api = lib.llama()
     params = api.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
+    listed = _pointers(devices)
+    params.devices = ctypes.cast(listed, ctypes.c_void_p) if devices else None
     params.load_mode = LOAD_READ if simulate else load_mode
     params.vocab_only = vocab_only
     params.no_alloc = simulate

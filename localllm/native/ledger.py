@@ -90,16 +90,16 @@ def read(context: int) -> list[BufferUse]:
         raise RuntimeError("the ledger cannot be read on this platform")
     # The few nodes that the map owns are not freed: a hundred bytes a load.
     tree = call["breakdown"](context)
-    cpu = next(device for device in devices.devices() if device.kind == "cpu")
+    cpu = next((device.name, device.kind) for device in devices.devices() if device.kind == "cpu")
     found: list[BufferUse] = []
     waiting = [tree.root] if tree.count else []
     while waiting:
         node = waiting.pop().contents
         waiting += [child for child in (node.left, node.right) if child]
         owner = call["device"](node.buffer_type)
-        device = cpu if call["is_host"](node.buffer_type) or not owner else devices.describe(owner)
+        device, kind = cpu if call["is_host"](node.buffer_type) or not owner else devices.identify(owner)
         name = call["name"](node.buffer_type).decode()
-        found.append(BufferUse(name, device.name, device.kind, node.model, node.context, node.compute))
+        found.append(BufferUse(name, device, kind, node.model, node.context, node.compute))
     if len(found) != tree.count:
         raise RuntimeError("the ledger's tree has another layout than expected")
     return found

@@ -162,8 +162,9 @@ def functions() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def connect(endpoint: str) -> list[int]:
-    """ggml's pointers to the devices of the worker, which was asked first.
+    """ggml's pointers to the devices of the worker, which is asked first, once in the life of this process.
 
     They are not registered: only a model that is given them uses them. From here on, if the worker goes away, llama.cpp
     ends this process.

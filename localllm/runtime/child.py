@@ -17,6 +17,7 @@ from localllm import paths
 from localllm.errors import Cancelled
 from localllm.native import lib
 from localllm.runtime.model import Model
+from localllm.runtime.plan import make_plan
 from localllm.runtime.protocol import (
     AskMemory,
     Cancel,
@@ -27,8 +28,10 @@ from localllm.runtime.protocol import (
     Load,
     Loaded,
     Loading,
+    MakePlan,
     Memory,
     Piece,
+    Planned,
     Prefill,
     decode_command,
     encode,
@@ -42,7 +45,7 @@ class Child:
 
     def __init__(self, send: Callable[[Event], None]) -> None:
         self._send = send
-        self._work: queue.Queue[Load | Generate | None] = queue.Queue()
+        self._work: queue.Queue[Load | MakePlan | Generate | None] = queue.Queue()
         self._model: Model | None = None
         self._reply: tuple[int, LocalReply] | None = None
         self._cancelled: set[int] = set()
@@ -62,7 +65,7 @@ class Child:
         worker.join(timeout=5)
 
     def _accept(self, command: Command) -> None:
-        if isinstance(command, Load | Generate):
+        if isinstance(command, Load | MakePlan | Generate):
             self._work.put(command)
         elif isinstance(command, Cancel):
             self._cancelled.add(command.request)
@@ -78,6 +81,8 @@ class Child:
             try:
                 if isinstance(command, Load):
                     self._load(command)
+                elif isinstance(command, MakePlan):
+                    self._send(Planned(make_plan(Path(command.path), command.options)))
                 else:
                     self._generate(command)
             except Exception as error:  # whatever it was, the parent must hear of it
@@ -95,7 +100,7 @@ class Child:
                 self._send(Loading(fraction))
             return 0 not in self._cancelled
 
-        self._model = Model(Path(command.path), command.options, report)
+        self._model = Model(Path(command.path), command.options, report, in_child=True)
         if 0 in self._cancelled:
             raise Cancelled("Loading was stopped.")
         self._send(Loaded(self._model.info, self._model.plan.notes))

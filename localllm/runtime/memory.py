@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from localllm.native import devices
+from localllm.native.devices import Device
 from localllm.native.ledger import BufferUse
 from localllm.runtime.types import DeviceMemory, MemorySample
 
@@ -23,6 +24,11 @@ def sample(files: Sequence[Path], parts: Sequence[DeviceMemory], *, used_tokens:
     mapped, resident = mapped_weights(files)
     available, total = devices.system_memory()
     now = {device.name: device for device in devices.devices()}
+
+    def refreshed(part: DeviceMemory) -> DeviceMemory:
+        # A worker answers only after what it computes: its numbers stay those of when the model was loaded.
+        return replace(part, free=now[part.name].free, total=now[part.name].total) if part.name in now else part
+
     return MemorySample(
         weights_mapped=mapped,
         weights_resident=resident,
@@ -32,12 +38,12 @@ def sample(files: Sequence[Path], parts: Sequence[DeviceMemory], *, used_tokens:
         process=psutil.Process().memory_info().rss,
         system_available=available,
         system_total=total,
-        devices=tuple(replace(part, free=now[part.name].free, total=now[part.name].total) for part in parts),
+        devices=tuple(refreshed(part) for part in parts),
     )
 
 
-def by_device(uses: Sequence[BufferUse], layers: dict[str, int]) -> tuple[DeviceMemory, ...]:
-    """What `uses` add up to on every device, with the memory it has now. `layers` counts layers by device name."""
+def by_device(uses: Sequence[BufferUse], layers: dict[str, int], present: Sequence[Device]) -> tuple[DeviceMemory, ...]:
+    """What `uses` add up to on every device that is `present`. `layers` counts layers by device name."""
     return tuple(
         DeviceMemory(
             name=device.name,
@@ -48,8 +54,9 @@ def by_device(uses: Sequence[BufferUse], layers: dict[str, int]) -> tuple[Device
             free=device.free,
             total=device.total,
             layers=layers.get(device.name, 0),
+            worker=device.description if device.kind == "worker" else "",
         )
-        for device in devices.devices()
+        for device in present
     )
 
 

@@ -12,21 +12,21 @@ from types import TracebackType
 
 from localllm import paths
 from localllm.chat_template import ChatTemplate
-from localllm.errors import BadTemplate, EngineDied, UnsupportedModel
+from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.gguf_file import read_parts
-from localllm.native import handles, ledger, lib
+from localllm.native import devices, handles, ledger, lib
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
-from localllm.runtime.plan import Plan, check_fits, layers_by_device, plan_quickly
+from localllm.runtime.plan import check_fits, layers_by_device, offload_handles, plan_quickly
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import biased_tokens, recommended
 from localllm.runtime.sampling import resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory, render
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling
 
 
 class Model:
@@ -36,7 +36,19 @@ class Model:
     be called from any thread.
     """
 
-    def __init__(self, path: Path, options: Options, progress: Callable[[float], bool] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        options: Options,
+        progress: Callable[[float], bool] | None = None,
+        *,
+        in_child: bool = False,
+    ) -> None:
+        if options.workers and not in_child:
+            raise BadWorker(
+                "A model that uses workers runs in its own process, for llama.cpp ends one whose worker goes away.",
+                hint="Use localllm.load_process or ModelProcess.load.",
+            )
         self._using = threading.Lock()  # held while the vocabulary is read, and while it is freed
         self._closed = False
         self._replies: weakref.WeakSet[LocalReply] = weakref.WeakSet()
@@ -77,6 +89,7 @@ class Model:
         Raises:
             ModelNotFound, BadModelFile, UnsupportedModel: the file cannot be run.
             DoesNotFit: there is not enough memory, or no device for the layers asked for.
+            BadWorker: `options` name workers, which only `ModelProcess` may use.
         """
         report = None if progress is None else lambda fraction: (progress(fraction), True)[1]
         return cls(Path(path), options or Options(), report)
@@ -100,6 +113,11 @@ class Model:
             for reply in list(self._replies):
                 reply.close()
             self._handle.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was chosen or is unusual."""
+        return self.plan.notes
 
     def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
         """A conversation with this model; `system` is the system prompt, `max_tokens` 0 is no limit."""
@@ -203,8 +221,14 @@ def _open(
 
     def load() -> tuple[handles.ModelHandle, list[str]]:
         with lib.captured_log() as lines:
-            layers, mode = options.gpu_layers or 0, _load_mode(options)
-            return handles.open_model(path, gpu_layers=layers, load_mode=mode, progress=go_on), lines
+            opened = handles.open_model(
+                path,
+                gpu_layers=options.gpu_layers or 0,
+                devices=offload_handles(options),
+                load_mode=_load_mode(options),
+                progress=go_on,
+            )
+            return opened, lines
 
     return lib.apart(load, stopped.set, lambda opened: opened[0].close())
 
@@ -237,7 +261,7 @@ def _as_loaded(plan: Plan, context: handles.ContextHandle, layers: dict[str, int
     options = replace(plan.options, n_ctx=context.n_ctx)
     if not ledger.supported():
         return replace(plan, options=options)
-    taken = memory.by_device(ledger.read(context.pointer), layers)
+    taken = memory.by_device(ledger.read(context.pointer), layers, devices.devices(options.workers))
     parts = tuple(
         replace(planned, kv=real.kv, compute=real.compute, layers=real.layers)
         for planned, real in zip(plan.devices, taken, strict=True)

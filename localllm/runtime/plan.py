@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from localllm.errors import BadModelFile, DoesNotFit
@@ -17,53 +17,14 @@ from localllm.gguf_file import Header, read_header
 from localllm.native import devices, handles, ledger, lib
 from localllm.runtime import estimate
 from localllm.runtime.memory import by_device
-from localllm.runtime.types import DeviceMemory, Options
+from localllm.runtime.types import DeviceMemory, Options, Plan, needs
 
 DEFAULT_CTX = 8192
 SMALLEST_CTX = 2048
 """A context that the person left open is chosen between these, and never above what the model was trained with."""
 
-GPU_MARGIN = 512 << 20
-"""Bytes left free on a GPU when the number of layers is chosen: the desktop and the driver need some too."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What goes where. `options` have nothing left open; `notes` are sentences on what was chosen or is unusual.
-
-    `devices` holds the sizes per device and its free memory now. `exact` is False where a formula had to estimate.
-    """
-
-    path: Path
-    options: Options
-    devices: tuple[DeviceMemory, ...]
-    exact: bool
-    notes: tuple[str, ...] = ()
-
-    @property
-    def n_ctx(self) -> int:
-        """The context in tokens."""
-        return self.options.n_ctx
-
-    @property
-    def gpu_layers(self) -> int:
-        """How many layers go to GPUs; the output layer counts as one."""
-        return self.options.gpu_layers or 0
-
-    @property
-    def fits(self) -> bool:
-        """Whether every device has room for its part now."""
-        return all(needs(device) <= device.free for device in self.devices)
-
-    @property
-    def total(self) -> int:
-        """Bytes on all devices together."""
-        return sum(needs(device) for device in self.devices)
-
-
-def needs(device: DeviceMemory) -> int:
-    """Bytes that the plan puts on the device."""
-    return device.weights + device.kv + device.compute
+LARGEST_MARGIN = 512 << 20
+"""Bytes left free when the number of layers is chosen, or a sixteenth of a small device: others need some too."""
 
 
 def make_plan(path: Path, options: Options | None = None) -> Plan:
@@ -104,7 +65,8 @@ def plan_quickly(path: Path, options: Options) -> Plan:
     """
     header = read_header(path)
     trained = header.context_length or DEFAULT_CTX
-    nothing_to_choose = not options.gpu_layers and not any(device.offloads for device in devices.devices())
+    present = devices.devices(options.workers)
+    nothing_to_choose = not options.gpu_layers and not any(device.offloads for device in present)
     # The formulas do not know what the matrix unit's own order of the weights takes.
     if (
         devices.has_matrix_unit()
@@ -121,7 +83,7 @@ def plan_quickly(path: Path, options: Options) -> Plan:
         gpu_layers=0,
     )
     uses, layers, _ = _estimated(header, chosen)
-    parts = by_device(uses, layers)
+    parts = by_device(uses, layers, present)
     if any(2 * needs(device) > device.free for device in parts):
         return make_plan(path, options)
     return Plan(path, chosen, parts, exact=False)
@@ -182,7 +144,7 @@ def _check_runs(header: Header) -> None:
 
 def _with_layers(header: Header, options: Options) -> Plan:
     """The plan with `gpu_layers` chosen if it was left open."""
-    gpus = [device for device in devices.devices() if device.offloads]
+    gpus = devices.offload_devices(devices.devices(options.workers))
     if not gpus:
         if options.gpu_layers:
             raise DoesNotFit(
@@ -196,18 +158,22 @@ def _with_layers(header: Header, options: Options) -> Plan:
 
 
 def _most_layers(header: Header, options: Options) -> Plan:
-    """The plan with the most layers that leave `GPU_MARGIN` free on every GPU: by bisection, the fit is monotone."""
+    """The plan with the most layers that leave a margin free on every GPU: by bisection, the fit is monotone."""
     low, high, best = 0, header.n_layer + 1, None
     while low < high or best is None:
         middle = high if best is None else (low + high + 1) // 2
         plan = _simulated(header, replace(options, gpu_layers=middle))
-        roomy = all(needs(device) + GPU_MARGIN <= device.free for device in plan.devices if device.kind != "cpu")
+        roomy = all(needs(device) + _margin(device) <= device.free for device in plan.devices if device.kind != "cpu")
         if roomy or middle == 0:
             low, best = middle, plan
         else:
             high = middle - 1
             best = best or _simulated(header, replace(options, gpu_layers=0))
     return best
+
+
+def _margin(device: DeviceMemory) -> int:
+    return min(LARGEST_MARGIN, device.total // 16)
 
 
 _WIDE_KV = ("f32", "f16", "bf16")
@@ -230,7 +196,9 @@ def _simulate(
     with (
         _simulation,
         lib.captured_log() as lines,
-        handles.open_model(path, gpu_layers=options.gpu_layers or 0, simulate=True) as model,
+        handles.open_model(
+            path, gpu_layers=options.gpu_layers or 0, devices=offload_handles(options), simulate=True
+        ) as model,
     ):
         context = handles.open_context(
             model,
@@ -248,6 +216,11 @@ def _simulate(
             context.close()
 
 
+def offload_handles(options: Options) -> list[int]:
+    """ggml's pointers to the devices over which a model with these options is split."""
+    return [device.handle for device in devices.offload_devices(devices.devices(options.workers))]
+
+
 def layers_by_device(lines: list[str]) -> dict[str, int]:
     """How many layers each device runs, the output layer included, from the log of a load."""
     found = [line.split("assigned to device ")[1] for line in lines if "assigned to device " in line]
@@ -255,22 +228,22 @@ def layers_by_device(lines: list[str]) -> dict[str, int]:
 
 
 def _estimated(header: Header, options: Options) -> tuple[tuple[ledger.BufferUse, ...], dict[str, int], int]:
-    present = devices.devices()
+    present = devices.devices(options.workers)
     cpu = next(device.name for device in present if device.kind == "cpu")
-    return estimate.buffers(header, options, cpu, [device.name for device in present if device.offloads])
+    return estimate.buffers(header, options, cpu, [device.name for device in devices.offload_devices(present)])
 
 
 def _simulated(header: Header, options: Options) -> Plan:
     exact = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
     if exact:
         status = header.path.stat()
-        key = replace(options, mmap=True, mlock=False, threads=0, kv_ram=0, kv_disk=0)
+        key = replace(options, mmap=True, mlock=False, threads=0, kv_ram=0, kv_disk=0, retry_locally=False)
         uses, layers, n_ctx = _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
     else:
         uses, layers, n_ctx = _estimated(header, options)
     return Plan(
         path=header.path,
         options=replace(options, n_ctx=n_ctx, gpu_layers=options.gpu_layers or 0),
-        devices=by_device(uses, layers),
+        devices=by_device(uses, layers, devices.devices(options.workers)),
         exact=exact,
     )

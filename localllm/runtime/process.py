@@ -1,79 +1,91 @@
 """A model in a child process, with the interface of one in this process.
 
 A native abort or the kernel's out-of-memory killer then takes the engine and not the program with the conversation;
-closing it truly frees the memory; and the decode loop shares no interpreter lock with an interface.
+closing it truly frees the memory; and the decode loop shares no interpreter lock with an interface. A model that uses
+workers always runs like this, for llama.cpp ends the process whose worker goes away.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
-from localllm.errors import EngineDied
+from localllm.errors import BadWorker, EngineDied
+from localllm.native import rpc
+from localllm.runtime.engine_process import EngineProcess, Events
+from localllm.runtime.model import Model
+from localllm.runtime.plan import make_plan
 from localllm.runtime.protocol import (
-    AskMemory,
     Cancel,
-    Command,
-    Event,
     Failed,
     Finished,
     Generate,
     Load,
     Loaded,
     Loading,
-    Memory,
+    MakePlan,
     Piece,
+    Planned,
     Prefill,
     as_error,
-    decode_event,
-    encode,
 )
 from localllm.runtime.session import Chat
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Progress, Sampling, Stats, TokenLogprob
+from localllm.runtime.types import (
+    MemorySample,
+    Message,
+    ModelInfo,
+    Options,
+    Plan,
+    Progress,
+    Sampling,
+    Stats,
+    TokenLogprob,
+)
 
-# Not `-m`: that would look for modules in the current folder first, which may be a folder of downloads.
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from localllm.runtime.child import main; main()"
 
-_ANSWER_SECONDS = _CLOSE_SECONDS = 5
+def load(
+    path: Path, options: Options | None = None, *, progress: Callable[[float], None] | None = None
+) -> Model | ModelProcess:
+    """Load a model where it is safe: in this process, or in a child process if it uses workers. See `Model.load`."""
+    options = options or Options()
+    return (ModelProcess if options.workers else Model).load(path, options, progress=progress)
+
+
+def plan(path: Path, options: Options | None = None) -> Plan:
+    """`make_plan` where it is safe: in this process, or in a child process if there are workers."""
+    options = options or Options()
+    if not options.workers:
+        return make_plan(path, options)
+    engine = EngineProcess()
+    try:
+        event = engine.begin(0, MakePlan(str(Path(path).absolute()), options)).get()
+        if isinstance(event, Planned):
+            return event.plan
+        raise as_error(event) if isinstance(event, Failed) else _death(engine, options)
+    finally:
+        engine.close()
 
 
 class ModelProcess:
-    """A loaded model in a child process. Use it as a context manager, or `close()` it."""
+    """A loaded model in a child process. Use it as a context manager, or `close()` it.
+
+    `notes` are sentences on what was chosen or is unusual; one is added when a worker went away.
+    """
 
     info: ModelInfo
     notes: tuple[str, ...]
 
     def __init__(self) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close())
-        # A session of its own: Ctrl-C in the terminal is for the program in front, which cancels or closes us.
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(_search_path())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-        )
-        self._send_lock = threading.Lock()
-        self._state_lock = threading.Lock()
-        self._events: dict[int, queue.Queue[Event | None]] = {0: queue.Queue()}
-        self._memory: queue.Queue[Memory | None] = queue.Queue()
-        self._memory_lock = threading.Lock()
-        self._context_used = 0
+        self._engine = EngineProcess()
+        self._options = Options()
         self._requests = 0
-        self._ended = self._closed = False
-        self._reader = threading.Thread(target=self._read, name="engine events", daemon=True)
-        self._reader.start()
+        self._lock = threading.Lock()
+        self._recovering = threading.Lock()  # held while the engine is replaced
 
     @classmethod
     def load(
@@ -90,12 +102,15 @@ class ModelProcess:
 
         Raises:
             ModelNotFound, BadModelFile, UnsupportedModel, DoesNotFit: as `Model.load`.
+            BadWorker, MissingPackage: a worker cannot be used.
             Cancelled: `cancelled` returned True.
             EngineDied: the process ended while loading.
         """
         model = cls()
+        model._options = options or Options()
         try:
-            model._load(path, options or Options(), progress, cancelled)
+            loaded = _load(model._engine, path, model._options, progress, cancelled)
+            model.info, model.notes = loaded.info, loaded.notes
         except BaseException:
             model.close()
             raise
@@ -112,7 +127,7 @@ class ModelProcess:
     @property
     def pid(self) -> int:
         """Process id of the engine."""
-        return self._child.pid
+        return self._engine.pid
 
     def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
         """A conversation with this model; `system` is the system prompt, `max_tokens` 0 is no limit."""
@@ -136,166 +151,103 @@ class ModelProcess:
         Raises:
             EngineDied: the process ended, or gave no answer for some seconds.
         """
-        with self._memory_lock:
-            while not self._memory.empty():
-                self._memory.get_nowait()  # an answer that came too late for its question
-            self._send(AskMemory())
-            try:
-                answer = None if self._ended else self._memory.get(timeout=_ANSWER_SECONDS)
-            except queue.Empty:
-                raise EngineDied(f"The engine's process gave no answer for {_ANSWER_SECONDS} seconds.") from None
-            if answer is None:
-                raise self._death()
-            self._context_used = answer.context_used
-            return answer.sample
+        with self._recovering:
+            engine = self._engine
+        return engine.ask_memory().sample
 
     def context_used(self) -> int:
         """Tokens in the KV cache when the engine last told."""
-        return self._context_used
+        return self._engine.context_used
 
     def close(self) -> None:
         """Stop a running reply and end the process, by force if it does not listen."""
-        self._closed = True
-        with contextlib.suppress(OSError):
-            if self._child.stdin is not None:
-                self._child.stdin.close()
-        try:
-            self._child.wait(timeout=_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        if threading.current_thread() is not self._reader:
-            self._reader.join(timeout=_CLOSE_SECONDS)
-        if self._child.stdout is not None:
-            self._child.stdout.close()
-        self._errors.close()
-
-    def _load(
-        self,
-        path: Path,
-        options: Options,
-        progress: Callable[[float], None] | None,
-        cancelled: Callable[[], bool] | None,
-    ) -> None:
-        events = self._events[0]
-        self._send(Load(str(Path(path).absolute()), options))
-        asked = False
-        while True:
-            try:
-                event = events.get(timeout=0.1)
-            except queue.Empty:
-                if not asked and cancelled is not None and cancelled():
-                    asked = True
-                    self._send(Cancel(0))
-                continue
-            if isinstance(event, Loading) and progress is not None:
-                progress(event.fraction)
-            elif isinstance(event, Loaded):
-                self.info, self.notes = event.info, event.notes
-                return
-            elif isinstance(event, Failed):
-                raise as_error(event)
-            elif event is None:
-                raise self._death()
+        self._engine.close()
 
     def _request(
         self, messages: tuple[Message, ...], prompt: str | None, sampling: Sampling | None, max_tokens: int
     ) -> RemoteReply:
-        with self._state_lock:
+        with self._lock:
             self._requests += 1
             request = self._requests
         return RemoteReply(self, Generate(request, messages, prompt, sampling or Sampling(), max_tokens))
 
-    def _begin(self, command: Generate) -> queue.Queue[Event | None]:
-        """Send a request; returns where its events will come."""
-        events: queue.Queue[Event | None] = queue.Queue()
-        with self._state_lock:
-            if self._ended:
-                raise self._death()
-            self._events[command.request] = events
-        self._send(command)
-        return events
+    def _recovered(self, engine: EngineProcess) -> bool:
+        """Whether there is another engine instead of `engine`, which ended: one without workers, if that was asked for.
 
-    def _send(self, command: Command) -> None:
+        Raises:
+            DoesNotFit: there is no room for it.
+        """
+        with self._recovering:
+            if engine is not self._engine:
+                return True
+            if engine.closed or not (self._options.workers and self._options.retry_locally):
+                return False
+            death = _death(engine, self._options)
+            alone, options = EngineProcess(), replace(self._options, workers=(), split=())
+            try:
+                loaded = _load(alone, self.info.path, options)
+            except BaseException:
+                alone.close()
+                raise
+            engine.close()
+            self._engine, self._options, self.info = alone, options, loaded.info
+            self.notes = (*self.notes, *loaded.notes, f"{death.message} The model was loaded again without workers.")
+            return True
+
+
+def _load(
+    engine: EngineProcess,
+    path: Path,
+    options: Options,
+    progress: Callable[[float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Loaded:
+    """Load the model in that process; see `ModelProcess.load`."""
+    events = engine.begin(0, Load(str(Path(path).absolute()), options))
+    asked = False
+    while True:
         try:
-            with self._send_lock:
-                if self._child.stdin is None or self._child.stdin.closed:
-                    raise self._death()
-                self._child.stdin.write(encode(command))
-                self._child.stdin.flush()
-        except OSError:
-            raise self._death() from None
-
-    def _read(self) -> None:
-        """Sort events to whom they are for, until the child's stdout ends."""
-        try:
-            for line in self._child.stdout or ():
-                # A line that is no event was printed by something else while Python started: not for us.
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    self._sort(decode_event(line))
-        finally:
-            self._child.wait()
-            self._memory.put(None)
-            with self._state_lock:
-                self._ended = True
-                for waiting in self._events.values():
-                    waiting.put(None)
-
-    def _sort(self, event: Event) -> None:
-        if isinstance(event, Memory):
-            self._memory.put(event)
-            return
-        if isinstance(event, Finished):
-            self._context_used = event.context_used
-        with self._state_lock:
-            waiting = self._events.get(getattr(event, "request", 0))
-        if waiting is not None:
-            waiting.put(event)
-
-    def _done(self, request: int) -> None:
-        with self._state_lock:
-            self._events.pop(request, None)
-
-    def _death(self) -> EngineDied:
-        if self._closed:
-            return EngineDied("The engine was closed.", hint="Load the model again.")
-        code = self._child.poll()
-        return EngineDied(
-            f"The engine's process ended: {_why(code)}{self._last_words()}.",
-            hint="The conversation is safe. Load the model again to go on.",
-        )
-
-    def _last_words(self) -> str:
-        if self._errors.closed or not hasattr(os, "pread"):
-            return ""
-        # Not seek and read: the child writes through the same file offset.
-        descriptor = self._errors.fileno()
-        end = os.fstat(descriptor).st_size
-        lines = os.pread(descriptor, 2000, max(0, end - 2000)).decode("utf-8", "replace").strip().splitlines()
-        return f" ({lines[-1].strip()})" if lines else ""
+            event = events.get(timeout=0.1)
+        except queue.Empty:
+            if not asked and cancelled is not None and cancelled():
+                asked = True
+                engine.send(Cancel(0))
+            continue
+        if isinstance(event, Loading) and progress is not None:
+            progress(event.fraction)
+        elif isinstance(event, Loaded):
+            return event
+        elif isinstance(event, Failed):
+            raise as_error(event)
+        elif event is None:
+            raise _death(engine, options)
 
 
-def _search_path() -> list[str]:
-    """Where this process finds its modules, the current folder left out unless it was asked for by name."""
-    here = str(Path(__file__).resolve().parent.parent.parent)
-    return [str(Path(entry).absolute()) for entry in sys.path if entry] + [here]
+def _death(engine: EngineProcess, options: Options) -> EngineDied:
+    """Why the engine gives no answer; a worker that is gone is named."""
+    gone = [] if engine.closed else [worker for worker in options.workers if not _answers(worker)]
+    if not gone:
+        return engine.death()
+    return EngineDied(
+        f"The worker at {' and the one at '.join(gone)} went away, and llama.cpp ended the engine that used it.",
+        hint="The conversation is safe. Load the model again without the worker; --retry-locally does so by itself.",
+    )
 
 
-def _why(code: int | None) -> str:
-    if code is None:
-        return "it does not answer"
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
-    if name == "SIGKILL":
-        return "killed (SIGKILL), often by the system because memory ran out"
-    if name == "SIGABRT":
-        return "llama.cpp gave up (SIGABRT)"
-    return f"killed by {name}"
+def _answers(worker: str) -> bool:
+    try:
+        rpc.ask(worker, seconds=1)
+    except BadWorker:
+        return False
+    return True
 
 
 class RemoteReply:
-    """A reply made in the child process; see `Reply`. The request is sent when the iteration begins."""
+    """A reply made in the child process; see `Reply`. The request is sent when the iteration begins.
+
+    If a worker goes away and the model was to be loaded again without it, the reply goes on there from the text that it
+    has, and `stats` are those of the rest.
+    """
 
     def __init__(self, owner: ModelProcess, command: Generate) -> None:
         self.sampling = command.sampling
@@ -303,7 +255,9 @@ class RemoteReply:
         self.logprobs: list[TokenLogprob] = []
         self._owner = owner
         self._command = command
-        self._events: queue.Queue[Event | None] | None = None
+        self._engine: EngineProcess | None = None
+        self._events: Events | None = None
+        self._pieces = self._continued = 0  # since the reply began, or went on elsewhere; characters before that
         self._stats: Stats | None = None
         self._progress: Progress | None = None
         self._cancelled = self._ended = False
@@ -321,30 +275,55 @@ class RemoteReply:
                 self.text += event.text
                 self.logprobs += event.logprobs
                 if event.text:
+                    self._pieces += 1
                     return event.text
                 continue
             if isinstance(event, Prefill):
                 self._progress = event.progress
                 continue
+            if event is None and self._goes_on():
+                events = self._begin()
+                continue
             self._end()
             if isinstance(event, Finished):
                 self._stats, self.sampling = event.stats, event.sampling
                 raise StopIteration
-            raise as_error(event) if isinstance(event, Failed) else self._owner._death()
+            raise as_error(event) if isinstance(event, Failed) else self._death()
 
-    def _begin(self) -> queue.Queue[Event | None]:
+    def _begin(self) -> Events:
         try:
-            self._events = self._owner._begin(self._command)
+            self._engine = self._owner._engine
+            self._events = self._engine.begin(self._command.request, self._command)
             if self._cancelled:
-                self._owner._send(Cancel(self._command.request))
+                self._engine.send(Cancel(self._command.request))
         except EngineDied:
             self._end()
             raise
         return self._events
 
+    def _goes_on(self) -> bool:
+        """Whether the rest can be asked for from another engine; `_command` then asks for it."""
+        engine = self._engine
+        if engine is None or self._cancelled:
+            return False
+        try:
+            if not self._owner._recovered(engine):
+                return False
+        except BaseException:
+            self._end()
+            raise
+        self._command = _rest(self._command, self.text[self._continued :], self._pieces)
+        self._continued, self._pieces = len(self.text), 0
+        return True
+
+    def _death(self) -> EngineDied:
+        engine = self._engine
+        return _death(engine, self._owner._options) if engine is not None else EngineDied("There is no engine.")
+
     def _end(self) -> None:
         self._ended = True
-        self._owner._done(self._command.request)
+        if self._engine is not None:
+            self._engine.done(self._command.request)
 
     @property
     def stats(self) -> Stats | None:
@@ -361,7 +340,8 @@ class RemoteReply:
         self._cancelled = True
         if self._events is not None and not self._ended:
             with contextlib.suppress(EngineDied):
-                self._owner._send(Cancel(self._command.request))
+                if self._engine is not None:
+                    self._engine.send(Cancel(self._command.request))
 
     def close(self) -> None:
         """Cancel, and take what is still on its way."""
@@ -377,3 +357,16 @@ class RemoteReply:
         if self._events is not None and not self._ended:
             self.cancel()
             self._end()
+
+
+def _rest(command: Generate, text: str, pieces: int) -> Generate:
+    """The command that makes what is left of a reply of which `text` was made, in `pieces` of about one token each."""
+    left = max(1, command.max_tokens - pieces) if command.max_tokens else 0
+    if not text:
+        return command
+    if command.prompt is not None:
+        return replace(command, prompt=command.prompt + text, max_tokens=left)
+    *before, last = command.messages
+    if last.role == "assistant":
+        return replace(command, messages=(*before, Message("assistant", last.content + text)), max_tokens=left)
+    return replace(command, messages=(*command.messages, Message("assistant", text)), max_tokens=left)

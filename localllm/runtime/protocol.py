@@ -18,6 +18,7 @@ from localllm.runtime.types import (
     Message,
     ModelInfo,
     Options,
+    Plan,
     Progress,
     Sampling,
     Stats,
@@ -56,6 +57,21 @@ class Cancel:
 @dataclass(frozen=True)
 class AskMemory:
     """Ask for a `Memory`."""
+
+
+@dataclass(frozen=True)
+class MakePlan:
+    """Plan loading a model; answered by `Planned` or `Failed`."""
+
+    path: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The plan."""
+
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -118,12 +134,12 @@ class Failed:
     hint: str
 
 
-Command = Load | Generate | Cancel | AskMemory
-Event = Loading | Loaded | Prefill | Piece | Finished | Memory | Failed
+Command = Load | MakePlan | Generate | Cancel | AskMemory
+Event = Planned | Loading | Loaded | Prefill | Piece | Finished | Memory | Failed
 
-_COMMANDS: dict[str, type[Command]] = {kind.__name__: kind for kind in (Load, Generate, Cancel, AskMemory)}
+_COMMANDS: dict[str, type[Command]] = {kind.__name__: kind for kind in (Load, MakePlan, Generate, Cancel, AskMemory)}
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Loading, Loaded, Prefill, Piece, Finished, Memory, Failed)
+    kind.__name__: kind for kind in (Planned, Loading, Loaded, Prefill, Piece, Finished, Memory, Failed)
 }
 
 
@@ -164,10 +180,20 @@ def _rebuilt(name: str, value: Any) -> Any:
         return tuple(value)
     if name == "info":
         return ModelInfo(**{**value, "path": Path(value["path"])})
+    if name == "options":
+        return _options(value)
+    if name == "plan":
+        parts = tuple(DeviceMemory(**item) for item in value["devices"])
+        known = {"path": Path(value["path"]), "options": _options(value["options"]), "devices": parts}
+        return Plan(**{**value, **known, "notes": tuple(value["notes"])})
     if name == "sample":
         return MemorySample(**{**value, "devices": tuple(DeviceMemory(**item) for item in value["devices"])})
-    simple = {"options": Options, "sampling": Sampling, "stats": Stats, "progress": Progress}
+    simple = {"sampling": Sampling, "stats": Stats, "progress": Progress}
     return simple[name](**value) if name in simple else value
+
+
+def _options(fields: dict[str, Any]) -> Options:
+    return Options(**{**fields, "workers": tuple(fields["workers"]), "split": tuple(fields["split"])})
 
 
 def _logprob(kind: type[L], fields: dict[str, Any]) -> L:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from localllm.native.rpc import parse_endpoint
 from localllm.runtime.sampling import Sampling as Sampling
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
@@ -42,7 +43,8 @@ class Options:
     `n_ctx` 0 and `threads` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None means
     llama.cpp decides. `kv_type` is one of `KV_TYPES`. `sequences` conversations share the KV cache at once; those that
     have to leave it are kept in up to `kv_ram` bytes of RAM, and in files of up to `kv_disk` bytes together, where they
-    are found again by the next load of the model.
+    are found again by the next load of the model. `workers` are HOST:PORT of `localllm worker`s, whose devices take
+    layers as GPUs do; with `retry_locally` a model whose worker goes away is loaded again without workers, and goes on.
 
     Raises:
         ValueError: a number that llama.cpp could only abort on.
@@ -60,8 +62,13 @@ class Options:
     sequences: int = 4
     kv_ram: int = 512 << 20
     kv_disk: int = 0
+    workers: tuple[str, ...] = ()
+    split: tuple[float, ...] = ()
+    retry_locally: bool = False
 
     def __post_init__(self) -> None:
+        for worker in self.workers:
+            parse_endpoint(worker)
         if self.kv_type not in KV_TYPES:
             raise ValueError(f"the KV cache has no type {self.kv_type!r}; it has {', '.join(KV_TYPES)}")
         if not 0 <= self.threads <= MAX_THREADS:
@@ -115,7 +122,10 @@ class TokenLogprob(Logprob):
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """What one device holds for us, and its state. All in bytes. `layers` counts the repeating layers it runs."""
+    """What one device holds for us, and its state. All in bytes. `layers` counts the layers it runs.
+
+    `kind` is `cpu`, `gpu`, `igpu` or `worker`, `worker` then its HOST:PORT.
+    """
 
     name: str
     kind: str
@@ -125,6 +135,48 @@ class DeviceMemory:
     free: int
     total: int
     layers: int = 0
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes where. `options` have nothing left open; `notes` are sentences on what was chosen or is unusual.
+
+    `devices` holds the sizes per device and its free memory now. `exact` is False where a formula had to estimate.
+    `advice` says what would fit if this does not.
+    """
+
+    path: Path
+    options: Options
+    devices: tuple[DeviceMemory, ...]
+    exact: bool
+    notes: tuple[str, ...] = ()
+    advice: str = ""
+
+    @property
+    def n_ctx(self) -> int:
+        """The context in tokens."""
+        return self.options.n_ctx
+
+    @property
+    def gpu_layers(self) -> int:
+        """How many layers go to GPUs; the output layer counts as one."""
+        return self.options.gpu_layers or 0
+
+    @property
+    def fits(self) -> bool:
+        """Whether every device has room for its part now."""
+        return all(needs(device) <= device.free for device in self.devices)
+
+    @property
+    def total(self) -> int:
+        """Bytes on all devices together."""
+        return sum(needs(device) for device in self.devices)
+
+
+def needs(device: DeviceMemory) -> int:
+    """Bytes that the plan puts on the device."""
+    return device.weights + device.kv + device.compute
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,16 @@ def test_it_speaks_the_protocol_of_this_build() -> None:
 
 
 @pytest.mark.slow
+def test_devices_show_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with worker("--memory", "100MiB") as running:
+        assert main(["devices", "--worker", running.endpoint]) == 0
+    row = capsys.readouterr().out.splitlines()[1].split()
+    assert row[:4] == [running.endpoint, "worker", "100.0", "MiB"]
+    assert main(["devices", "--worker", running.endpoint]) == 1
+    assert "no worker at" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_the_budget_holds() -> None:
     with worker("--memory", "100MiB") as running:
         host, port = rpc.parse_endpoint(running.endpoint)

@@ -1,39 +1,32 @@
-"""Layers on another device, tested without a GPU: llama.cpp's RPC backend makes a second process a device.
-
-Both programs run in processes of their own: a device that is registered stays registered.
-"""
+"""Layers on another device, tested without a GPU: a worker in another process is one to llama.cpp."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import signal
+import socket
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from localllm.cli.main import main
+from localllm.errors import BadWorker, DoesNotFit, EngineDied
+from localllm.native import rpc
+from localllm.runtime import process
+from localllm.runtime.model import Model
+from localllm.runtime.process import ModelProcess
+from localllm.runtime.types import DeviceMemory, Message, Options
+from tests.runtime.conftest import GREEDY
 from tests.workers import worker
 
-CLIENT = """
-import ctypes, json, sys
-from dataclasses import asdict
-from pathlib import Path
-from localllm.native import lib
-from localllm.runtime.model import Model
-from localllm.runtime.plan import make_plan
-from localllm.runtime.types import Message, Options, Sampling
-lib.llama()
-add = lib.bind(lib.ggml("ggml-rpc"), "ggml_backend_rpc_add_server", ctypes.c_void_p, ctypes.c_char_p)
-lib.bind(lib.ggml("ggml"), "ggml_backend_register", None, ctypes.c_void_p)(add(sys.argv[1].encode()))
-layers = None if sys.argv[3] == "auto" else int(sys.argv[3])
-options = Options(n_ctx=512, gpu_layers=layers, mmap=False)
-plan = make_plan(Path(sys.argv[2]), options)
-with Model.load(Path(sys.argv[2]), options) as model:
-    reply = model.reply([Message("user", "Name the capital of France.")], sampling=Sampling(temperature=0))
-    print(json.dumps({"text": "".join(reply), "layers": plan.gpu_layers, "planned": [asdict(d) for d in plan.devices],
-                      "real": [asdict(d) for d in model.memory().devices]}))
-"""
+pytestmark = pytest.mark.slow
+
+QUESTION = [Message("user", "Name the capital of France.")]
+BEGINNING = "Once upon a time, there was"
+STORY = "Tell me a very long story about the sea."
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +35,129 @@ def endpoint() -> Iterator[str]:
         yield running.endpoint
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("layers", ["0", "12", "auto"])
-def test_layers_go_where_the_plan_says(endpoint: str, smollm2: Path, layers: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CLIENT, endpoint, str(smollm2), layers], capture_output=True, text=True, check=True
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["text"] == "The capital of France is Paris."
-    assert found["layers"] == {"0": 0, "12": 12, "auto": 31}[layers]
-    sizes = ("name", "kind", "weights", "kv", "compute", "layers")
-    planned, real = ([{size: part[size] for size in sizes} for part in found[key]] for key in ("planned", "real"))
-    assert planned == real
-    worker, cpu = planned
-    assert worker["layers"] == found["layers"]
-    assert worker["layers"] + cpu["layers"] == 31
-    assert (worker["kv"] > 0) == (found["layers"] > 0)
+def _sizes(parts: tuple[DeviceMemory, ...]) -> list[dict[str, object]]:
+    wanted = ("name", "kind", "worker", "weights", "kv", "compute", "layers")
+    return [{name: asdict(part)[name] for name in wanted} for part in parts]
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(0, 0), (12, 12), (None, 31)])
+def test_layers_go_where_the_plan_says(
+    endpoint: str, smollm2: Path, model: Model, layers: int | None, expected: int
+) -> None:
+    options = Options(n_ctx=512, gpu_layers=layers, mmap=False, workers=(endpoint,))
+    plan = process.plan(smollm2, options)
+    assert plan.exact
+    assert plan.gpu_layers == expected
+    with ModelProcess.load(smollm2, options) as remote:
+        assert "".join(remote.reply(QUESTION, sampling=GREEDY)) == "".join(model.reply(QUESTION, sampling=GREEDY))
+        assert _sizes(remote.memory().devices) == _sizes(plan.devices)
+    lent, cpu = plan.devices
+    assert (lent.kind, lent.worker) == ("worker", endpoint)
+    assert (lent.layers, cpu.layers) == (expected, 31 - expected)
+    assert (lent.kv > 0) == (lent.weights > 0) == (expected > 0)
+
+
+def test_a_conversation_outlives_its_worker(smollm2: Path) -> None:
+    with worker() as running, ModelProcess.load(smollm2, Options(n_ctx=512, workers=(running.endpoint,))) as remote:
+        chat = remote.chat(sampling=GREEDY)
+        with pytest.raises(EngineDied, match=f"{running.endpoint} went away") as caught:  # noqa: PT012 (in the middle)
+            for count, _ in enumerate(chat.stream(STORY)):
+                if count == 3:
+                    running.process.kill()
+        assert "--retry-locally" in caught.value.hint
+        assert [message.role for message in chat.messages] == ["user", "assistant"]
+        assert chat.messages[-1].content
+        with pytest.raises(EngineDied):
+            chat.ask("Are you there?")
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_reply_goes_on_without_its_worker_if_asked(smollm2: Path, model: Model, raw: bool) -> None:
+    with worker() as running:
+        options = Options(n_ctx=512, workers=(running.endpoint,), retry_locally=True)
+        with ModelProcess.load(smollm2, options) as remote:
+            before = remote.info.gpu_layers
+            ask = {"sampling": GREEDY, "max_tokens": 40}
+            theirs = remote.complete(BEGINNING, **ask) if raw else remote.reply([Message("user", STORY)], **ask)  # type: ignore[arg-type]
+            text = ""
+            for count, piece in enumerate(theirs):
+                text += piece
+                if count == 3:
+                    running.process.kill()
+            assert remote.info.gpu_layers == 0 < before
+            assert "loaded again without workers" in remote.notes[-1]
+            assert remote.memory().devices[-1].layers == 31
+    ours = model.complete(BEGINNING, **ask) if raw else model.reply([Message("user", STORY)], **ask)  # type: ignore[arg-type]
+    assert text == theirs.text == "".join(ours)
+
+
+def test_two_replies_go_on_after_one_death(smollm2: Path) -> None:
+    with worker() as running:
+        options = Options(n_ctx=512, workers=(running.endpoint,), retry_locally=True)
+        with ModelProcess.load(smollm2, options) as remote:
+            chats = [remote.chat(sampling=GREEDY, max_tokens=20) for _ in range(2)]
+            streams = [chat.stream(STORY) for chat in chats]
+            assert [next(stream) for stream in streams]
+            running.process.kill()
+            assert "".join(streams[0]) == "".join(streams[1])
+            assert len(remote.notes) == 1
+            assert remote.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
+
+
+def test_an_engine_that_dies_by_itself_is_no_workers_fault(endpoint: str, smollm2: Path) -> None:
+    with ModelProcess.load(smollm2, Options(n_ctx=512, workers=(endpoint,))) as remote:
+        reply = remote.reply([Message("user", STORY)], sampling=GREEDY)
+        next(reply)
+        os.kill(remote.pid, signal.SIGKILL)
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            list(reply)
+
+
+def test_workers_are_for_child_processes(endpoint: str, smollm2: Path) -> None:
+    options = Options(n_ctx=512, workers=(endpoint,))
+    with pytest.raises(BadWorker, match="in its own process") as caught:
+        Model.load(smollm2, options)
+    assert "load_process" in caught.value.hint
+    with process.load(smollm2, options) as model:
+        assert isinstance(model, ModelProcess)
+    with process.load(smollm2, Options(n_ctx=512)) as model:
+        assert isinstance(model, Model)
+
+
+def test_a_worker_that_is_not_there_is_an_error_at_once(
+    smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"127.0.0.1:{server.getsockname()[1]}"
+    for command in (["run", "--worker", nobody, str(smollm2), "Hi"], ["plan", "--worker", nobody, str(smollm2)]):
+        assert main(command) == 1
+        assert f"There is no worker at {nobody}" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--worker", "nonsense", str(smollm2), "Hi"])
+    assert caught.value.code == 2
+    assert "HOST:PORT" in capsys.readouterr().err
+
+
+def test_a_worker_that_is_busy_says_so(endpoint: str, smollm2: Path) -> None:
+    with ModelProcess.load(smollm2, Options(n_ctx=512, workers=(endpoint,))), pytest.raises(BadWorker) as caught:
+        rpc.ask(endpoint, seconds=0.2)
+    assert "one program at a time" in caught.value.hint
+
+
+def test_the_budget_of_a_worker_is_part_of_the_plan(
+    smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with worker("--memory", "60MiB") as running:
+        flags = ["--worker", running.endpoint, "--ctx", "512", str(smollm2)]
+        assert main(["plan", "--json", *flags]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        lent = plan["devices"][0]
+        assert lent["total"] == 60 << 20
+        assert 0 < lent["layers"] == plan["gpu_layers"] < 31
+        assert plan["fits"]
+        assert main(["run", "--temperature", "0", *flags, "Name the capital of France."]) == 0
+        assert "Paris" in capsys.readouterr().out
+        with pytest.raises(DoesNotFit, match="RPC0"):
+            ModelProcess.load(smollm2, Options(n_ctx=512, gpu_layers=31, workers=(running.endpoint,)))

@@ -12,8 +12,8 @@ from localllm.gguf_file import read_header
 from localllm.native import devices, ledger, quants
 from localllm.runtime import estimate
 from localllm.runtime.model import Model, display_name
-from localllm.runtime.plan import DEFAULT_CTX, check_fits, layers_by_device, make_plan, mib, needs
-from localllm.runtime.types import KV_TYPES, Options
+from localllm.runtime.plan import DEFAULT_CTX, check_fits, layers_by_device, make_plan, mib
+from localllm.runtime.types import KV_TYPES, Options, needs
 
 
 def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:

@@ -169,7 +169,7 @@ def test_a_closed_engine_says_it_was_closed(remote: ModelProcess) -> None:
     time.sleep(0.1)
     remote.close()
     waiting.join(timeout=20)
-    assert remote._child.returncode == 0
+    assert remote._engine.returncode == 0
     with pytest.raises(EngineDied, match="closed"):
         remote.memory()
 
@@ -191,12 +191,12 @@ def test_a_reply_that_is_dropped_makes_room(remote: ModelProcess) -> None:
 def test_a_late_answer_about_memory_is_not_taken_for_a_new_one(
     remote: ModelProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("localllm.runtime.process._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("localllm.runtime.engine_process._ANSWER_SECONDS", 0.2)
     os.kill(remote.pid, signal.SIGSTOP)
     with pytest.raises(EngineDied, match="no answer"):
         remote.memory()
     os.kill(remote.pid, signal.SIGCONT)
-    monkeypatch.setattr("localllm.runtime.process._ANSWER_SECONDS", 20)
+    monkeypatch.setattr("localllm.runtime.engine_process._ANSWER_SECONDS", 20)
     remote.chat(sampling=GREEDY, max_tokens=8).ask("Hello")
     assert remote.memory().kv_used > 0
 
