@@ -114,7 +114,7 @@ def test_three_lines_of_python() -> None:
 PUBLIC = """
 BadCheckpoint BadModelFile BadOutput BadStore BadTemplate BadWorker Cancelled Chat ContextFull DoesNotFit DownloadFailed
 EngineDied LocalLLMError Message MissingPackage Model ModelNotFound ModelProcess Options Plan Sampling Stats
-UnsupportedModel __version__ load load_process plan"""
+UnsupportedModel __version__ convert_model load load_process plan"""
 
 
 def test_the_public_names_are_these() -> None:
