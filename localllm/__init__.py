@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from localllm.errors import (
     BadCheckpoint,
+    BadGrammar,
     BadModelFile,
     BadOutput,
     BadStore,
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadCheckpoint",
+    "BadGrammar",
     "BadModelFile",
     "BadOutput",
     "BadStore",

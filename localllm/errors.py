@@ -9,6 +9,7 @@
     ├── DoesNotFit           needs more memory than there is
     ├── ContextFull          the conversation is longer than the context
     ├── BadTemplate          the model has no chat template, or it does not render
+    ├── BadGrammar           a grammar does not parse, or a JSON schema cannot be expressed as one
     ├── DownloadFailed       what arrived is kept; the same call resumes
     ├── EngineDied           the engine ended or failed; the conversation is safe
     ├── BadWorker            a worker does not answer, is none, or speaks another version
@@ -78,6 +79,10 @@ class BadTemplate(LocalLLMError):
     """The model has no chat template, or the template does not render this conversation."""
 
 
+class BadGrammar(LocalLLMError):
+    """A grammar does not parse, says where; or a JSON schema cannot be expressed as one, says what."""
+
+
 class DownloadFailed(LocalLLMError):
     """A download ended early; what arrived is kept and the same call resumes."""
 
@@ -114,6 +119,7 @@ ERRORS: dict[str, type[LocalLLMError]] = {
         DoesNotFit,
         ContextFull,
         BadTemplate,
+        BadGrammar,
         DownloadFailed,
         EngineDied,
         BadWorker,

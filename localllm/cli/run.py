@@ -22,6 +22,7 @@ EPILOG = """examples:
   git diff | localllm run smollm2:135m --system "Write a commit message."
   localllm run --raw "Once upon a time" --max-tokens 50  no chat template
   localllm run --json --temperature 0 "Hi"               one JSON object for programs
+  localllm run "Is water wet?" --grammar 'root ::= "yes" | "no"'
 
 One argument alone is the prompt, unless it is a file or the name of a model: then it is the model, and the prompt comes
 on stdin. With both a prompt and a pipe, the prompt comes first and what was piped follows.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localllm.cli.options import fraction, not_negative, seed, tokens
@@ -86,6 +87,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="added to the logit of a token, which is an id or a text: 15043+1, ' Hello-5'; -inf forbids it",
     )
     group.add_argument(
+        "--grammar",
+        metavar="FILE|TEXT",
+        help="write only what this GBNF grammar allows; a text must have a ::=, else it is the name of a file",
+    )
+    group.add_argument(
         "--stop",
         action="append",
         metavar="TEXT",
@@ -104,6 +110,7 @@ def sampling(args: argparse.Namespace) -> Sampling:
         breakers = tuple(text for text in breakers if text != "none")
     for name in ("samplers", "logit_bias", "stop"):
         values[name] = getattr(args, name)
+    values["grammar"] = None if args.grammar is None else _text_of(args.grammar)
     values["logprobs"] = getattr(args, "logprobs", None)
     try:
         return Sampling(**values, dry_sequence_breakers=breakers)
@@ -119,6 +126,21 @@ def logit_bias(text: str) -> tuple[int | str, float]:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in a bias such as +1.5, -3 or -inf")
     token = found[1]
     return int(token) if token.isascii() and token.isdigit() else token, float(found[2])
+
+
+def _text_of(given: str) -> str:
+    """A grammar as it stands, or that of a file."""
+    from localllm.errors import BadGrammar
+
+    if "::=" in given:
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BadGrammar(
+            f"The grammar {given!r} is no file that can be read: {error}.",
+            hint='A grammar on the command line has rules: --grammar \'root ::= "yes" | "no"\'',
+        ) from None
 
 
 def _field(flag: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,12 @@ class Vocab:
         count = ctypes.c_int32()
         tokens = self._api.llama_vocab_get_suppress_tokens(self.native, ctypes.byref(count))
         return tokens[: count.value] if count.value else []
+
+    @functools.cached_property
+    def control(self) -> list[int]:
+        """Tokens that steer and have no text, those left out that end the model's turn."""
+        steers, ends = self._api.llama_vocab_is_control, self.ends_generation
+        return [token for token in range(self.size) if steers(self.native, token) and not ends(token)]
 
     def ends_generation(self, token: int) -> bool:
         """Whether the model ends its turn with this token."""

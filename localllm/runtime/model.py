@@ -21,7 +21,7 @@ from localllm.runtime import memory
 from localllm.runtime.engine import Engine
 from localllm.runtime.plan import check_fits, layers_by_device, offload_handles, plan_quickly
 from localllm.runtime.reply import LocalReply
-from localllm.runtime.sampler import biased_tokens, recommended
+from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.snapshots import Identity, Snapshots
@@ -176,7 +176,7 @@ class Model:
         resolved = resolve(sampling or Sampling(), self.default_sampling)
         with self._using:
             self._check_open()
-            biased_tokens(resolved, self._vocab)  # what is wrong with them is told now
+            check(resolved, self._vocab)
         reply = LocalReply(self._engine, self._vocab, self._tokens, prompt, resolved, max_tokens)
         self._replies.add(reply)
         return reply

@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from localllm.errors import BadGrammar
 from localllm.native import handles, lib
-from localllm.native.candidates import logits_at
+from localllm.native.candidates import Candidates, logits_at
 from localllm.native.vocab import Vocab
+from localllm.runtime.grammar import gbnf
 from localllm.runtime.sampling import DEFAULTS, FORBIDDEN, Sampling, open_values
 
 _MIROSTAT_TOKENS = 100
 """How many tokens Mirostat 1 estimates from, as in llama.cpp's programs and in the paper (arXiv:2007.14966)."""
+
+_FIRST = 512
+"""How many of the likeliest tokens a grammar is asked about before it is asked about all."""
 
 # Keys of a model file, from llama.cpp's `llama_model_meta_key`.
 _META_KEYS = {
@@ -76,17 +81,25 @@ def chances(logits: NDArray[np.float32], token: int, count: int) -> Chances:
     return Chances(float(logprobs[token]), tuple((int(other), float(logprobs[other])) for other in order))
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    n_vocab: int
+    n_ctx: int
+
+
 class Sampler:
     """The samplers of one reply. Not for two threads at once. Close it when the reply ends.
 
     `chances` has an entry for each token that was sampled, if log-probabilities were asked for.
     """
 
-    def __init__(self, chain: Any, *, history: int, n_vocab: int, logprobs: int | None) -> None:
+    def __init__(self, chain: Any, grammar: Any, sampling: Sampling, biases: dict[int, float], sizes: _Sizes) -> None:
         self.chances: list[Chances] = []
         self._api = lib.llama()
-        self._chain = chain
-        self._history, self._n_vocab, self._logprobs = history, n_vocab, logprobs
+        self._chain, self._grammar, self._biases = chain, grammar, biases
+        self._logprobs = sampling.logprobs
+        self._history, self._n_vocab = _history(sampling, sizes.n_ctx), sizes.n_vocab
+        self._enough = _enough(sampling)
 
     def read(self, prompt: Sequence[int]) -> None:
         """Let penalties know what stands before the first token."""
@@ -94,17 +107,65 @@ class Sampler:
             self._api.llama_sampler_accept(self._chain, token)
 
     def sample(self, context: Any, index: int) -> int:
-        """The next token, from the logits at `index` of the batch that `context` decoded last."""
-        token = int(self._api.llama_sampler_sample(self._chain, context, index))
+        """The next token, from the logits at `index` of the batch that `context` decoded last.
+
+        Raises:
+            BadGrammar: the grammar allows no token of the vocabulary here, and no end either.
+        """
+        if self._grammar is None:
+            token = int(self._api.llama_sampler_sample(self._chain, context, index))
+        else:
+            token = self._follow(logits_at(context, index, self._n_vocab))
         if self._logprobs is not None:
             self.chances.append(chances(logits_at(context, index, self._n_vocab), token, self._logprobs))
         return token
 
+    def _follow(self, logits: NDArray[np.float32]) -> int:
+        """The next token by the grammar: what the chain picks, or if that is not allowed, picks of what is.
+
+        To ask the grammar about one token is a thousand times faster than about the whole vocabulary.
+        """
+        token = self._pick(Candidates(logits))
+        if not self._allowed(logits, np.array([token], np.int32)).size:
+            tokens = self._likeliest_allowed(logits)
+            token = self._pick(Candidates(logits[tokens], tokens))
+        self._api.llama_sampler_accept(self._grammar, token)
+        self._api.llama_sampler_accept(self._chain, token)
+        return token
+
+    def _likeliest_allowed(self, logits: NDArray[np.float32]) -> NDArray[np.int32]:
+        """The tokens that the grammar allows, or as many of the likeliest as the chain could pick from: int32 [n]."""
+        order = np.arange(len(logits), dtype=np.int32)
+        if self._enough is not None:
+            biased = logits.copy()
+            biased[list(self._biases)] += np.array(list(self._biases.values()), np.float32)
+            first = np.argpartition(-biased, _FIRST)[:_FIRST] if len(logits) > _FIRST else order
+            tokens = self._allowed(logits, first.astype(np.int32))
+            if len(tokens) >= self._enough:
+                return tokens
+        tokens = self._allowed(logits, order)
+        if not tokens.size:
+            raise BadGrammar(
+                "The grammar allows nothing more here that the model's vocabulary could write.",
+                hint="Look for a character that no token has, such as a NUL.",
+            )
+        return tokens
+
+    def _pick(self, candidates: Candidates) -> int:
+        candidates.apply(self._chain)
+        return candidates.selected
+
+    def _allowed(self, logits: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
+        candidates = Candidates(logits[tokens], tokens)
+        candidates.apply(self._grammar)
+        return tokens[candidates.logits > -np.inf]
+
     def close(self) -> None:
         """Free every sampler."""
-        if self._chain is not None:
-            self._api.llama_sampler_free(self._chain)
-            self._chain = None
+        for sampler in (self._chain, self._grammar):
+            if sampler is not None:
+                self._api.llama_sampler_free(sampler)
+        self._chain = self._grammar = None
 
 
 def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
@@ -112,15 +173,36 @@ def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
 
     Raises:
         ValueError: `sampling` has an open value, or a logit bias for a token that the vocabulary does not have.
+        BadGrammar: the grammar does not parse.
     """
     if open_values(sampling):
         raise ValueError(f"the sampling has open values ({', '.join(open_values(sampling))}): resolve() it first")
     biases = biased_tokens(sampling, vocab)
     api = lib.llama()
+    grammar = _grammar(sampling, vocab)
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
     for sampler in _samplers(sampling, biases, vocab, n_ctx):
         api.llama_sampler_chain_add(chain, sampler)
-    return Sampler(chain, history=_history(sampling, n_ctx), n_vocab=vocab.size, logprobs=sampling.logprobs)
+    return Sampler(chain, grammar, sampling, biases, _Sizes(vocab.size, n_ctx))
+
+
+def check(sampling: Sampling, vocab: Vocab) -> None:
+    """Tell what is wrong with a resolved `sampling` before anything is computed for it. Raises as `build`."""
+    biased_tokens(sampling, vocab)
+    if sampling.grammar is not None:
+        gbnf.check(sampling.grammar)
+
+
+def _grammar(sampling: Sampling, vocab: Vocab) -> Any:
+    if sampling.grammar is None:
+        return None
+    gbnf.check(sampling.grammar)
+    lib.forget_problems()
+    sampler = lib.llama().llama_sampler_init_grammar(vocab.native, sampling.grammar.encode(), b"root")
+    if not sampler:
+        reason = "; ".join(line.strip() for line in lib.recent_problems()) or "no reason given"
+        raise BadGrammar(f"llama.cpp does not follow the grammar: {reason}.", hint="Write it in simpler rules.")
+    return sampler
 
 
 def biased_tokens(sampling: Sampling, vocab: Vocab) -> dict[int, float]:
@@ -130,6 +212,9 @@ def biased_tokens(sampling: Sampling, vocab: Vocab) -> dict[int, float]:
         ValueError: a token that the vocabulary does not have, or a text that is not one token.
     """
     biases = dict.fromkeys(vocab.suppressed(), FORBIDDEN)
+    if sampling.grammar is not None:
+        # A grammar reads the names of control tokens as text, and in the reply they have none.
+        biases.update(dict.fromkeys(vocab.control, FORBIDDEN))
     for token, bias in sampling.logit_bias:
         biases[_token(token, vocab)] = bias
     return biases
@@ -187,6 +272,16 @@ def is_greedy(sampling: Sampling) -> bool:
         and sampling.typical_p == 1
         and (sampling.adaptive_target or 0) < 0
     )
+
+
+def _enough(sampling: Sampling) -> int | None:
+    """How many of the likeliest tokens hold all that the chain can pick, if it keeps their order up to there."""
+    if sampling.mirostat:
+        return None
+    active = [name for name in sampling.samplers or () if not _is_off(name, sampling)]
+    if is_greedy(sampling):
+        return None if {"penalties", "dry"} & set(active) else 1
+    return sampling.top_k if active[:1] == ["top_k"] else None
 
 
 def _sampler(name: str, sampling: Sampling, vocab: Vocab, n_ctx: int) -> list[Any]:

@@ -59,8 +59,8 @@ class Sampling:
     with `mirostat` 1 or 2 they are not, as in llama.cpp. `logit_bias` adds to the logit of a token, given by its id or
     by a text that is one token; minus infinity forbids it.
 
-    The text ends before the first of the `stop` strings. With `logprobs` the reply tells the log-probability of each of
-    its tokens, and of that many of the likeliest in its place.
+    The text follows `grammar`, which is GBNF. It ends before the first of the `stop` strings. With `logprobs` the reply
+    tells the log-probability of each of its tokens, and of that many of the likeliest in its place.
 
     Raises:
         ValueError: a value that its sampler cannot compute with.
@@ -93,6 +93,7 @@ class Sampling:
     samplers: tuple[str, ...] | None = None
     logit_bias: tuple[tuple[int | str, float], ...] = ()
     seed: int | None = None
+    grammar: str | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
 

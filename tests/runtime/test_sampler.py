@@ -248,6 +248,28 @@ def test_draws_follow_the_distribution_and_the_seed(vocab: Vocab) -> None:
     assert np.bincount(once) / 1000 == pytest.approx(chances, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [replace(DEFAULTS, temperature=0.0), DEFAULTS, replace(DEFAULTS, top_k=0), replace(DEFAULTS, repeat_penalty=1.5)],
+    ids=["greedy", "top-k", "no top-k", "penalties"],
+)
+def test_asking_a_grammar_about_the_likeliest_first_changes_nothing(
+    vocab: Vocab, logits: NDArray[np.float32], sampling: Sampling
+) -> None:
+    grammar = 'root ::= ("z" [aeiou] | [0-9] " "? | "é" | "~~~~~~" )*'
+    asked = replace(sampling, seed=4, grammar=grammar, logit_bias=((vocab.tokenize_tail("7")[0], 2.0),))
+
+    def draw(*, whole: bool) -> list[int]:
+        sampler = build(asked, vocab, 512)
+        if whole:
+            sampler._enough = None
+        drawn = [sampler._follow(logits + np.float32(step % 3)) for step in range(40)]
+        sampler.close()
+        return drawn
+
+    assert draw(whole=False) == draw(whole=True)
+
+
 def test_log_probabilities_are_the_models_own(logits: NDArray[np.float32]) -> None:
     wanted = np.log(_softmax(logits))
     found = chances(logits, 77, 5)
