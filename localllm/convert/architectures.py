@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Mapping
 
 from localllm.convert import families
 from localllm.convert.config import Config
@@ -16,7 +17,7 @@ from localllm.convert.scratch import skeleton
 from localllm.errors import BadModelFile, UnsupportedModel
 from localllm.native import handles
 
-_ENDINGS = re.compile(r"(ForCausalLM|ForConditionalGeneration|ForMaskedLM|LMHeadModel|LMHead|Model)$")
+_ENDINGS = re.compile(r"(For[A-Z]\w*|LMHead(Model)?|Model)$")
 
 
 def find(config: Config) -> Family:
@@ -30,19 +31,38 @@ def find(config: Config) -> Family:
     family = known.get(config.architecture)
     if family is not None:
         return family
-    near = difflib.get_close_matches(config.architecture, known, n=3, cutoff=0.6)
-    named = repr(config.architecture) if config.architecture else "missing"
-    hint = f"{'Nearest known' if near else 'Known'}: {', '.join(near or sorted(known))}."
-    raise UnsupportedModel(
-        f"The architecture in config.json is {named}; it is not converted yet.",
-        hint=f"{hint}\n{_what_could_run(config)}" if config.architecture else hint,
-    )
+    named, hint = "missing", f"Known: {', '.join(sorted(known))}."
+    if config.architecture:
+        named, hint = repr(config.architecture), f"{_what_is_near(config, known)}\n{_what_could_run(config)}"
+    raise UnsupportedModel(f"The architecture in config.json is {named}; it is not converted yet.", hint=hint)
+
+
+def _what_is_near(config: Config, known: Mapping[str, Family]) -> str:
+    near = _nearest(config.architecture, known)
+    if near:
+        return f"Nearest known: {', '.join(near)}."
+    return f"None that is known is near: {', '.join(sorted({family.arch for family in known.values()}))}."
+
+
+def _nearest(architecture: str, known: Iterable[str]) -> list[str]:
+    """The names of the three families with the nearest names. What a model is for, which follows, is not compared."""
+    stems: dict[str, list[str]] = {}
+    for name in sorted(known):
+        stems.setdefault(_stem(name), []).append(name)
+    near = difflib.get_close_matches(_stem(architecture), stems, n=3, cutoff=0.6)
+    return [name for stem in near for name in stems[stem]]
+
+
+def _stem(architecture: str) -> str:
+    return _plain(_ENDINGS.sub("", architecture))
 
 
 def _what_could_run(config: Config) -> str:
     """Whether the installed llama.cpp has a graph of that name, or what it has that is near."""
-    wanted = {_plain(_ENDINGS.sub("", config.architecture)), _plain(str(config.get("model_type", "")))} - {""}
-    runnable = [name for name in _names() if runs(name)]
+    model_type = str(config.get("model_type", "")).lower()
+    guesses = (model_type, model_type.replace("_", "-"), re.sub(r"_v(?=\d)", "", model_type))
+    wanted = {_stem(config.architecture), *map(_plain, guesses)} - {""}
+    runnable = [name for name in dict.fromkeys((*sorted(wanted), *_names())) if runs(name)]
     same = [name for name in runnable if _plain(name) in wanted]
     if same:
         return f"The installed llama.cpp could run it as {same[0]!r}: a GGUF made elsewhere would work here."
