@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # `--help` its speed.
 MAX_THREADS, LARGEST_SEED = 512, (1 << 32) - 2
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+WINDOWS = ("stop", "drop-oldest-turns", "shift")
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS |= {f"{unit}I": 1 << (10 * power) for power, unit in enumerate("KMGT", 1)}
@@ -157,6 +158,13 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         help="room on disk for what was computed of conversations, so that one that is opened again is not computed "
         f"again (default: {kv_disk})",
     )
+    group.add_argument(
+        "--window",
+        choices=WINDOWS,
+        default="stop",
+        help="when the context is full: end the answer, leave out the oldest turns, or shift the oldest tokens out "
+        "(default: stop)",
+    )
     add_worker_flag(group)
     group.add_argument(
         "--retry-locally",
@@ -198,6 +206,7 @@ def engine_options(args: argparse.Namespace) -> Options:
         kv_type=args.kv_type,
         kv_ram=args.kv_ram,
         kv_disk=args.kv_disk,
+        window=args.window,
         workers=tuple(args.worker),
         retry_locally=args.retry_locally,
         n_batch=args.batch,

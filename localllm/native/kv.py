@@ -49,6 +49,15 @@ class KV:
             return bool(0 <= oldest <= max(0, keep - self.window))
         return True
 
+    def shift(self, sequence: int, keep: int, gone: int) -> bool:
+        """Remove `gone` positions behind the first `keep`, and move up what follows. False if this memory cannot."""
+        if self.whole or not self._api.llama_memory_can_shift(self._memory):
+            return False
+        if not self._api.llama_memory_seq_rm(self._memory, sequence, keep, keep + gone):
+            return False
+        self._api.llama_memory_seq_add(self._memory, sequence, keep + gone, -1, -gone)
+        return True
+
     def share(self, source: int, target: int, keep: int) -> bool:
         """Let `target`, which is empty, have the first `keep` positions of `source` too. No bytes are copied.
 

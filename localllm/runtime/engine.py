@@ -100,7 +100,8 @@ class Engine:
             raise ContextFull(
                 f"The prompt has {len(prompt):,} tokens and the context holds {n_ctx:,}: "
                 f"{len(prompt) - n_ctx + 1:,} too many (one must be left for the answer).",
-                hint="Make the context larger with --ctx, start a new chat, or shorten the prompt.",
+                hint="Make the context larger with --ctx, shorten the prompt, start a new chat, or let the oldest "
+                "turns go with --window drop-oldest-turns.",
             )
         stream = Stream(prompt, sampler, max_tokens)
         with self._changed:
@@ -154,6 +155,18 @@ class Engine:
                 self._ended.append(stream)
             else:
                 self._drop(stream)
+
+    def go_on(self, stream: Stream, tokens: array[int]) -> None:
+        """A stream that ended because the context is full goes on with `tokens`, which are fewer.
+
+        What they leave out is cut from the KV cache where that can be; else they are evaluated again.
+        """
+        with self._changed:
+            self.check_open()
+            self._changed.wait_for(lambda: not self._stepping)
+            if stream.sequence is not None and not self._sequences.shift(stream.sequence, tokens):
+                self._leave(stream)
+            stream.go_on(tokens)
 
     def forget(self) -> None:
         """Empty the KV cache and the states in RAM. Streams that are not at their end compute again what they need."""

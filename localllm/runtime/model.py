@@ -20,12 +20,13 @@ from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
 from localllm.runtime.plan import check_fits, layers_by_device, offload_handles, plan_quickly
+from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.snapshots import Identity, Snapshots
-from localllm.runtime.template import TokenMemory, render
+from localllm.runtime.template import TokenMemory
 from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling
 
 
@@ -73,6 +74,7 @@ class Model:
                 disk=self._open_snapshots(plan.options, whole=kv.whole) if plan.options.kv_disk else None,
             )
             self._template: ChatTemplate | None = None
+            self._prompter = Prompter(self._tokens, self._chat_template, context.n_ctx, plan.options.window)
             self.plan = _as_loaded(plan, context, layers_by_device(lines))
             self.default_sampling = recommended(self._handle)
             self.info = self._describe()
@@ -128,13 +130,13 @@ class Model:
     ) -> LocalReply:
         """Answer a conversation; see `Responder.reply`."""
         said = tuple(messages)
-        return self._answer(lambda: self._render(said), sampling, max_tokens)
+        return self._answer(self._prompter.conversation(said, max_tokens), sampling, max_tokens)
 
     def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> LocalReply:
         """Continue `prompt` as it stands, without a chat template."""
         if not prompt:
             raise ValueError("the prompt is empty")
-        return self._answer(lambda: prompt, sampling, max_tokens)
+        return self._answer(self._prompter.raw(prompt), sampling, max_tokens)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text` as a whole prompt, special tokens read."""
@@ -172,16 +174,16 @@ class Model:
         if self._closed:
             raise EngineDied("The model is closed.", hint="Load it again.")
 
-    def _answer(self, prompt: Callable[[], str], sampling: Sampling | None, max_tokens: int) -> LocalReply:
+    def _answer(self, source: Source, sampling: Sampling | None, max_tokens: int) -> LocalReply:
         resolved = resolve(sampling or Sampling(), self.default_sampling)
         with self._using:
             self._check_open()
             check(resolved, self._vocab)
-        reply = LocalReply(self._engine, self._vocab, self._tokens, prompt, resolved, max_tokens)
+        reply = LocalReply(self._engine, self._vocab, self._tokens, source, resolved, max_tokens)
         self._replies.add(reply)
         return reply
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _chat_template(self) -> ChatTemplate:
         if self._template is None:
             source = self._handle.chat_template()
             if not source:
@@ -190,7 +192,7 @@ class Model:
                     hint="Use --raw to continue a text with it, or convert it from a checkpoint that has a template.",
                 )
             self._template = ChatTemplate(source, self._vocab.template_tokens())
-        return render(self._template, messages)
+        return self._template
 
     def _describe(self) -> ModelInfo:
         header = self._headers[0]

@@ -237,7 +237,9 @@ def _simulated(header: Header, options: Options) -> Plan:
     exact = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
     if exact:
         status = header.path.stat()
-        key = replace(options, mmap=True, mlock=False, threads=0, kv_ram=0, kv_disk=0, retry_locally=False)
+        key = replace(
+            options, mmap=True, mlock=False, threads=0, kv_ram=0, kv_disk=0, window="stop", retry_locally=False
+        )
         uses, layers, n_ctx = _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
     else:
         uses, layers, n_ctx = _estimated(header, options)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from localllm.native.vocab import Vocab
 from localllm.runtime.engine import Engine
+from localllm.runtime.prompt import Prompt, Source
 from localllm.runtime.sampler import Chances, build
 from localllm.runtime.stream import Stream
 from localllm.runtime.template import TokenMemory
@@ -26,7 +28,7 @@ class LocalReply:
         engine: Engine,
         vocab: Vocab,
         memory: TokenMemory,
-        prompt: Callable[[], str],
+        source: Source,
         sampling: Sampling,
         max_tokens: int,
     ) -> None:
@@ -35,10 +37,10 @@ class LocalReply:
         self.logprobs: list[TokenLogprob] = []
         self.on_progress: Callable[[Progress], None] | None = None
         self._engine, self._vocab, self._memory = engine, vocab, memory
-        self._render, self._max_tokens = prompt, max_tokens
+        self._source, self._max_tokens = source, max_tokens
         self._reading = threading.Lock()  # so that close() in one thread waits for __next__ in another
         self._stream: Stream | None = None
-        self._prompt = ""
+        self._prompt: Prompt | None = None
         self._pieces = Text(sampling.stop)
         self._untold: list[TokenLogprob] = []
         self._cancelled = self._ended = False
@@ -81,7 +83,14 @@ class LocalReply:
         """What it cost; None until the iteration ended."""
         stream = self._stream
         at_its_end = stream is not None and (self._ended or not (stream.active or stream.ready))
-        return stream.stats if stream is not None and at_its_end else None
+        if stream is None or self._prompt is None or not at_its_end:
+            return None
+        return replace(
+            stream.stats,
+            dropped_messages=self._prompt.dropped_messages,
+            dropped_tokens=len(self._prompt.whole) + len(stream.answer) - len(stream.tokens),
+            rewritten_tokens=self._prompt.rewritten_tokens,
+        )
 
     @property
     def progress(self) -> Progress | None:
@@ -92,22 +101,21 @@ class LocalReply:
         self._engine.check_open()
         sampler = build(self.sampling, self._vocab, self._engine.n_ctx)
         try:
-            self._prompt = self._render()
-            tokens = self._memory.tokenize(self._prompt)
-            sampler.read(tokens)
-            stream = self._engine.start(tokens, sampler, self._max_tokens)
+            prompt = self._source.first()
+            sampler.read(prompt.tokens)
+            stream = self._engine.start(prompt.tokens, sampler, self._max_tokens)
         except BaseException:
             sampler.close()
             raise
         stream.on_progress = self.on_progress
-        self._stream = stream
+        self._prompt, self._stream = prompt, stream
         if self._cancelled:
             self._engine.cancel(stream)
         return stream
 
     def _piece(self, stream: Stream) -> str | None:
         """The next text that is certain; None at the end."""
-        while (token := self._engine.next_token(stream)) is not None:
+        while (token := self._next_token(stream)) is not None:
             data = self._vocab.piece(token)
             if self.sampling.logprobs is not None:
                 self._untold.append(self._logprob(token, stream.sampler.chances[stream.taken - 1]))
@@ -134,6 +142,16 @@ class LocalReply:
             left -= len(told.text)
             self.logprobs.append(told)
 
+    def _next_token(self, stream: Stream) -> int | None:
+        """The next token; the context is made emptier on the way, if the caller's policy is to."""
+        while (token := self._engine.next_token(stream)) is None and stream.reason == "context":
+            prompt = self._source.more(stream.answer)
+            if prompt is None or len(prompt.tokens) >= self._engine.n_ctx:
+                break
+            self._prompt = prompt
+            self._engine.go_on(stream, prompt.tokens)
+        return token
+
     def _end(self) -> None:
         """Give the stream back, and remember for the next turn which tokens the text was made of."""
         if self._ended:
@@ -141,9 +159,9 @@ class LocalReply:
         self._ended = True
         if self._stream is not None:
             self._engine.end(self._stream)
-            prompt, answer = self._stream.parts()
-            said, tokens = self._whole(answer)
-            self._memory.generated(self._prompt, prompt, said, tokens)
+            if self._prompt is not None:
+                said, tokens = self._whole(self._stream.said())
+                self._memory.generated(self._prompt.text, self._prompt.whole, said, tokens)
 
     def _whole(self, answer: array[int]) -> tuple[str, array[int]]:
         """The tokens of the answer that are in the text with all their bytes, and that part of the text."""

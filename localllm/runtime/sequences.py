@@ -93,6 +93,25 @@ class Sequences:
         else:
             self._empty(sequence)
 
+    def shift(self, sequence: Sequence, tokens: array[int]) -> bool:
+        """Take out of its middle what `tokens` leave out, and move up what is behind it. False if that cannot be.
+
+        What is moved was computed with what is gone; computing it anew would not give quite the same.
+        """
+        self.settle(sequence)
+        held = sequence.tokens
+        keep = shared(held, tokens)
+        gone = len(held) - len(tokens) + 1  # the last of the tokens is not evaluated yet
+        if gone <= 0 or held[keep + gone :] != tokens[keep:-1]:
+            return False
+        # Cells that another sequence has, too, would be moved for both.
+        if any(shared(held, other.tokens) > keep + gone for other in self._all if other is not sequence):
+            return False
+        if not self._kv.shift(sequence.id, keep, gone):
+            return False
+        sequence.tokens = held[:keep] + held[keep + gone :]
+        return True
+
     def checkpoint(self, sequence: Sequence) -> None:
         """For a memory that cannot go back: keep a way back to here."""
         if self._kv.whole and not self.states.covers(sequence.tokens):

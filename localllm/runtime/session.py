@@ -10,7 +10,9 @@ from localllm.runtime.types import Message, Reply, Responder, Sampling, Stats
 class Chat:
     """Messages and the model that answers them. `messages` may be read at any time; `stats` are the last reply's.
 
-    A conversation costs only what is new: earlier turns stay in the KV cache.
+    A conversation costs only what is new: earlier turns stay in the KV cache, and so does what a fork shares with the
+    conversation that it comes from. One reply at a time is made; a second one meanwhile is a `RuntimeError`. What
+    yields an answer does nothing before its first piece is asked for.
     """
 
     def __init__(
@@ -37,9 +39,7 @@ class Chat:
         Raises:
             ContextFull, BadTemplate, EngineDied: on the first iteration.
         """
-        before = list(self.messages)
-        self.messages.append(Message("user", text))
-        yield from self._answer(before)
+        yield from self._answer([*self.messages, Message("user", text)])
 
     def ask(self, text: str) -> str:
         """Say `text` and return the whole answer."""
@@ -51,12 +51,42 @@ class Chat:
         Raises:
             ValueError: nothing was said yet.
         """
-        if not any(message.role == "user" for message in self.messages):
-            raise ValueError("there is nothing to answer yet")
-        before = list(self.messages)
-        if self.messages[-1].role == "assistant":
-            self.messages.pop()
-        yield from self._answer(before)
+        yield from self._answer(self.messages[: self._last_question() + 1])
+
+    def edit(self, index: int, text: str) -> Iterator[str]:
+        """Put `text` in place of the message at `index`, forget what came after it, and yield what the model says then.
+
+        It answers a message of the user, and continues one of its own.
+
+        Raises:
+            IndexError: there is no such message.
+            ValueError: it is the system prompt, which is in `messages` to be set.
+        """
+        role = self.messages[index].role
+        if role == "system":
+            raise ValueError("the system prompt is no turn: set it in `messages`, and regenerate()")
+        before = self.messages[: index % len(self.messages)]
+        yield from self._answer([*before, Message(role, text)])
+
+    def undo(self) -> str:
+        """Take back the last message of the user and what came after it. Returns what the user had said.
+
+        Raises:
+            ValueError: nothing was said yet.
+            RuntimeError: a reply is being made.
+        """
+        self._check_quiet()
+        question = self._last_question()
+        text = self.messages[question].content
+        del self.messages[question:]
+        return text
+
+    def fork(self) -> Chat:
+        """Another conversation that begins as this one. What is said in one of them is not heard in the other."""
+        fork = Chat(self._responder, sampling=self.sampling, max_tokens=self.max_tokens)
+        fork.messages = list(self.messages)
+        fork.stats = self.stats
+        return fork
 
     def cancel(self) -> None:
         """Stop the reply that is being made; safe from any thread."""
@@ -64,9 +94,22 @@ class Chat:
         if reply is not None:
             reply.cancel()
 
-    def _answer(self, before: list[Message]) -> Iterator[str]:
-        """Stream the answer to `messages`; if it fails without a word, `messages` are as they were `before`."""
-        reply = self._reply = self._responder.reply(self.messages, sampling=self.sampling, max_tokens=self.max_tokens)
+    def _last_question(self) -> int:
+        for index in range(len(self.messages) - 1, -1, -1):
+            if self.messages[index].role == "user":
+                return index
+        raise ValueError("there is nothing to answer yet")
+
+    def _check_quiet(self) -> None:
+        if self._reply is not None:
+            raise RuntimeError("this conversation is being answered: cancel() that, or fork() the conversation")
+
+    def _answer(self, messages: list[Message]) -> Iterator[str]:
+        """Stream the answer to `messages`, which are the conversation from now on; as before if it fails at once."""
+        self._check_quiet()
+        before = self.messages[:]
+        self.messages[:] = messages
+        reply = self._reply = self._responder.reply(messages, sampling=self.sampling, max_tokens=self.max_tokens)
         failed = False
         try:
             yield from reply
@@ -80,4 +123,11 @@ class Chat:
             if failed and not reply.text:
                 self.messages[:] = before
             else:
-                self.messages.append(Message("assistant", reply.text))
+                self.messages[:] = _with_answer(messages, reply.text)
+
+
+def _with_answer(messages: list[Message], text: str) -> list[Message]:
+    """The conversation with what was said: a message of its own, or the end of one that was continued."""
+    if messages and messages[-1].role == "assistant":
+        return [*messages[:-1], Message("assistant", messages[-1].content + text)]
+    return [*messages, Message("assistant", text)]

@@ -13,7 +13,8 @@ from localllm.runtime.types import Progress, Stats, StopReason
 
 
 class Stream:
-    """A reply to `prompt`, of at most `max_tokens` (0: no limit). `tokens` are the prompt and what was sampled.
+    """A reply to `prompt`, of at most `max_tokens` (0: no limit). `tokens` are the prompt and what was sampled, less
+    what had to go to make room; `answer` is all that was sampled.
 
     `ready` are sampled tokens that the caller has not taken yet, `taken` counts the others. `sequence` is where it
     stands in the KV cache, None while it has no place there. `reason` is set when nothing more will be sampled.
@@ -21,6 +22,7 @@ class Stream:
 
     def __init__(self, prompt: Iterable[int], sampler: Sampler, max_tokens: int) -> None:
         self.tokens = array("i", prompt)
+        self.answer = array("i")
         self.sampler = sampler
         self.sequence: Sequence | None = None
         self.ready: deque[int] = deque()
@@ -77,15 +79,21 @@ class Stream:
             self.finish("end")
             return
         self.tokens.append(token)
+        self.answer.append(token)
         self.ready.append(token)
-        if len(self.tokens) - self._prompt == self._max_tokens:
+        if len(self.answer) == self._max_tokens:
             self.finish("length")
         elif len(self.tokens) > n_ctx:
             self.finish("context")
 
-    def parts(self) -> tuple[array[int], array[int]]:
-        """The tokens of the prompt, and those of the answer that were taken."""
-        return self.tokens[: self._prompt], self.tokens[self._prompt : self._prompt + self.taken]
+    def go_on(self, tokens: array[int]) -> None:
+        """It ended because the context is full, and goes on with `tokens`, which are fewer."""
+        self.tokens = tokens
+        self.reason = None
+
+    def said(self) -> array[int]:
+        """The tokens of the answer that were taken."""
+        return self.answer[: self.taken]
 
     def take(self) -> int:
         """The next token of the answer, which is there."""

@@ -20,6 +20,9 @@ from localllm.runtime.types import Message
 UNEVALUATED = 8
 """Tokens of an answer that may have been sampled and not evaluated when it was stopped; a little more than are."""
 
+COUNTS = 4096
+"""Of this many texts `TokenMemory` remembers how many tokens they are."""
+
 
 def render(template: ChatTemplate, messages: Sequence[Message]) -> str:
     """The text up to where the model answers. A last message by `assistant` is left open, to be continued.
@@ -44,6 +47,7 @@ class TokenMemory:
         self._vocab = vocab
         self._capacity = capacity
         self._known: OrderedDict[str, array[int]] = OrderedDict()
+        self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def tokenize(self, text: str) -> list[int]:
@@ -60,6 +64,20 @@ class TokenMemory:
                 return self._vocab.tokenize_prompt(text)
             self._known.move_to_end(start)
             return [*self._known[start], *self._vocab.tokenize_tail(text[len(start) :])]
+
+    def known(self, text: str) -> array[int] | None:
+        """The tokens of a text that ends with what the model generated, if it did."""
+        with self._lock:
+            return self._known.get(text)
+
+    def count(self, text: str) -> int:
+        """How many tokens a part of a prompt is, about: at its borders it may be cut otherwise."""
+        with self._lock:
+            if text not in self._counts:
+                if len(self._counts) >= COUNTS:
+                    self._counts.clear()
+                self._counts[text] = len(self._vocab.tokenize_tail(text))
+            return self._counts[text]
 
     def generated(self, prompt: str, tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
         """Remember that the model, after `prompt`, wrote `answer` as `answer_tokens`.
@@ -97,3 +115,4 @@ class TokenMemory:
         """Empty the memory."""
         with self._lock:
             self._known.clear()
+            self._counts.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from localllm.native.rpc import parse_endpoint
 from localllm.runtime.sampling import Sampling as Sampling
@@ -22,6 +22,9 @@ MAX_THREADS = 512
 
 MAX_SEQUENCES = 256
 """`LLAMA_MAX_SEQ` of llama.cpp."""
+
+Window = Literal["stop", "drop-oldest-turns", "shift"]
+"""What happens when a conversation is longer than the context; see `Options`."""
 
 StopReason = Literal["end", "stop", "length", "context", "cancelled"]
 """`end`: the model ended its turn; `stop`: a stop string came; `length`: `max_tokens`; `context`: the window is full;
@@ -46,6 +49,10 @@ class Options:
     are found again by the next load of the model. `workers` are HOST:PORT of `localllm worker`s, whose devices take
     layers as GPUs do; with `retry_locally` a model whose worker goes away is loaded again without workers, and goes on.
 
+    `window` is what happens when a conversation fills the context. `stop`: the answer ends, and a longer prompt is
+    refused. `drop-oldest-turns`: the oldest turns are left out, half of them at once, never the system prompt nor the
+    last turn. `shift`: the oldest tokens behind the system prompt are left out, wherever that cuts.
+
     Raises:
         ValueError: a number that llama.cpp could only abort on.
     """
@@ -62,6 +69,7 @@ class Options:
     sequences: int = 4
     kv_ram: int = 512 << 20
     kv_disk: int = 0
+    window: Window = "stop"
     workers: tuple[str, ...] = ()
     split: tuple[float, ...] = ()
     retry_locally: bool = False
@@ -71,6 +79,8 @@ class Options:
             parse_endpoint(worker)
         if self.kv_type not in KV_TYPES:
             raise ValueError(f"the KV cache has no type {self.kv_type!r}; it has {', '.join(KV_TYPES)}")
+        if self.window not in get_args(Window):
+            raise ValueError(f"{self.window!r} is no policy for a full context: {', '.join(get_args(Window))}")
         if not 0 <= self.threads <= MAX_THREADS:
             raise ValueError(f"{self.threads} threads: llama.cpp takes up to {MAX_THREADS}")
         if self.n_ctx < 0 or self.n_ctx >= 1 << 31 or (self.gpu_layers or 0) < 0:
@@ -89,6 +99,10 @@ class Stats:
 
     `prompt_tokens` counts the whole prompt, `cached_tokens` those of them that were already in the KV cache, so
     `prompt_tokens - cached_tokens` were evaluated.
+
+    `dropped_messages` and `dropped_tokens` were left out because the context has no room for them, by the policies
+    `drop-oldest-turns` and `shift`. `rewritten_tokens` had been computed for an earlier turn, and were of no use
+    because the chat template writes that turn otherwise now.
     """
 
     prompt_tokens: int
@@ -98,6 +112,9 @@ class Stats:
     prefill_tps: float
     decode_tps: float
     stop_reason: StopReason
+    dropped_messages: int = 0
+    dropped_tokens: int = 0
+    rewritten_tokens: int = 0
 
 
 @dataclass(frozen=True)

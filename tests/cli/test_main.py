@@ -6,6 +6,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
@@ -14,7 +15,7 @@ from localllm.cli import options, sampling_flags
 from localllm.cli.main import build_parser, main
 from localllm.native.handles import KV_TYPE_IDS
 from localllm.runtime.sampling import LARGEST_SEED
-from localllm.runtime.types import KV_TYPES, MAX_THREADS, Options, Sampling
+from localllm.runtime.types import KV_TYPES, MAX_THREADS, Options, Sampling, Window
 
 
 def _commands() -> dict[str, argparse.ArgumentParser]:
@@ -50,6 +51,7 @@ def test_flags_default_to_what_the_runtime_defaults_to() -> None:
     assert options.engine_options(args) == Options()
     assert sampling_flags.sampling(args) == Sampling()
     assert options.KV_TYPES == KV_TYPES
+    assert get_args(Window) == options.WINDOWS
     assert set(KV_TYPES) == set(KV_TYPE_IDS)
     assert (options.MAX_THREADS, options.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
 

@@ -52,6 +52,75 @@ def test_nothing_to_regenerate_is_a_mistake(model: Model) -> None:
         list(_chat(model).regenerate())
 
 
+def test_a_fork_shares_what_was_said_and_nothing_else(model: Model) -> None:
+    chat = _chat(model)
+    chat.ask("Name the capital of France.")
+    first = chat.stats
+    fork = chat.fork()
+    assert "Berlin" in fork.ask("And of Germany?")
+    assert "Rome" in chat.ask("And of Italy?")
+    assert first is not None
+    for one in (fork, chat):
+        assert one.stats is not None
+        assert one.stats.cached_tokens >= first.prompt_tokens + first.completion_tokens
+    assert [message.content for message in fork.messages] != [message.content for message in chat.messages]
+    assert fork.messages[:2] == chat.messages[:2]
+
+
+def test_an_edited_question_is_answered_from_where_it_changes(model: Model) -> None:
+    chat = _chat(model, system="You are a helpful assistant that answers in one short sentence.")
+    chat.ask("Name the capital of France.")
+    chat.ask("And of Germany?")
+    assert "Rome" in "".join(chat.edit(3, "And of Italy?"))
+    assert chat.stats is not None
+    # New are the question from the word that changed on, and what the template puts behind it.
+    assert chat.stats.prompt_tokens - chat.stats.cached_tokens <= len(
+        model.tokenize(" Italy?<|im_end|>\n<|im_start|>assistant\n")
+    )
+    said = "".join(chat.edit(-4, "Name the capital of Spain."))
+    assert chat.messages[1:] == [Message("user", "Name the capital of Spain."), Message("assistant", said)]
+
+
+def test_an_edited_answer_is_continued(model: Model) -> None:
+    chat = _chat(model)
+    chat.ask("Name the capital of France.")
+    said = "".join(chat.edit(1, "The capital city of France is"))
+    assert "Paris" in said
+    assert chat.messages[1:] == [Message("assistant", "The capital city of France is" + said)]
+
+
+def test_what_cannot_be_edited(model: Model) -> None:
+    chat = _chat(model, system="You are a pirate.")
+    with pytest.raises(ValueError, match="system prompt"):
+        next(chat.edit(0, "You are a king."))
+    with pytest.raises(IndexError):
+        next(chat.edit(1, "Hello"))
+    assert chat.messages == [Message("system", "You are a pirate.")]
+
+
+def test_undo_takes_back_a_turn(model: Model) -> None:
+    chat = _chat(model)
+    chat.ask("Name the capital of France.")
+    before = list(chat.messages)
+    chat.ask("And of Germany?")
+    assert chat.undo() == "And of Germany?"
+    assert chat.messages == before
+    chat.undo()
+    with pytest.raises(ValueError, match="nothing"):
+        chat.undo()
+
+
+def test_one_conversation_is_answered_once_at_a_time(model: Model) -> None:
+    chat = _chat(model)
+    stream = chat.stream("Tell me about the sea.")
+    begun = next(iter(stream))
+    for meanwhile in (lambda: chat.ask("Name the capital of France."), chat.undo, lambda: list(chat.regenerate())):
+        with pytest.raises(RuntimeError, match="fork"):
+            meanwhile()
+    assert chat.fork().ask("Name the capital of France.")
+    assert (begun + "".join(stream)) == chat.messages[-1].content
+
+
 def test_leaving_early_keeps_the_partial_answer(model: Model) -> None:
     chat = _chat(model)
     for piece in chat.stream("Tell me about the sea."):
