@@ -73,14 +73,19 @@ class Checkpoint:
             raise BadCheckpoint(f"{self.files.title}: {name} does not hold a JSON object.")
         return found
 
-    def text(self, name: str) -> str | None:
-        """The text of a small file, or None when it is not there."""
+    def content(self, name: str) -> bytes | None:
+        """The bytes of a small file, or None when it is not there."""
         if name not in self.names:
             return None
         buffer = bytearray(self.files.size(name))
         read = self.files.read_into(name, 0, memoryview(buffer))
+        return bytes(buffer[:read])
+
+    def text(self, name: str) -> str | None:
+        """The text of a small file, or None when it is not there."""
+        content = self.content(name)
         try:
-            return buffer[:read].decode("utf-8")
+            return None if content is None else content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise BadCheckpoint(f"{self.files.title}: {name} is not UTF-8: {error}.") from error
 

@@ -42,7 +42,7 @@ def candidates(
     if not merges:
         raise UnsupportedModel("The tokenizer is a BPE without merges, which llama.cpp does not have.")
     fit, others = pretokenizers.fitting(splits(document.get("pre_tokenizer")), bool(model.get("ignore_merges")))
-    limits = normalizer_limits(document.get("normalizer"), done=("ByteLevel",))
+    limits = normalizer_limits(steps(document.get("normalizer"), "normalizers"), done=("ByteLevel",))
     if adds_space(document.get("pre_tokenizer")):
         limits = (_PREFIX, *limits)
     return [

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from localllm.convert.vocabulary.base import Limit, steps
+from localllm.convert.vocabulary.base import Limit
 
 
 def _form(form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> Callable[[str], bool]:
@@ -31,18 +31,19 @@ _STEPS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "NFKD": ("replace characters by compatible ones (NFKD)", _form("NFKD")),
     "Lowercase": ("change to lower case", _lowers),
     "StripAccents": ("remove accents", _form("NFD")),
+    "Precompiled": ("replace characters as SentencePiece does", _any),
     "Strip": ("cut off spaces", lambda text: text.strip() != text),
 }
 
 
-def normalizer_limits(normalizer: Mapping[str, Any] | None, done: Iterable[str] = ()) -> tuple[Limit, ...]:
-    """A limit for each step of a normalizer of tokenizer.json that is not among the types `done`.
+def normalizer_limits(normalizers: Iterable[Mapping[str, Any]], done: Iterable[str] = ()) -> tuple[Limit, ...]:
+    """A limit for each step of a normalizer of tokenizer.json whose type is not among those `done`.
 
     Composed characters are what people type, so that a checkpoint whose tokenizer composes them is converted all the
     same, and told. The other steps change ordinary text.
     """
     limits = []
-    for step in steps(normalizer, "normalizers"):
+    for step in normalizers:
         kind = str(step.get("type"))
         if kind in done:
             continue

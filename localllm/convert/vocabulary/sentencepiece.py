@@ -15,7 +15,9 @@ from localllm.convert.vocabulary.base import (
     CONTROL,
     NORMAL,
     UNKNOWN,
+    UNUSED,
     USER_DEFINED,
+    Limit,
     Special,
     Vocabulary,
     space_prefix,
@@ -28,6 +30,9 @@ from localllm.errors import UnsupportedModel
 
 MARK = "\u2581"
 """What stands for a space."""
+
+UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
+"""What the reference converter gives to rows without a token, and to tokens that no SentencePiece model has."""
 
 BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": MARK}
@@ -109,10 +114,8 @@ def _all_scores(
     ranked = _ranked(texts, types, merges)
     if not scores:
         return [ranked]
-    lowest = min(scores.values())
-    own = tuple(
-        (scores.get(text, lowest - 1) if kind == NORMAL else 0.0) for text, kind in zip(texts, types, strict=True)
-    )
+    rest = {UNUSED: UNUSED_SCORE}
+    own = tuple(scores.get(text, rest.get(kind, ADDED_SCORE)) for text, kind in zip(texts, types, strict=True))
     return [own, ranked]
 
 
@@ -136,15 +139,16 @@ def _ranked(texts: Sequence[str], types: Sequence[int], merges: Sequence[Any]) -
     return tuple(scores)
 
 
-def _spaces(document: Mapping[str, Any]) -> tuple[tuple[bool, ...], tuple[Any, ...]]:
+def _spaces(document: Mapping[str, Any]) -> tuple[tuple[bool, ...], tuple[Limit, ...]]:
     """Whether a text gets a space in front, or both answers where that is not known, and what llama.cpp leaves out."""
     normalizers = steps(document.get("normalizer"), "normalizers")
+    marking = [step for step in normalizers if step in (_PREPEND, _REPLACE)]
     # Once spaces are marked, a step that splits at them does nothing.
     splits = [step for step in steps(document.get("pre_tokenizer"), "pretokenizers") if not _at_spaces(step)]
-    limits = normalizer_limits(document.get("normalizer"), done=("Prepend", "Replace"))
-    if not splits and normalizers[:2] == [_PREPEND, _REPLACE]:
+    limits = normalizer_limits([step for step in normalizers if step not in marking])
+    if not splits and marking == [_PREPEND, _REPLACE]:
         return (True,), limits
-    if not splits and normalizers[:1] == [_REPLACE]:
+    if not splits and marking == [_REPLACE]:
         return (False,), limits
     if len(splits) == 1 and splits[0].get("type") == "Metaspace" and splits[0].get("replacement") == MARK:
         return (prepends_space(splits[0]),), limits

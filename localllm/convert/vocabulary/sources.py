@@ -14,6 +14,7 @@ from localllm.convert.vocabulary.slow.added import within
 from localllm.convert.vocabulary.slow.classes import MAKE_ONE
 from localllm.convert.vocabulary.slow.documents import Made
 from localllm.convert.vocabulary.slow.merges import MERGES, VOCABULARY, read_merges
+from localllm.convert.vocabulary.slow.pieces import NAMES, read_pieces
 from localllm.convert.vocabulary.slow.words import WORDS, read_words
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
@@ -35,6 +36,7 @@ class Source:
 
 _Reader = Callable[[Checkpoint, Mapping[str, Any], int], Made]
 _READERS: tuple[tuple[tuple[str, ...], _Reader], ...] = (
+    *(((name,), read_pieces) for name in NAMES),
     ((VOCABULARY, MERGES), read_merges),
     ((WORDS,), read_words),
 )

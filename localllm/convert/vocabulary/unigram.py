@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,13 +22,11 @@ from localllm.convert.vocabulary.base import (
     space_prefix,
     steps,
 )
+from localllm.convert.vocabulary.charsmap import check_charsmap
 from localllm.convert.vocabulary.limits import normalizer_limits
-from localllm.convert.vocabulary.sentencepiece import BYTE_TOKEN, MARK, prepends_space
+from localllm.convert.vocabulary.sentencepiece import BYTE_TOKEN, MARK, UNUSED_SCORE, prepends_space
 from localllm.convert.vocabulary.tokens import Tokens, check_texts
 from localllm.errors import BadCheckpoint, UnsupportedModel
-
-UNUSED_SCORE = -10000.0
-"""What the reference converter gives to rows without a token."""
 
 
 def candidates(
@@ -57,11 +56,14 @@ def candidates(
         own[number] if number < len(own) else UNUSED_SCORE if kind in (UNUSED, CONTROL) else 0.0
         for number, kind in enumerate(types)
     ]
-    limits = list(normalizer_limits(document.get("normalizer"), ("Precompiled", "Replace", "Strip")))
+    normalizers = steps(document.get("normalizer"), "normalizers")
+    limits = list(normalizer_limits(normalizers, ("Precompiled", "Prepend", "Replace", "Strip")))
     if model.get("byte_fallback"):
         limits.append(_NO_BYTES)
     prefix, merges_spaces = _spaces(document)
     charsmap = _charsmap(document)
+    if charsmap:
+        limits.append(_LOST_MARKS)
     return [
         Vocabulary(
             model="t5",
@@ -83,6 +85,12 @@ def candidates(
     ]
 
 
+_LOST_MARKS = Limit(
+    "the tokenizers library drops marks behind a letter that was composed already; llama.cpp keeps them, and so does "
+    "SentencePiece itself",
+    lambda text: any(unicodedata.category(part).startswith("M") for part in text),
+    tolerated=True,
+)
 _NO_BYTES = Limit(
     "llama.cpp spells no characters in bytes with a Unigram vocabulary: they are unknown tokens", lambda _: True
 )
@@ -91,10 +99,12 @@ _NO_BYTES = Limit(
 def _spaces(document: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether a text gets a space in front, and whether runs of spaces count as one."""
     pre = steps(document.get("pre_tokenizer"), "pretokenizers")
-    kinds = [step.get("type") for step in pre]
-    replaced = any(step.get("type") == "Replace" for step in steps(document.get("normalizer"), "normalizers"))
+    normalizers = steps(document.get("normalizer"), "normalizers")
+    kinds = [step.get("type") for step in (*pre, *normalizers)]
+    cut = any(step.get("type") == "Replace" and "Regex" in step.get("pattern", ()) for step in normalizers)
     marking = next((step for step in pre if step.get("type") == "Metaspace" and step.get("replacement") == MARK), None)
-    return bool(marking and prepends_space(marking)), replaced or "WhitespaceSplit" in kinds
+    prefix = prepends_space(marking) if marking else "Prepend" in kinds
+    return prefix, cut or "WhitespaceSplit" in kinds
 
 
 def _charsmap(document: Mapping[str, Any]) -> Keys:
@@ -105,5 +115,8 @@ def _charsmap(document: Mapping[str, Any]) -> Keys:
                 table = base64.b64decode(step.get("precompiled_charsmap") or "", validate=True)
             except (binascii.Error, TypeError, ValueError) as error:
                 raise BadCheckpoint(f"The tokenizer's precompiled_charsmap is not base64: {error}.") from error
-            return {"tokenizer.ggml.precompiled_charsmap": header.u8s(table)} if table else {}
+            if not table:
+                return {}
+            check_charsmap(table)
+            return {"tokenizer.ggml.precompiled_charsmap": header.u8s(table)}
     return {}

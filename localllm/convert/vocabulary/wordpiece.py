@@ -71,7 +71,7 @@ def _normalizer(document: Mapping[str, Any]) -> tuple[Keys, tuple[Limit, ...]]:
     kinds = {step.get("type") for step in normalizers}
     lowercase = bool(bert.get("lowercase", True)) if bert else "Lowercase" in kinds
     strips = bert.get("strip_accents") if bert else "StripAccents" in kinds
-    limits = list(normalizer_limits(document.get("normalizer"), ("BertNormalizer", "Lowercase", "StripAccents", "NFD")))
+    limits = list(normalizer_limits(normalizers, ("BertNormalizer", "Lowercase", "StripAccents", "NFD")))
     if strips or (strips is None and lowercase):
         limits.append(_ACCENTS)
     if bert and not bert.get("handle_chinese_chars", True):

@@ -32,6 +32,8 @@ class TokenizerClass:
     `tokens` are its special tokens by role, where the files name no others. `around` are those that it puts around a
     text; None leaves that to `add_bos_token` and `add_eos_token`, where `adds_bos` is the default of the first.
     `expression` splits text for byte-level BPE (empty is that of GPT-2), `composes` says that text is composed before.
+    Of a SentencePiece model `shifted` moves the ids as fairseq has them, `sentinels` is how many tokens T5 puts behind
+    the pieces, `splits_words` says that text is split at white space before.
     `own` are the model types whose tokenizer it really is: others name it and have a tokenizer.json that differs.
     """
 
@@ -41,6 +43,9 @@ class TokenizerClass:
     adds_bos: bool = False
     expression: str = ""
     composes: bool = False
+    shifted: bool = False
+    sentinels: int = 0
+    splits_words: bool = False
     own: tuple[str, ...] = ()
 
     def named(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -52,6 +57,7 @@ _GPT2 = dict.fromkeys(("bos", "eos", "unk"), "<|endoftext|>")
 _QWEN = dict.fromkeys(("eos", "pad", "unk"), "<|endoftext|>")
 _PLAIN = {"bos": "<s>", "eos": "</s>", "unk": "<unk>"}
 _ROBERTA = {**_PLAIN, "sep": "</s>", "cls": "<s>", "pad": "<pad>", "mask": "<mask>"}
+_GEMMA = {"bos": "<bos>", "eos": "<eos>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
 _BERT = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 _ENCLOSED = Around(("cls",), ("sep",), ("sep",))
 _ENCLOSED_TWICE = Around(("cls",), ("sep",), ("sep", "sep"))
@@ -80,6 +86,28 @@ CLASSES: Mapping[str, TokenizerClass] = {
     ),
     "DistilBertTokenizer": TokenizerClass("wordpiece", _BERT, _ENCLOSED, own=("distilbert",)),
     "MPNetTokenizer": TokenizerClass("wordpiece", {**_ROBERTA, "unk": "[UNK]"}, _ENCLOSED_TWICE, own=("mpnet",)),
+    "LlamaTokenizer": TokenizerClass(
+        "sentencepiece", _PLAIN, adds_bos=True, own=("llama", "mistral", "mixtral", "phi3", "code_llama")
+    ),
+    "CodeLlamaTokenizer": TokenizerClass("sentencepiece", _PLAIN, adds_bos=True, own=("code_llama",)),
+    "GemmaTokenizer": TokenizerClass(
+        *("sentencepiece", _GEMMA), adds_bos=True, own=("gemma", "gemma2", "gemma3", "gemma3_text", "recurrent_gemma")
+    ),
+    "T5Tokenizer": TokenizerClass(
+        *("sentencepiece", {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}, Around((), ("eos",), ("eos",))),
+        sentinels=100,
+        splits_words=True,
+        own=("t5", "mt5", "umt5"),
+    ),
+    "XLMRobertaTokenizer": TokenizerClass(
+        *("sentencepiece", _ROBERTA, Around(("bos",), ("eos",), ("eos", "eos"))),
+        shifted=True,
+        splits_words=True,
+        own=("xlm-roberta", "xlm-roberta-xl"),
+    ),
+    # No class of its own: the model itself says everything.
+    "TokenizersBackend": TokenizerClass("sentencepiece"),
+    "PreTrainedTokenizer": TokenizerClass("sentencepiece"),
 }
 
 ONE_COMMAND = (
