@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.cli import convert_flags, convert_result, options
-from localllm.cli.convert_bar import Bar
+from localllm.cli.bar import Bar
+from localllm.cli.report import write_report
+from localllm.cli.sources import opened
 
 if TYPE_CHECKING:
     from localllm.convert import Conversion, Preview, Settings
@@ -78,22 +80,12 @@ def handle(args: argparse.Namespace) -> int:
     settings = convert_flags.settings(args)
     if args.fit:
         settings = _fitted(args, settings)
-    place = _opened(args)
+    place = opened(args.source, keep_download=args.keep_download)
     if args.preview:
         target = args.outfile or convert.default_outfile(place, settings.type)
         _show(convert.preview(place, settings=settings), target, args.json)
         return 0
     return _convert(args, place, partial(convert.convert, place, args.outfile, settings=settings))
-
-
-def _opened(args: argparse.Namespace) -> Path | Files:
-    """Where the checkpoint is. People hear when a folder hides a repo, and when the network will be waited for."""
-    from localllm import library
-
-    if library.is_repo_name(args.source):
-        hidden = f"note: {args.source} is a folder here; the hub is not asked for a repo of that name"
-        print(hidden if Path(args.source).exists() else f"looking up {args.source} on the hub", file=sys.stderr)
-    return library.open_source(args.source, keep_download=args.keep_download)
 
 
 def _list_types(as_json: bool) -> int:
@@ -137,19 +129,10 @@ def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callabl
         )
     convert_result.proven(result)
     if args.report:
-        _write(args.report, convert_result.report_document(result))
+        write_report(args.report, convert_result.report_document(result), "The model is written.")
     print(f"done in {result.seconds:.1f} s", file=sys.stderr)
     print(json.dumps(convert_result.result_document(result)) if args.json else result.outfile)
     return 0
-
-
-def _write(path: Path, document: dict[str, object]) -> None:
-    from localllm.errors import BadOutput
-
-    try:
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BadOutput(f"The report {path} cannot be written: {error.strerror}. The model is.") from error
 
 
 def _fitted(args: argparse.Namespace, settings: Settings) -> Settings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from localllm.convert import Conversion, Preview
+    from localllm.convert.proof.chats import TemplateProof
     from localllm.convert.verify import TokenizerProof
 
 
@@ -20,7 +21,7 @@ def announce(preview: Preview, target: Path) -> None:
     types = ", ".join(f"{count} {name}" for name, count in preview.types.items())
     print(f"  tensors: {types}", file=sys.stderr)
     if preview.tokenizer:
-        print(f"  tokenizer: {_tokenizer_in_words(preview.tokenizer)}", file=sys.stderr)
+        print(f"  tokenizer: {tokenizer_in_words(preview.tokenizer)}", file=sys.stderr)
     for note in preview.notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -31,19 +32,24 @@ def proven(result: Conversion) -> None:
     if proof.losses:
         print(f"  weights: {loss_in_words(proof.rmse)}; looked at {proof.looked_at:.1%} of them", file=sys.stderr)
     if proof.template:
-        count = proof.template.conversations
         if proof.template.equal:
-            print(f"  chat template: the same text and token ids in {count} conversations", file=sys.stderr)
+            print(f"  chat template: {template_in_words(proof.template)}", file=sys.stderr)
         for difference in proof.template.differences:
             print(f"note: chat template, {difference}", file=sys.stderr)
         for note in proof.template.notes:
             print(f"note: {note}", file=sys.stderr)
 
 
-def _tokenizer_in_words(proof: TokenizerProof) -> str:
+def tokenizer_in_words(proof: TokenizerProof) -> str:
+    """On how many texts the ids are the same."""
     if not proof.different:
         return f"the same token ids as the checkpoint's on {proof.texts} texts"
     return f"other token ids than the checkpoint's on {proof.different} of {proof.texts} texts"
+
+
+def template_in_words(proof: TemplateProof) -> str:
+    """How many conversations are the same."""
+    return f"the same text and token ids in {proof.conversations} conversations"
 
 
 def loss_in_words(rmse: float) -> str:

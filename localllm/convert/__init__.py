@@ -24,6 +24,7 @@ from localllm.convert.outfiles import check_target
 from localllm.convert.plan import half_type
 from localllm.convert.prepared import Conversion, Evidence, Prepared, Preview, PreviewTensor, previewed
 from localllm.convert.proof.chats import CHAT_TEMPLATE, checkpoint_side
+from localllm.convert.proof.file_proof import FileProof, verify_file
 from localllm.convert.provenance import provenance_keys, unknown_hashes
 from localllm.convert.quantizations import TYPES, nearest
 from localllm.convert.reading import read_model
@@ -32,6 +33,7 @@ from localllm.convert.writer import Progress
 
 __all__ = [
     "Conversion",
+    "FileProof",
     "Prepared",
     "Preview",
     "PreviewTensor",
@@ -41,6 +43,7 @@ __all__ = [
     "prepare",
     "prepare_adapter",
     "preview",
+    "verify_file",
 ]
 
 Source = str | Path | Files

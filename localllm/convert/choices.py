@@ -76,7 +76,7 @@ def choose_for_tensors(keys: Keys, tensors: Sequence[PlannedTensor], half: str |
         UnsupportedModel: an importance matrix is needed, or what is asked for a tensor or layer cannot be done.
     """
     keys = with_metadata(keys, _of(settings.metadata, keys))
-    mixture = choose_types(keys, [_unquantized(tensor, half) for tensor in tensors], settings)
+    mixture = choose_types(keys, [unquantized(tensor, half) for tensor in tensors], settings)
     names = kept_names([tensor.name for tensor in tensors], keys, settings.prune_layers)
     kept = tuple(replace(tensor, name=names[tensor.name]) for tensor in tensors if tensor.name in names)
     matrix, remarks = _importance(settings, mixture, kept, half, names)
@@ -112,7 +112,7 @@ def _of(changes: Sequence[tuple[str, str]], keys: Keys) -> list[tuple[str, str]]
     return [(key, value) for key, value in changes if key in keys]
 
 
-def _unquantized(tensor: PlannedTensor, half: str | None) -> TensorInfo:
+def unquantized(tensor: PlannedTensor, half: str | None) -> TensorInfo:
     """A tensor as the reference converter gives it to llama.cpp's quantizer: in F32, 16 bits, or as it is packed."""
     as_it_is = half is None or tensor.dtype in BLOCKS
     kind = tensor.dtype if as_it_is or half is None else tensor.before_quantizing(half)

@@ -6,7 +6,7 @@ Knows no family and no tokenizer: the file has been through both already.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from localllm.convert.choices import UntypedModel
@@ -39,11 +39,8 @@ def open_gguf(path: Path) -> tuple[StoredRows, UntypedModel, Header]:
         UnsupportedModel: a tensor cannot be converted.
     """
     headers = read_parts(path)
-    stored = {
-        info.name: SourceTensor(info.name, info.type_name, info.shape[::-1], header.path.name, info.offset)
-        for header in headers
-        for info in header.tensors
-    }
+    source = stored_rows(headers)
+    stored = source.tensors
     for tensor in stored.values():
         if tensor.dtype in BLOCKS and len(tensor.shape) < 2:
             raise UnsupportedModel(f"{path}: {tensor.name} is a vector of type {tensor.dtype}, which is not converted.")
@@ -51,8 +48,17 @@ def open_gguf(path: Path) -> tuple[StoredRows, UntypedModel, Header]:
         PlannedTensor(name, stored[name].shape, stored[name].dtype, (name,), Keep())
         for name in sorted(stored, key=file_order)
     ]
-    source = StoredRows(LocalFiles(path.parent), stored)
     return source, UntypedModel(_keys(headers[0]), {}, planned, None), headers[0]
+
+
+def stored_rows(headers: Sequence[Header]) -> StoredRows:
+    """The tensors of a GGUF by the headers of all its files, as they are stored."""
+    stored = {
+        info.name: SourceTensor(info.name, info.type_name, info.shape[::-1], header.path.name, info.offset)
+        for header in headers
+        for info in header.tensors
+    }
+    return StoredRows(LocalFiles(headers[0].path.parent), stored)
 
 
 def _keys(header: Header) -> Keys:

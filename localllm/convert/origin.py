@@ -7,7 +7,9 @@ file as `blobs/<sha256>` with a link from `snapshots/<revision>/`, and a downloa
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,17 @@ def of_folder(folder: Path) -> Origin:
             return Origin(repository.rpartition("--")[2], repository.replace("--", "/"), place.name)
     revisions = {record[0] for path in sorted(place.iterdir()) if (record := _record(path)) is not None}
     return Origin(place.name, commit=revisions.pop() if len(revisions) == 1 else "")
+
+
+def find_here(origin: Origin, near: Sequence[Path]) -> Path | None:
+    """The folder of a checkpoint with this origin: in or beside the folders `near`, or in the hub's cache, or None."""
+    named = Path(origin.name).name == origin.name and origin.name
+    folders = [folder / origin.name for place in near for folder in (place, place.parent)] if named else []
+    if origin.repo and origin.commit:
+        cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
+        repository = f"models--{origin.repo.replace('/', '--')}"
+        folders.append(Path(cache).expanduser() / repository / "snapshots" / origin.commit)
+    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
 
 def recorded_sha256(path: Path) -> str | None:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from localllm.convert import corpus
 from localllm.convert.header import Keys, lay_out, text
@@ -116,22 +117,44 @@ def _in_order(candidates: Sequence[Vocabulary], reference: Reference) -> Iterato
     yield most_promising([c for c in candidates if not c.fits], reference, at_least=0 if fitting else 1)
 
 
+def prove_file(path: Path, candidate: Vocabulary, reference: Reference) -> TokenizerProof:
+    """Whether llama.cpp gives the ids of the reference with the vocabulary of the GGUF at `path`.
+
+    `candidate` is that vocabulary as the checkpoint gives it: it says what llama.cpp does differently with its kind,
+    and which texts to compare. As with `prove_vocabulary`, the comparison is repeated without what llama.cpp cannot do.
+
+    Raises:
+        BadModelFile, UnsupportedModel: llama.cpp does not load it.
+    """
+    lenient = reference.lenient()
+    with open_vocab(path) as vocab:
+        trials = []
+        for compared in [reference] if lenient is None else [reference, lenient]:
+            trials.append(_compare(vocab, candidate, compared, _texts(candidate, compared)))
+            if trials[-1].proof.mismatch is None:
+                return trials[-1].proof
+    return min(trials, key=lambda trial: trial.proof.different).proof
+
+
 def _try(candidate: Vocabulary, reference: Reference, texts: Sequence[str], model: Keys) -> _Trial:
     """Compare all texts with the vocabulary as llama.cpp loads it."""
+    with opened(candidate, model) as vocab:
+        return _compare(vocab, candidate.with_found(_unknown_ids(vocab, candidate)), reference, texts)
+
+
+def _compare(vocab: Vocab, candidate: Vocabulary, reference: Reference, texts: Sequence[str]) -> _Trial:
     add_special = candidate.special.stated
     expected = reference.encode(texts, add_special=add_special)
     differing, first = [], None
-    with opened(candidate, model) as vocab:
-        for sample, ids in zip(texts, expected, strict=True):
-            found = vocab.tokenize(sample, add_special=add_special, parse_special=True)
-            if found == ids:
-                continue
-            differing.append(sample)
-            excused = any(limit.tolerated and limit.touches(sample) for limit in candidate.limits)
-            if first is None and not excused:
-                first = Mismatch(sample, ids, found)
-        candidate = candidate.with_found(_unknown_ids(vocab, candidate))
-        missed = _missed_stops(vocab, candidate)
+    for sample, ids in zip(texts, expected, strict=True):
+        found = vocab.tokenize(sample, add_special=add_special, parse_special=True)
+        if found == ids:
+            continue
+        differing.append(sample)
+        excused = any(limit.tolerated and limit.touches(sample) for limit in candidate.limits)
+        if first is None and not excused:
+            first = Mismatch(sample, ids, found)
+    missed = _missed_stops(vocab, candidate)
     notes = [*reference.notes, *_found_limits(candidate, differing, len(texts), tolerated=True)]
     if missed:
         notes.append(f"generation does not stop at the ids {missed}: GGUF has no key left for them")

@@ -133,7 +133,7 @@ def compare_chats(expected: ChatSide, found: ChatSide) -> TemplateProof | None:
             templates.append(ChatTemplate(str(side.source), side.special, now=_NOW))
         except BadTemplate as error:
             return TemplateProof(0, differences=(f"the template of {owner}: {error.message}",))
-    conversations = [*CONVERSATIONS, *(WITH_TOOLS if "tools" in expected.source else ())]
+    conversations = _conversations(expected.source)
     refused, differences, starts = 0, [], set()
     for conversation in conversations:
         (wanted, refused_there), (got, refused_here) = (_rendered(template, conversation) for template in templates)
@@ -148,6 +148,17 @@ def compare_chats(expected: ChatSide, found: ChatSide) -> TemplateProof | None:
                 differences.append(f"{conversation.name}: token ids {_first_difference(ids, ours)}")
     notes = [f"llama.cpp begins every conversation with the token {number}, the original does not" for number in starts]
     return TemplateProof(len(conversations), refused, tuple(differences), tuple(notes))
+
+
+def render_chats(template: ChatTemplate, source: str) -> tuple[int, list[str]]:
+    """How many conversations a template was given, and why it refused some of them."""
+    rendered = [_rendered(template, conversation) for conversation in _conversations(source)]
+    return len(rendered), [text for text, refused in rendered if refused]
+
+
+def _conversations(source: str) -> list[Conversation]:
+    """Those that a template is tried with: tools only where it knows of any."""
+    return [*CONVERSATIONS, *(WITH_TOOLS if "tools" in source else ())]
 
 
 def _rendered(template: ChatTemplate, conversation: Conversation) -> tuple[str, bool]:

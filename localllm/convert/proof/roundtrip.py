@@ -77,10 +77,16 @@ def total(losses: Iterable[Loss]) -> Loss:
     )
 
 
-def loss(before: Numbers, after: Numbers, block: int) -> Loss:
-    """What became of the numbers `before`, in blocks of `block`."""
+def block_errors(before: Numbers, after: Numbers, block: int) -> Numbers:
+    """The sum of the squares of the differences in each block of `block` numbers."""
     with np.errstate(over="ignore"):
-        errors = np.square(before - after).reshape(-1, block).sum(axis=1)
+        found: Numbers = np.square(before - after).reshape(-1, block).sum(axis=1)
+        return found
+
+
+def loss(before: Numbers, errors: Numbers, block: int) -> Loss:
+    """What became of the numbers `before`, with the `errors` of each block of `block`."""
+    with np.errstate(over="ignore"):
         return Loss(before.size, float(np.square(before).sum()), float(errors.sum()), float(errors.max()) / block)
 
 
@@ -173,7 +179,8 @@ class Meter:
         found = None
         if data is not rows:
             own = block_of(kind)
-            found = loss(numbers(source, rows, first, count), numbers(kind, data, first, count), own)
+            before = numbers(source, rows, first, count)
+            found = loss(before, block_errors(before, numbers(kind, data, first, count), own), own)
         start = quants.row_bytes(kind, first)
         length = quants.row_bytes(kind, count)
         checksum = zlib.crc32(data.reshape(-1).view(np.uint8)[start : start + length].data)

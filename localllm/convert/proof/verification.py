@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ def tensors_document(losses: Sequence[TensorLoss]) -> dict[str, Any]:
     }
 
 
-def each_tensor(losses: Sequence[TensorLoss]) -> Mapping[str, Any]:
+def each_tensor(losses: Sequence[TensorLoss]) -> dict[str, dict[str, Any]]:
     """What every single tensor lost."""
     return {
         loss.name: {

@@ -1,4 +1,4 @@
-"""The progress bar of `localllm convert`: weights per second, the time left, and how fast they come from the hub."""
+"""The progress bar of commands that go through a model: how much per second, the time left, what comes from the hub."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _INTERVAL = 1.0
 class Bar:
     """A bar on stderr, drawn from the first call of `update` on. A context manager: leaving it ends the line."""
 
-    def __init__(self, source: Path | Files) -> None:
-        self._received = None if isinstance(source, Path) else source.received
+    def __init__(self, source: Path | Files | None, unit: str = " weights") -> None:
+        self._unit = unit
+        self._received = None if source is None or isinstance(source, Path) else source.received
         self._bar: tqdm[NoReturn] | None = None
         self._seen = (time.monotonic(), 0)
 
@@ -33,14 +34,14 @@ class Bar:
 
     @property
     def update(self) -> Progress:
-        """What `convert` calls."""
+        """What is called with the units done and in all."""
         return self._update
 
     def _update(self, done: int, total: int) -> None:
         from tqdm import tqdm
 
         if self._bar is None:
-            self._bar = tqdm(total=total, unit=" weights", unit_scale=True, file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(total=total, unit=self._unit, unit_scale=True, file=sys.stderr, dynamic_ncols=True)
         self._show_download(self._bar)
         self._bar.update(done - self._bar.n)
 

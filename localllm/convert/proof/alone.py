@@ -1,0 +1,173 @@
+"""A GGUF by itself: its layout, every block of its tensors, whether llama.cpp takes it, its vocabulary and template.
+
+Needs no source. What it cannot see is a byte that was changed into another valid one: for that there is `weights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from localllm.chat_template import ChatTemplate
+from localllm.convert.proof.chats import CHAT_TEMPLATE, TemplateProof, render_chats
+from localllm.convert.slabs import Buffers, in_threads
+from localllm.convert.writer import Progress
+from localllm.errors import BadModelFile, BadTemplate, DoesNotFit, UnsupportedModel
+from localllm.gguf_file import TENSOR_TYPES, Array, Header, TensorInfo
+from localllm.native import handles, quants
+from localllm.native.vocab import Vocab
+
+_CHUNK = 4 << 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that makes a file fail. `about` is `file`, `metadata`, `tokenizer`, `template`, `tensors`, `source`."""
+
+    about: str
+    says: str
+
+
+@dataclass(frozen=True)
+class VocabularyFacts:
+    """The vocabulary of a file as llama.cpp loads it."""
+
+    model: str
+    pre: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What was found of a file by itself. `bytes_read` of weights were looked at."""
+
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    bytes_read: int
+    vocabulary: VocabularyFacts | None
+    template: TemplateProof | None
+
+
+def check_alone(parts: Sequence[Header], threads: int, progress: Progress | None = None) -> Alone:
+    """Check a file, by the headers of all its parts.
+
+    Raises:
+        BadModelFile: a part became shorter while it was read.
+    """
+    header, problems, notes = parts[0], list(_damaged(parts, threads, progress)), list(_behind(parts))
+    loads = is_model(header)
+    if loads:
+        said, problem = _refused(header)
+        problems += [problem] if problem else []
+        notes += said
+    vocabulary = template = None
+    try:
+        vocabulary, template = _texts(header) if loads else (None, None)
+    except (BadModelFile, UnsupportedModel) as error:
+        problems.append(Problem("tokenizer", error.message))
+    if template is not None:
+        problems += [Problem("template", difference) for difference in template.differences]
+    return Alone(tuple(problems), tuple(notes), sum(part.tensor_bytes for part in parts), vocabulary, template)
+
+
+def is_model(header: Header) -> bool:
+    """Whether it is a model with a vocabulary, not an adapter, a part of one, or a file of numbers."""
+    return header.get("general.type", "model") == "model" and "tokenizer.ggml.model" in header.metadata
+
+
+def _damaged(parts: Sequence[Header], threads: int, progress: Progress | None) -> Iterator[Problem]:
+    """The tensors with a number, or the scale of a block, that is not finite: each with the first place."""
+    buffers = Buffers()
+
+    def look(chunk: tuple[Header, TensorInfo, int, int]) -> tuple[TensorInfo, int, int | None]:
+        part, info, start, size = chunk
+        data = buffers.get("chunk", size)
+        with part.path.open("rb") as file:
+            file.seek(info.offset + start)
+            if file.readinto(data.data) != size:
+                raise BadModelFile(f"{part.path} became shorter while it was read.")
+        if quants.is_valid(info.type_name, data, size):
+            return info, size, None
+        unit = _unit(info)
+        bad = next(at for at in range(0, size, unit) if not quants.is_valid(info.type_name, data[at : at + unit], unit))
+        return info, size, start + bad
+
+    whole, done = sum(part.tensor_bytes for part in parts), 0
+    chunks = ((part, info, start, size) for part in parts for info in part.tensors for start, size in _chunks(info))
+    named: set[str] = set()
+    for info, size, bad in in_threads(look, chunks, threads):
+        done += size
+        if progress is not None:
+            progress(done, whole)
+        if bad is not None and info.name not in named:
+            named.add(info.name)
+            yield Problem(
+                "tensors",
+                f"{info.name} ({info.type_name}) holds a number that is not finite, at byte {info.offset + bad:,} of "
+                "the file",
+            )
+
+
+def _chunks(info: TensorInfo) -> Iterator[tuple[int, int]]:
+    unit = _unit(info)
+    step = max(_CHUNK // unit, 1) * unit
+    return ((start, min(step, info.n_bytes - start)) for start in range(0, info.n_bytes, step))
+
+
+def _unit(info: TensorInfo) -> int:
+    """Bytes of a block."""
+    return next(size for name, _, size in TENSOR_TYPES.values() if name == info.type_name)
+
+
+def _behind(parts: Sequence[Header]) -> Iterator[str]:
+    for part in parts:
+        end = max((info.offset + info.n_bytes for info in part.tensors), default=part.data_offset)
+        if part.file_bytes - end >= part.alignment:
+            yield f"{part.file_bytes - end:,} bytes follow the last tensor of {part.path.name}; nobody reads them"
+
+
+def _refused(header: Header) -> tuple[list[str], Problem | None]:
+    """What llama.cpp says to the whole file, of which it reads no weights: what to note, and the problem."""
+    try:
+        handles.open_model(header.path, simulate=True).close()
+    except UnsupportedModel as error:
+        return [f"the installed llama.cpp does not run it: {error.message}"], None
+    except DoesNotFit:
+        return ["llama.cpp was not asked whether it takes the file: there is too little memory"], None
+    except BadModelFile as error:
+        return [], Problem("file", f"llama.cpp does not take it: {error.message}")
+    return [], None
+
+
+def _texts(header: Header) -> tuple[VocabularyFacts, TemplateProof | None]:
+    with handles.open_model(header.path, vocab_only=True) as model:
+        vocab = Vocab(model)
+        facts = VocabularyFacts(
+            str(header.get("tokenizer.ggml.model")), str(header.get("tokenizer.ggml.pre", "")), vocab.size
+        )
+        tokens = header.get("tokenizer.ggml.tokens")
+        if isinstance(tokens, Array) and len(tokens) != vocab.size:
+            raise BadModelFile(f"{header.path}: llama.cpp finds {vocab.size:,} of {len(tokens):,} tokens.")
+        special = vocab.template_tokens()
+    return facts, _templates(header, special)
+
+
+def _templates(header: Header, special: dict[str, str]) -> TemplateProof | None:
+    """Whether each chat template in a file runs in the sandbox; None where there is none."""
+    found = [
+        (name, value)
+        for name, value in header.metadata.items()
+        if isinstance(value, str) and (name == CHAT_TEMPLATE or name.startswith(f"{CHAT_TEMPLATE}."))
+    ]
+    rendered = refused = 0
+    problems = []
+    for name, source in found:
+        try:
+            count, refusals = render_chats(ChatTemplate(source, special), source)
+        except BadTemplate as error:
+            problems.append(f"{name}: {error.message}")
+            continue
+        rendered, refused = rendered + count, refused + len(refusals)
+        if len(refusals) == count:
+            problems.append(f"{name} renders no conversation: {refusals[0]}")
+    return TemplateProof(rendered, refused, tuple(problems)) if found else None
