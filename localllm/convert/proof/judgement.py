@@ -17,6 +17,7 @@ from localllm.convert.transforms import rows_and_columns
 from localllm.gguf_file import Header, TensorInfo
 
 _SHOWN = 3
+_FEW_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -89,22 +90,20 @@ def judge(checks: Sequence[TensorCheck], parts: Sequence[Header], title: str) ->
     places = {info.name: (part, info) for part in parts for info in part.tensors}
     for check in unsure:
         part, info = places[check.found.name]
-        row_bytes = info.n_bytes // check.rows
+        few = 0 < len(check.ruined) <= max(_FEW_ROWS, check.rows // 100)
         if check.different and check.first is not None and is_damage(checks, check):
-            rows = f"{check.different} rows" if check.different > 1 else "one row"
-            yield Problem(
-                "tensors",
-                f"{info.name} is damaged: {rows} of {check.rows:,} are not what {title} gives, the first is row "
-                f"{check.first:,} at byte {info.offset + check.first * row_bytes:,} of {part.path.name}",
-            )
-        elif check.too_far:
+            yield _damaged(part, info, check, check.different, check.first, f"what {title} gives")
+        elif few and not check.different:
+            yield _damaged(part, info, check, len(check.ruined), check.ruined[0], f"anything like those of {title}")
+        elif check.too_far or check.ruined:
             yield Problem("tensors", f"{_off(check)}: it does not hold what {title} holds")
-        elif check.ruined is not None:
-            yield Problem(
-                "tensors",
-                f"{info.name} is damaged: row {check.ruined:,}, at byte {info.offset + check.ruined * row_bytes:,} of "
-                f"{part.path.name}, holds numbers that are nothing like those of {title}",
-            )
+
+
+def _damaged(part: Header, info: TensorInfo, check: TensorCheck, count: int, first: int, what: str) -> Problem:
+    rows = f"{count} of {check.rows:,} rows are" if count > 1 else f"one of {check.rows:,} rows is"
+    at = info.offset + first * (info.n_bytes // check.rows)
+    place = f"the first is row {first:,}" if count > 1 else f"row {first:,}"
+    return Problem("tensors", f"{info.name} is damaged: {rows} not {what}, {place} at byte {at:,} of {part.path.name}")
 
 
 def _off(check: TensorCheck) -> str:

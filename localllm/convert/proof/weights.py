@@ -57,7 +57,7 @@ class TensorCheck:
 
     `remade` is whether bytes of it could be made again; then `different` of its `rows` are not what was made, the row
     `first` before the others, and lost `excess` times what those made lose. `expected` is what its type loses of a part
-    of it, for one that could not be made again. `ruined` is the first row with a block that nothing explains.
+    of it, for one that could not be made again. `ruined` are the rows with a block that nothing explains.
     """
 
     found: TensorLoss
@@ -67,7 +67,7 @@ class TensorCheck:
     first: int | None = None
     excess: float = 1.0
     expected: float | None = None
-    ruined: int | None = None
+    ruined: tuple[int, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -184,7 +184,7 @@ class WeightCheck:
         per_row = max(tensor.columns // block, 1)
         with self._lock:
             sums.losses.append(loss(before, errors, block))
-            sums.ruined += [slab.start + int(number) // per_row for number in ruined[:1]]
+            sums.ruined += (slab.start + np.unique(ruined // per_row)).tolist()
             if other.size and made is not None:
                 after = errors if copied else block_errors(before, numbers(kind, made, 0, slab.count), block)
                 sums.errors += float(errors.reshape(-1, per_row)[other].sum())
@@ -214,7 +214,7 @@ class WeightCheck:
             first=first,
             excess=1.0 if sums.errors == sums.remade_errors else _ratio(sums.errors, sums.remade_errors),
             expected=expected[entry.name],
-            ruined=min(sums.ruined, default=None),
+            ruined=tuple(sorted(sums.ruined)),
         )
 
 
