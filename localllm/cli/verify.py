@@ -21,7 +21,7 @@ EPILOG = """examples:
 Without --against it reads every block, but cannot see a byte that was changed into another valid one. With it every
 tensor is quantized again from the source: the bytes must be the same, to the last one. Where they cannot be, because
 an importance matrix is not here or another program made the file, a tensor must be off by no more than its type loses.
-SOURCE is the folder of a checkpoint, a GGUF, or a repo of the hub. Exit code: 0 when nothing is wrong, 1 when something is.
+SOURCE is the folder of a checkpoint, a GGUF, or a repo of the hub. Exit code: 0 nothing is wrong, 1 something is.
 """
 
 

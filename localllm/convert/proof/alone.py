@@ -95,7 +95,7 @@ def _damaged(parts: Sequence[Header], threads: int, progress: Progress | None) -
     whole, done = sum(part.tensor_bytes for part in parts), 0
     chunks = ((part, info, start, size) for part in parts for info in part.tensors for start, size in _chunks(info))
     named: set[str] = set()
-    for info, size, bad in in_threads(look, chunks, threads):
+    for info, size, bad in in_threads(look, chunks, threads, lambda: None):
         done += size
         if progress is not None:
             progress(done, whole)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from localllm.convert.plan import PlannedTensor
 from localllm.convert.proof.roundtrip import Loss, Numbers, TensorLoss, block_errors, block_of, loss, numbers, total
 from localllm.convert.quantizations import FLOAT_TYPES, TENSOR_TYPES
 from localllm.convert.quantizer import Quantizer
+from localllm.convert.reading_order import reading_order
 from localllm.convert.slabs import Buffers, Slab, in_threads, read_slab, slabs
 from localllm.convert.tensor import RowSource
 from localllm.convert.writer import Progress
@@ -32,7 +33,7 @@ COMPARABLE = (*TENSOR_TYPES, "NVFP4")
 """The types whose numbers are compared."""
 
 _SLAB = 1 << 18
-_PROBES, _PROBE_ROWS = 4, 16
+_WINDOWS, _WINDOW = 4, 8
 _BY_COLUMNS = tuple(kind for kind in TENSOR_TYPES if kind not in (*FLOAT_TYPES, "Q8_0"))
 _RUINED = 4.0
 """A block that is off by so many times the sum of its own squares is not what a quantizer makes of it."""
@@ -56,7 +57,7 @@ class TensorCheck:
     """What was found of a tensor.
 
     `remade` is whether bytes of it could be made again; then `different` of its `rows` are not what was made, the row
-    `first` before the others, and lost `excess` times what those made lose. `expected` is what its type loses of a part
+    `first` before the others, and lost `excess` times what those made lose. `expected` is what its type loses of parts
     of it, for one that could not be made again. `ruined` are the rows with a block that nothing explains.
     """
 
@@ -93,19 +94,22 @@ def is_damage(checks: Sequence[TensorCheck], check: TensorCheck) -> bool:
     return sum(other.different for other in checks) <= max(_DAMAGED_ROWS, rows // 1000) or check.excess > 1.1
 
 
-@dataclass
-class _Sums:
-    """What is known of a tensor so far."""
+class _Findings:
+    """What is known of a tensor so far. `way` is how its bytes are made again, once somebody found out."""
 
-    losses: list[Loss] = field(default_factory=list)
-    different: list[int] = field(default_factory=list)
-    ruined: list[int] = field(default_factory=list)
-    errors: float = 0.0
-    remade_errors: float = 0.0
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.decided = False
+        self.way: Quantizer | None = None
+        self.losses: list[Loss] = []
+        self.usual: list[Loss] = []
+        self.different: list[int] = []
+        self.ruined: list[int] = []
+        self.errors = self.remade_errors = 0.0
 
 
 class WeightCheck:
-    """Compares tensors in several threads. `way` is the 16-bit types to try between source and file, the likeliest
+    """Compares tensors in several threads. `ways` are the 16-bit types to try between source and file, the likeliest
     first; None is none."""
 
     def __init__(
@@ -115,14 +119,11 @@ class WeightCheck:
         ways: Sequence[str | None],
         importance: ImportanceMatrix | None,
     ) -> None:
-        self._source, self._file, self._importance = source, file, importance
-        title = source.files.title
-        self._quantizers = [Quantizer(title, way, importance) for way in ways]
-        if importance is not None:
-            self._quantizers += [Quantizer(title, way) for way in ways]
-        self._ways: dict[str, Quantizer] = {}
-        self._sums: dict[str, _Sums] = {}
-        self._buffers, self._lock = Buffers(), threading.Lock()
+        self._source, self._file = source, file
+        matrices = [None] if importance is None else [importance, None]
+        self._ways = [Quantizer(source.files.title, way, matrix) for matrix in matrices for way in ways]
+        self._findings: dict[str, _Findings] = {}
+        self._buffers = Buffers()
 
     def check(self, pairs: Sequence[Pair], threads: int, progress: Progress | None = None) -> list[TensorCheck]:
         """Compare all rows of all tensors.
@@ -130,66 +131,55 @@ class WeightCheck:
         Raises:
             BadCheckpoint: a file became unreadable, or the source holds a number that is not finite.
         """
-        expected: dict[str, float | None] = {}
-        for pair, quantizer, rmse in in_threads(self._probe, iter(pairs), threads):
-            expected[pair.entry.name], self._sums[pair.entry.name] = rmse, _Sums()
-            if quantizer is not None:
-                self._ways[pair.entry.name] = quantizer
-        whole, done = sum(pair.tensor.rows * pair.tensor.columns for pair in pairs), 0
-        layout = Layout(b"", tuple(pair.entry for pair in pairs), 0)
-        for slab in in_threads(self._compare, slabs([pair.tensor for pair in pairs], [layout], _SLAB), threads):
+        tensors = [pair.tensor for pair in pairs]
+        self._findings = {tensor.name: _Findings() for tensor in tensors}
+        whole, done = sum(tensor.rows * tensor.columns for tensor in tensors), 0
+        layout, files = Layout(b"", tuple(pair.entry for pair in pairs), 0), self._source.files
+        files.expect(reading_order(self._source, tensors))
+        for slab in in_threads(self._compare, slabs(tensors, [layout], _SLAB), threads, files.stop):
             done += slab.count
             if progress is not None:
                 progress(done, whole)
-        return [self._result(pair, expected) for pair in pairs]
-
-    def _probe(self, pair: Pair) -> tuple[Pair, Quantizer | None, float | None]:
-        """The way in which some rows of a tensor can be made again, or what its type loses of them."""
-        entry, tensor = pair.entry, pair.tensor
-        kind, losses = entry.type_name, []
-        for slab in _windows(pair):
-            rows = read_slab(self._source, slab, self._buffers)
-            data = self._stored(slab)
-            for quantizer in self._quantizers:
-                made = _made(quantizer, slab, rows)
-                if made is not None and np.array_equal(_bytes(made), data):
-                    return pair, quantizer, None
-            if kind in TENSOR_TYPES:
-                before = numbers(tensor.dtype, rows, 0, slab.count)
-                after = _quantized_alike(before, kind, tensor.columns)
-                losses.append(loss(before, block_errors(before, after, block_of(kind)), block_of(kind)))
-        return pair, None, total(losses).rmse if losses else None
+        return [self._result(pair) for pair in pairs]
 
     def _compare(self, slab: Slab) -> Slab:
         rows = read_slab(self._source, slab, self._buffers)
         data = self._stored(slab)
-        tensor, kind = slab.tensor, slab.entry.type_name
-        quantizer = self._ways.get(tensor.name)
-        made = None if quantizer is None else quantizer.quantized(slab, rows)
-        copied = made is rows
-        other = np.empty(0, dtype=np.intp)
-        if made is not None:
-            lines = slab.stop - slab.start
-            unlike: npt.NDArray[np.bool_] = _bytes(made).reshape(lines, -1) != data.reshape(lines, -1)
-            other = np.flatnonzero(unlike.any(axis=1))
-        with self._lock:
-            sums = self._sums[tensor.name]
-            sums.different += [slab.start + int(row) for row in other]
-        if copied and not other.size:
-            return slab
-        block = block_of(kind)
-        before = numbers(tensor.dtype, rows, 0, slab.count)
+        found = self._findings[slab.tensor.name]
+        with found.lock:
+            if not found.decided:
+                found.decided, found.way = True, self._way(slab, rows, data)
+        made = None if found.way is None else found.way.quantized(slab, rows)
+        other = np.empty(0, dtype=np.intp) if made is None else _unlike(made, data, slab.stop - slab.start)
+        if made is rows and not other.size:
+            return slab  # the source's own bytes
+        kind, block = slab.entry.type_name, block_of(slab.entry.type_name)
+        before = numbers(slab.tensor.dtype, rows, 0, slab.count)
         errors = block_errors(before, numbers(kind, data, 0, slab.count), block)
-        ruined = _ruined(errors, block_errors(before, np.zeros_like(before), block))
-        per_row = max(tensor.columns // block, 1)
-        with self._lock:
-            sums.losses.append(loss(before, errors, block))
-            sums.ruined += (slab.start + np.unique(ruined // per_row)).tolist()
-            if other.size and made is not None:
-                after = errors if copied else block_errors(before, numbers(kind, made, 0, slab.count), block)
-                sums.errors += float(errors.reshape(-1, per_row)[other].sum())
-                sums.remade_errors += 0.0 if copied else float(after.reshape(-1, per_row)[other].sum())
+        per_row = max(slab.tensor.columns // block, 1)
+        ruined = np.unique(_ruined(errors, block_errors(before, np.zeros_like(before), block)) // per_row)
+        remade = np.zeros_like(errors)
+        if other.size and made is not None and made is not rows:
+            remade = block_errors(before, numbers(kind, made, 0, slab.count), block)
+        usual = _usual_loss(slab, before) if made is None else None
+        with found.lock:
+            found.losses.append(loss(before, errors, block))
+            found.usual += [usual] if usual is not None else []
+            found.different += (slab.start + other).tolist()
+            found.ruined += (slab.start + ruined).tolist()
+            found.errors += float(errors.reshape(-1, per_row)[other].sum())
+            found.remade_errors += float(remade.reshape(-1, per_row)[other].sum())
         return slab
+
+    def _way(self, slab: Slab, rows: npt.NDArray[Any], data: npt.NDArray[np.uint8]) -> Quantizer | None:
+        """The first way that gives the bytes of a few rows of a slab, at any of several places."""
+        stored = data.reshape(slab.stop - slab.start, -1)
+        for part, lines in _windows(slab):
+            for way in self._ways:
+                made = _made(way, part, rows[lines])
+                if made is not None and np.array_equal(_bytes(made), _bytes(stored[lines])):
+                    return way
+        return None
 
     def _stored(self, slab: Slab) -> npt.NDArray[np.uint8]:
         """The bytes of a slab in the file."""
@@ -201,40 +191,42 @@ class WeightCheck:
             raise BadCheckpoint(f"{self._file.files.title} cannot be read: {error.strerror}.") from error
         return buffer
 
-    def _result(self, pair: Pair, expected: Mapping[str, float | None]) -> TensorCheck:
-        tensor, entry = pair.tensor, pair.entry
-        sums, count = self._sums[entry.name], pair.tensor.rows * pair.tensor.columns
-        copied = entry.name in self._ways and not sums.losses
-        first = min(sums.different, default=None)
+    def _result(self, pair: Pair) -> TensorCheck:
+        found, tensor, kind = self._findings[pair.entry.name], pair.tensor, pair.entry.type_name
+        count, copied = tensor.rows * tensor.columns, found.way is not None and not found.losses
+        excess = found.errors / found.remade_errors if found.remade_errors else math.inf if found.errors else 1.0
         return TensorCheck(
-            found=TensorLoss(entry.name, entry.type_name, count, count, copied, total(sums.losses)),
+            found=TensorLoss(pair.entry.name, kind, count, count, copied, total(found.losses)),
             rows=tensor.rows,
-            remade=entry.name in self._ways,
-            different=len(sums.different),
-            first=first,
-            excess=1.0 if sums.errors == sums.remade_errors else _ratio(sums.errors, sums.remade_errors),
-            expected=expected[entry.name],
-            ruined=tuple(sorted(sums.ruined)),
+            remade=found.way is not None,
+            different=len(found.different),
+            first=min(found.different, default=None),
+            excess=excess,
+            expected=total(found.usual).rmse if found.usual else None,
+            ruined=tuple(sorted(found.ruined)),
         )
 
 
-def _ruined(errors: Numbers, squares: Numbers) -> npt.NDArray[np.intp]:
-    """The blocks that are off by far more than their own size, and by enough to matter among the others."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.flatnonzero(~(errors <= _RUINED * squares) & ~(errors <= 1e-4 * squares.mean()))
+def _windows(slab: Slab) -> Iterator[tuple[Slab, slice]]:
+    """A few rows of a slab at several places, as a slab and as a range of its rows."""
+    lines = slab.stop - slab.start
+    for number in range(_WINDOWS):
+        first = max(lines - _WINDOW, 0) * number // (_WINDOWS - 1)
+        last = min(first + _WINDOW, lines)
+        yield replace(slab, start=slab.start + first, stop=slab.start + last), slice(first, last)
 
 
-def _ratio(one: float, other: float) -> float:
-    return one / other if other else math.inf
-
-
-def _windows(pair: Pair) -> Iterator[Slab]:
-    """A few rows of a tensor at several places."""
-    tensor, granule = pair.tensor, pair.tensor.transform.granule
-    step = min(-(-_PROBE_ROWS // granule) * granule, tensor.rows)
-    starts = {tensor.rows * (2 * number + 1) // (2 * _PROBES) // granule * granule for number in range(_PROBES)}
-    for start in sorted(starts):
-        yield Slab(0, tensor, pair.entry, start, min(start + step, tensor.rows))
+def _usual_loss(slab: Slab, before: Numbers) -> Loss | None:
+    """What a few rows of a slab lose in their type with columns that matter alike; None where nothing is made in it."""
+    kind, columns = slab.entry.type_name, slab.tensor.columns
+    if kind not in TENSOR_TYPES:
+        return None
+    lines = min(_WINDOW, slab.stop - slab.start)
+    part = before[: lines * columns]
+    source, target = part.astype(np.float32), np.empty(lines * quants.row_bytes(kind, columns), dtype=np.uint8)
+    alike = np.ones(columns, dtype=np.float32) if quants.aborts_without_importance(kind) else None
+    quants.quantize(kind, source, target, lines, columns, alike)
+    return loss(part, block_errors(part, numbers(kind, target, 0, part.size), block_of(kind)), block_of(kind))
 
 
 def _made(quantizer: Quantizer, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
@@ -251,14 +243,16 @@ def _made(quantizer: Quantizer, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArr
         return None  # a number too large for the type: the file was made in another way
 
 
-def _quantized_alike(before: Numbers, kind: str, columns: int) -> Numbers:
-    """The numbers after quantization with columns that matter alike."""
-    source = before.astype(np.float32)
-    rows = source.size // columns
-    target = np.empty(rows * quants.row_bytes(kind, columns), dtype=np.uint8)
-    alike = np.ones(columns, dtype=np.float32) if quants.aborts_without_importance(kind) else None
-    quants.quantize(kind, source, target, rows, columns, alike)
-    return numbers(kind, target, 0, source.size)
+def _unlike(made: npt.NDArray[Any], data: npt.NDArray[np.uint8], lines: int) -> npt.NDArray[np.intp]:
+    """The rows whose bytes are not the same."""
+    unlike: npt.NDArray[np.bool_] = _bytes(made).reshape(lines, -1) != data.reshape(lines, -1)
+    return np.flatnonzero(unlike.any(axis=1))
+
+
+def _ruined(errors: Numbers, squares: Numbers) -> npt.NDArray[np.intp]:
+    """The blocks that are off by far more than their own size, and by enough to matter among the others."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.flatnonzero(~(errors <= _RUINED * squares) & ~(errors <= 1e-4 * squares.mean()))
 
 
 def _bytes(data: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
