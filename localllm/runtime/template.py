@@ -85,10 +85,9 @@ class TokenMemory:
         Many templates strip the blanks around an answer when it becomes history; the tokens that stand in the KV cache
         are what the model said, so they stand for the stripped text as well.
         """
-        if not answer:
-            return
         with self._lock:
-            for said in {answer, answer.strip()}:
+            # An answer of nothing but blanks is, stripped, the prompt: that has tokens of its own.
+            for said in {answer, answer.strip()} - {""}:
                 self._known[prompt + said] = array("i", (*tokens, *answer_tokens))
                 self._known.move_to_end(prompt + said)
             while len(self._known) > 1 and sum(map(len, self._known.values())) > self._capacity:

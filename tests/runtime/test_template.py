@@ -53,6 +53,13 @@ def test_an_answer_that_a_template_strips_is_still_known(vocab: Vocab) -> None:
     assert memory.tokenize("Q:Paris<|im_end|>")[: 2 + len(spoken)] == [1, 2, *spoken]
 
 
+def test_an_answer_of_blanks_is_not_the_prompt(vocab: Vocab) -> None:
+    memory = TokenMemory(vocab)
+    prompt = memory.tokenize("Q:")
+    memory.generated("Q:", prompt, "  ", vocab.tokenize("  ", add_special=False, parse_special=False))
+    assert memory.tokenize("Q:") == prompt
+
+
 def test_a_word_that_runs_on_is_tokenized_whole(vocab: Vocab) -> None:
     memory = TokenMemory(vocab)
     cat = vocab.tokenize(" cat", add_special=False, parse_special=False)
