@@ -46,7 +46,7 @@ TOKENIZERS = {
     "starcoder": "Starcoder2",
     "stablelm2": "StableLm StableLMEpoch",
     "olmo": "Olmo Olmoe",
-    "dbrx": "Olmo2 Phi3",
+    "dbrx": "Olmo2 Olmo3 Phi3",
     "refact": "Granite GraniteMoe GraniteMoeShared",
     "command-r": "Cohere Cohere2",
     "smaug-bpe": "SmolLM3",

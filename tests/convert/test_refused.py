@@ -89,6 +89,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("olmo", {"head_dim": 32}, "heads of 32 make 128"),
     ("olmo2", {"tie_word_embeddings": True}, "tie_word_embeddings"),
     ("olmo2", {"rope_parameters": LLAMA3}, "llama3"),
+    ("olmo3", {"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, "one for all"),
+    ("olmo3", {"rope_parameters": {"sliding_attention": YARN}}, "'yarn'"),
     ("olmoe", {"norm_topk_prob": True}, "norm_topk_prob"),
     ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is 8.0"),
     ("olmoe", {"num_key_value_heads": 2}, "num_key_value_heads"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from localllm.convert.config import Config
 from localllm.convert.families import Rule, decoder, rope
 from localllm.convert.families.usual import UsualDecoder
-from localllm.convert.header import Keys, f32, flags, text, u32
+from localllm.convert.header import Keys, f32, text, u32
 from localllm.errors import UnsupportedModel
 
 _DEFAULTS = {
@@ -67,8 +67,7 @@ def sliding_hyperparameters(config: Config, arch: str) -> Keys:
     """The same and which layers slide a window of what length."""
     return {
         **hyperparameters(config, arch),
-        f"{arch}.attention.sliding_window": u32(config.count("sliding_window")),
-        f"{arch}.attention.sliding_window_pattern": flags(decoder.sliding_layers(config)),
+        **decoder.window(config, arch),
         f"{arch}.vocab_size": u32(config.count("vocab_size")),
     }
 

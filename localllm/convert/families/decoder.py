@@ -11,7 +11,7 @@ from typing import Any
 
 from localllm.convert.config import Config
 from localllm.convert.families import Extra, Rule, Sizes, rope
-from localllm.convert.header import Keys, f32, u32
+from localllm.convert.header import Keys, f32, flags, u32
 from localllm.convert.transforms import Compute, Interleave, Transform, part, plus_one, regroup
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
@@ -102,6 +102,14 @@ def sliding_layers(config: Config) -> list[bool]:
         every = config.count("sliding_window_pattern")
         kinds = ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(layers)]
     return layers_of("sliding_attention", config, kinds)
+
+
+def window(config: Config, arch: str) -> Keys:
+    """The keys of a sliding window: its length, and which layers slide it."""
+    return {
+        f"{arch}.attention.sliding_window": u32(config.count("sliding_window")),
+        f"{arch}.attention.sliding_window_pattern": flags(sliding_layers(config)),
+    }
 
 
 def layers_of(kind: str, config: Config, kinds: Any, other: str = "full_attention") -> list[bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from localllm.convert.config import Config
 from localllm.convert.families import decoder
 from localllm.convert.families.usual import UsualDecoder
-from localllm.convert.header import Keys, flags, u32
+from localllm.convert.header import Keys
 from localllm.errors import UnsupportedModel
 
 _SLIDES = 64
@@ -32,8 +32,7 @@ def hyperparameters(config: Config, arch: str) -> Keys:
     """Those of Llama and, where there is a window, which layers slide it."""
     keys = decoder.llama_hyperparameters(config, arch)
     if config.get("sliding_window") is not None:
-        keys[f"{arch}.attention.sliding_window"] = u32(config.count("sliding_window"))
-        keys[f"{arch}.attention.sliding_window_pattern"] = flags(decoder.sliding_layers(config))
+        keys |= decoder.window(config, arch)
     return keys
 
 

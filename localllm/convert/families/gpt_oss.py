@@ -11,7 +11,7 @@ from __future__ import annotations
 from localllm.convert.config import Config
 from localllm.convert.families import Rule, Sizes, decoder, experts, rope
 from localllm.convert.families.usual import UsualDecoder
-from localllm.convert.header import Keys, flags, u32
+from localllm.convert.header import Keys, u32
 from localllm.convert.transforms import EveryOtherColumn, EveryOtherRow, Keep, Transform, Transpose
 
 
@@ -46,8 +46,7 @@ def hyperparameters(config: Config, arch: str) -> Keys:
         **decoder.hyperparameters(config, arch),
         **experts.keys(config, arch),
         f"{arch}.expert_feed_forward_length": u32(config.count("intermediate_size")),
-        f"{arch}.attention.sliding_window": u32(config.count("sliding_window")),
-        f"{arch}.attention.sliding_window_pattern": flags(decoder.sliding_layers(config)),
+        **decoder.window(config, arch),
     }
 
 

@@ -1,7 +1,9 @@
-"""OLMo 1 with norms that have no weights, OLMo 2 with norms behind attention and feed-forward, OLMoE with experts.
+"""OLMo 1: norms without weights. OLMo 2 and 3: norms behind attention and feed-forward. OLMoE: experts.
 
-Reference: the `olmo`, `olmo2` and `olmoe` graphs of llama.cpp, `OlmoConfig`, `Olmo2Config` and `OlmoeConfig` of
-transformers.
+OLMo 3 is OLMo 2 with a window in three of four layers, and positions that are scaled in the others alone.
+
+Reference: the `olmo`, `olmo2` and `olmoe` graphs of llama.cpp, `OlmoConfig`, `Olmo2Config`, `Olmo3Config` and
+`OlmoeConfig` of transformers.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from localllm.errors import UnsupportedModel
 
 _FIRST_EPSILON = 1e-5
 """What transformers takes for the norms of OLMo 1; no key says otherwise."""
+
+_FULL = "full_attention"
 
 _DEFAULTS = {
     "vocab_size": 50304,
@@ -40,6 +44,23 @@ def refuse_second(config: Config) -> None:
     config.only("tie_word_embeddings", False)
 
 
+def refuse_third(config: Config) -> None:
+    """Refuse positions of the layers with a window that are scaled, or of another base than the other layers'.
+
+    Raises:
+        UnsupportedModel: either of them, or a setting.
+    """
+    full, sliding = config.for_layers(_FULL), config.for_layers("sliding_attention")
+    refuse_second(full)
+    if sliding is not config:
+        rope.refuse(sliding, ("default",))
+        if sliding.rope.theta != full.rope.theta:
+            raise UnsupportedModel(
+                f"config.json: rope_theta is {sliding.rope.theta:g} in layers with a window and {full.rope.theta:g} in "
+                f"others; llama.cpp has one for all in {config.architecture}."
+            )
+
+
 def refuse_experts(config: Config) -> None:
     """Refuse what llama.cpp's `olmoe` graph does not compute: it weighs experts as they come and clips nothing.
 
@@ -63,10 +84,22 @@ def hyperparameters(config: Config, arch: str) -> Keys:
     return keys
 
 
+def sliding_hyperparameters(config: Config, arch: str) -> Keys:
+    """Those of Llama, as layers without a window have them, and the window."""
+    return {**decoder.hyperparameters(config.for_layers(_FULL), arch), **decoder.window(config, arch)}
+
+
 def expert_hyperparameters(config: Config, arch: str) -> Keys:
     """Those of Llama and the numbers of experts."""
     return {**decoder.hyperparameters(config, arch), **experts.keys(config, arch)}
 
+
+_SECOND = (
+    *decoder.attention(),
+    *decoder.WHOLE_QK_NORMS,
+    *decoder.POST_NORMS,
+    *decoder.feed_forward(),
+)
 
 FAMILIES = (
     UsualDecoder(
@@ -81,12 +114,23 @@ FAMILIES = (
         arch="olmo2",
         defaults={"Olmo2ForCausalLM": {**_DEFAULTS, "rms_norm_eps": 1e-5}},
         refuse=refuse_second,
-        layer_rules=(
-            *decoder.attention(),
-            *decoder.WHOLE_QK_NORMS,
-            *decoder.POST_NORMS,
-            *decoder.feed_forward(),
-        ),
+        layer_rules=_SECOND,
+    ),
+    UsualDecoder(
+        arch="olmo2",
+        defaults={
+            "Olmo3ForCausalLM": {
+                **_DEFAULTS,
+                "rms_norm_eps": 1e-5,
+                "rope_theta": 500000.0,
+                "sliding_window": 4096,
+                "sliding_window_pattern": 4,
+            }
+        },
+        hyperparameters=sliding_hyperparameters,
+        refuse=refuse_third,
+        extras=lambda _: [],
+        layer_rules=_SECOND,
     ),
     UsualDecoder(
         arch="olmoe",
