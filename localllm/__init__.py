@@ -36,7 +36,7 @@ from localllm.errors import (
 )
 
 if TYPE_CHECKING:
-    from localllm.api import convert_model, load, load_process, plan
+    from localllm.api import convert_model, load, load_process, plan, verify_model
     from localllm.runtime.model import Model
     from localllm.runtime.process import ModelProcess
     from localllm.runtime.session import Chat
@@ -74,6 +74,7 @@ __all__ = [
     "load",
     "load_process",
     "plan",
+    "verify_model",
 ]
 
 _HOME = {
@@ -81,6 +82,7 @@ _HOME = {
     "load": "localllm.api",
     "load_process": "localllm.api",
     "plan": "localllm.api",
+    "verify_model": "localllm.api",
     "Model": "localllm.runtime.model",
     "ModelProcess": "localllm.runtime.process",
     "Plan": "localllm.runtime.types",

@@ -15,7 +15,7 @@ from localllm.runtime.process import ModelProcess
 from localllm.runtime.types import Options, Plan
 
 if TYPE_CHECKING:
-    from localllm.convert import Conversion, Preview, Settings, Source
+    from localllm.convert import Conversion, FileProof, Preview, Settings, Source
     from localllm.convert.fitting import Fit, Need
     from localllm.convert.writer import Progress
 
@@ -110,6 +110,32 @@ def convert_model(
         threads=threads,
         progress=progress,
         announce=announce,
+    )
+
+
+def verify_model(
+    model: str | Path,
+    against: Source | None = None,
+    *,
+    imatrix: str | Path | None = None,
+    hash_source: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> FileProof:
+    """Check the GGUF `model` by itself and, with `against`, that it is the model in a checkpoint or another GGUF.
+
+    `model` is named as in `load`, `against` as the source in `convert_model`: a repo of the hub is read once, and not
+    kept. The rest is as in `localllm.convert.verify_file`.
+
+    Raises:
+        DownloadFailed: the hub cannot be reached, or gives no access.
+        LocalLLMError: as `localllm.convert.verify_file`.
+    """
+    from localllm.convert import verify_file
+
+    place = None if against is None else library.open_source(against)
+    return verify_file(
+        _file(model), place, imatrix=imatrix, hash_source=hash_source, threads=threads, progress=progress
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from localllm.errors import MissingPackage
+
+_FILES = ("FILE", "MODEL", "SOURCE")
+"""What arguments are called that may be a file; there is more than files that a model can be named by."""
 
 EPILOG = """install it:
   bash   localllm completion bash > ~/.local/share/bash-completion/completions/localllm
@@ -36,5 +40,17 @@ def handle(args: argparse.Namespace) -> int:
         ) from error
     from localllm.cli.main import build_parser
 
-    print(shtab.complete(build_parser(), args.shell))
+    parser = build_parser()
+    _complete_files(parser, shtab.FILE)
+    print(shtab.complete(parser, args.shell))
     return 0
+
+
+def _complete_files(parser: argparse.ArgumentParser, files: object) -> None:
+    """Let the shell offer files where an argument is one, or may be."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _complete_files(command, files)
+        elif action.type is Path or action.metavar in _FILES:
+            action.complete = files  # type: ignore[attr-defined]

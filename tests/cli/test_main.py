@@ -109,8 +109,17 @@ def test_completion_scripts_are_valid(shell: str, capsys: pytest.CaptureFixture[
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert "convert" in script
+    assert "verify" in script
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_completion_offers_files_where_a_file_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "_shtab_localllm_verify_pos_0_COMPGEN=_shtab_compgen_files" in script
+    assert "_shtab_localllm_verify___against_COMPGEN=_shtab_compgen_files" in script
+    assert "_shtab_localllm_verify___threads_COMPGEN" not in script
 
 
 def test_the_module_runs_like_the_command() -> None:

@@ -59,6 +59,21 @@ def test_a_repo_becomes_what_its_folder_becomes(hub: HubServer, tiny: Path, tmp_
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_file_is_verified_against_a_repo_that_is_read_once(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
+    hub.add("org/tiny", tiny)
+    path = localllm.convert_model("org/tiny", tmp_path / "a.gguf").outfile
+    before = hub.sent
+    proof = localllm.verify_model(path, "org/tiny")
+    assert proof.ok
+    assert proof.identical == len(proof.checks) > 20
+    assert hub.sent - before == sum(file.stat().st_size for file in tiny.iterdir())
+    assert proof.compared is not None
+    assert proof.compared.hashes == 3
+    hub.add("org/tiny", write_checkpoint(tmp_path / "other", TinyLlama(shards=3, seed=2)))
+    problems = localllm.verify_model(path, "org/tiny").problems
+    assert {problem.about for problem in problems} == {"source", "tensors"}
+
+
 def test_a_preview_reads_headers_only(hub: HubServer, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "wide", TinyLlama(hidden=512, ffn=2048, layers=4))
     hub.add("org/wide", folder)

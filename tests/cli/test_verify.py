@@ -1,0 +1,110 @@
+"""`localllm verify`: what is printed where, and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from make_tiny_models import TinyLlama, write_checkpoint
+
+from localllm.cli.main import main
+from localllm.convert import convert
+from localllm.gguf_file import read_header
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "tiny-llama", TinyLlama())
+
+
+@pytest.fixture
+def model(checkpoint: Path, tmp_path: Path) -> Path:
+    return convert(checkpoint, tmp_path / "x.gguf", type="Q4_K_M").outfile
+
+
+def test_a_file_by_itself_suggests_what_it_was_made_of(
+    checkpoint: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(model)]) == 0
+    out = capsys.readouterr().out
+    assert "made of: tiny-llama, by localllm" in out
+    assert "320 tokens" in out
+    assert "Nothing is wrong with the file by itself" in out
+    assert f"  localllm verify {model} --against {checkpoint}" in out
+
+
+def test_against_its_checkpoint(checkpoint: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(model), "--against", str(checkpoint)]) == 0
+    out = capsys.readouterr().out
+    count = len(read_header(model).tensors)
+    assert f"bytes: {count} of {count} tensors are what quantizing the source gives, to the last byte" in out
+    assert "the same token ids as the checkpoint's" in out
+    assert out.splitlines()[-1].startswith("It is the model, to the last byte")
+    assert any(line.split()[0] == "ffn_down" for line in out.splitlines() if line.strip())
+
+
+def test_json_is_the_last_line_of_stdout(checkpoint: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(model), "--against", str(checkpoint), "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["ok"] is True
+    assert found["problems"] == []
+    assert found["tokenizer"]["equal"] is found["template"]["equal"] is True
+    assert found["tensors"]["identical"] == found["tensors"]["count"]
+    assert found["tensors"]["looked_at"] == found["tensors"]["weights"]
+    assert found["tensors"]["roles"]["ffn_down"]["rmse"] > 0
+    assert found["metadata"]["different"] == {}
+    assert found["provenance"]["source.name"] == "tiny-llama"
+    assert "It is the model" in err
+
+
+def test_a_file_by_itself_compares_nothing(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(model), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["against"], found["tokenizer"], found["metadata"]) == (None, None, None)
+    assert found["template"]["equal"] is None
+    assert found["vocabulary"] == {"model": "gpt2", "pre": found["vocabulary"]["pre"], "tokens": 320}
+    assert found["tensors"]["bytes_read"] > 0
+    assert Path(found["source_here"]).name == "tiny-llama"
+
+
+def test_what_is_wrong_is_said_and_the_exit_code_is_1(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_checkpoint(tmp_path / "other", TinyLlama(seed=2))
+    assert main(["verify", str(model), "--against", str(other), "--json"]) == 1
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["ok"] is False
+    assert found["problems"][0]["about"] == "tensors"
+    assert "problem, tensors: the file holds other weights" in err
+    assert "It is NOT well: 1 problem" in err
+
+
+def test_the_report_has_every_tensor(checkpoint: Path, model: Path, tmp_path: Path) -> None:
+    report = tmp_path / "proof.json"
+    assert main(["verify", str(model), "--against", str(checkpoint), "--report", str(report)]) == 0
+    found = json.loads(report.read_text("utf-8"))
+    assert found["each"].keys() == {info.name for info in read_header(model).tensors}
+    assert found["each"]["blk.0.ffn_up.weight"]["identical"] is True
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_report_that_cannot_be_written_is_an_error(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(model), "--report", str(tmp_path / "none" / "proof.json")]) == 1
+    assert "cannot be written: No such file or directory. The file was checked." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--imatrix", "m.gguf"], ["--hash"]])
+def test_what_needs_a_source_is_wrong_usage_without(model: Path, flags: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", str(model), *flags])
+    assert stopped.value.code == 2
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tmp_path / "none.gguf")]) == 1
+    assert "error: " in capsys.readouterr().err
