@@ -12,7 +12,7 @@ from typing import Any
 from localllm.convert.config import Config
 from localllm.convert.families import Extra, Rule, Sizes, rope
 from localllm.convert.header import Keys, f32, flags, u32
-from localllm.convert.transforms import Compute, Interleave, Transform, part, plus_one, regroup
+from localllm.convert.transforms import Compute, Interleave, Keep, Transform, part, plus_one, regroup
 from localllm.errors import BadCheckpoint, UnsupportedModel
 
 LAYER, BLOCK = "model.layers.{i}", "blk.{i}"
@@ -245,6 +245,11 @@ def feed_forward(
         if bias:
             rules.append(Rule(f"{BLOCK}.ffn_{name}.bias", f"{source}.bias", shape[:1], optional=True))
     return tuple(rules)
+
+
+def convolution(name: str, source: str, channels: str) -> Rule:
+    """A short convolution of each channel by itself. The sizes must have its length, `kernel`."""
+    return Rule(name, source, (channels, 1, "kernel"), lambda sizes: Keep((sizes[channels], sizes["kernel"])))
 
 
 def with_bias(rule: Rule, *, optional: bool = False) -> tuple[Rule, Rule]:

@@ -9,7 +9,6 @@ from localllm.convert.config import Config
 from localllm.convert.families import Rule, decoder, rope
 from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, i32s, u32
-from localllm.convert.transforms import Keep
 
 _LAYER, _BLOCK = decoder.LAYER, decoder.BLOCK
 
@@ -108,12 +107,7 @@ FAMILY = UsualDecoder(
             (
                 Rule(f"{_BLOCK}.shortconv.in_proj.weight", f"{_LAYER}.conv.in_proj.weight", ("3 hidden", "hidden")),
                 Rule(f"{_BLOCK}.shortconv.out_proj.weight", f"{_LAYER}.conv.out_proj.weight", ("hidden", "hidden")),
-                Rule(
-                    f"{_BLOCK}.shortconv.conv.weight",
-                    f"{_LAYER}.conv.conv.weight",
-                    ("hidden", 1, "kernel"),
-                    lambda sizes: Keep((sizes["hidden"], sizes["kernel"])),
-                ),
+                decoder.convolution(f"{_BLOCK}.shortconv.conv.weight", f"{_LAYER}.conv.conv.weight", "hidden"),
             )
         ),
         *decoder.feed_forward(),

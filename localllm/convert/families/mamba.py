@@ -6,9 +6,9 @@ Reference: the `mamba` graph of llama.cpp, `MambaConfig` and `FalconMambaConfig`
 from __future__ import annotations
 
 from localllm.convert.config import Config
-from localllm.convert.families import Family, Rule, Sizes
+from localllm.convert.families import Family, Rule, Sizes, decoder
 from localllm.convert.header import Keys, f32, flag, u32
-from localllm.convert.transforms import Compute, Keep, minus_exponential
+from localllm.convert.transforms import Compute, minus_exponential
 from localllm.errors import UnsupportedModel
 
 _CONTEXT = 1 << 20
@@ -108,12 +108,7 @@ FAMILY = Family(
     layer_rules=(
         Rule(f"{_BLOCK}.attn_norm.weight", f"{_LAYER}.norm.weight", ("hidden",)),
         Rule(f"{_BLOCK}.ssm_in.weight", f"{_LAYER}.mixer.in_proj.weight", ("2 inner", "hidden")),
-        Rule(
-            f"{_BLOCK}.ssm_conv1d.weight",
-            f"{_LAYER}.mixer.conv1d.weight",
-            ("inner", 1, "kernel"),
-            lambda sizes: Keep((sizes["inner"], sizes["kernel"])),
-        ),
+        decoder.convolution(f"{_BLOCK}.ssm_conv1d.weight", f"{_LAYER}.mixer.conv1d.weight", "inner"),
         Rule(f"{_BLOCK}.ssm_conv1d.bias", f"{_LAYER}.mixer.conv1d.bias", ("inner",)),
         Rule(f"{_BLOCK}.ssm_x.weight", f"{_LAYER}.mixer.x_proj.weight", ("x", "inner")),
         Rule(f"{_BLOCK}.ssm_dt.weight", f"{_LAYER}.mixer.dt_proj.weight", ("inner", "rank")),

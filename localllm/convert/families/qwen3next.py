@@ -12,7 +12,7 @@ from localllm.convert.config import Config
 from localllm.convert.families import Rule, Sizes, decoder, experts, qwen_moe, rope
 from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, flags, u32
-from localllm.convert.transforms import Compute, Join, Keep, minus_exponential, regroup
+from localllm.convert.transforms import Compute, Join, minus_exponential, regroup
 from localllm.errors import BadCheckpoint
 
 _LAYER, _BLOCK = decoder.LAYER, decoder.BLOCK
@@ -96,12 +96,7 @@ STATE = (
     Rule(f"{_BLOCK}.attn_qkv.weight", f"{_DELTA}.in_proj_qkvz.weight", ("qkvz", "hidden"), _queries_keys_values),
     Rule(f"{_BLOCK}.attn_gate.weight", f"{_DELTA}.in_proj_qkvz.weight", ("qkvz", "hidden"), _gates),
     Rule(f"{_BLOCK}.ssm_ba.weight", f"{_DELTA}.in_proj_ba.weight", ("2 value_heads", "hidden")),
-    Rule(
-        f"{_BLOCK}.ssm_conv1d.weight",
-        f"{_DELTA}.conv1d.weight",
-        ("qkv", 1, "kernel"),
-        lambda sizes: Keep((sizes["qkv"], sizes["kernel"])),
-    ),
+    decoder.convolution(f"{_BLOCK}.ssm_conv1d.weight", f"{_DELTA}.conv1d.weight", "qkv"),
     Rule(f"{_BLOCK}.ssm_dt.bias", f"{_DELTA}.dt_bias", ("value_heads",)),
     Rule(f"{_BLOCK}.ssm_a", f"{_DELTA}.A_log", ("value_heads",), lambda _: Compute(minus_exponential)),
     Rule(f"{_BLOCK}.ssm_norm.weight", f"{_DELTA}.norm.weight", ("value_head",)),
