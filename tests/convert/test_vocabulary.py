@@ -23,6 +23,7 @@ from localllm.convert.vocabulary import (
 from localllm.convert.vocabulary.splits import GPT2
 from localllm.errors import BadCheckpoint, UnsupportedModel
 from tests.convert.helpers import (
+    SPACE_MARK,
     template_processor,
     tokenizer_files,
     train_byte_level,
@@ -279,6 +280,46 @@ def test_without_scores_a_sentencepiece_vocabulary_would_be_wrong() -> None:
     flat = vocabulary.__class__(**{**vars(vocabulary), "scores": (-1000.0,) * len(vocabulary.tokens)})
     with pytest.raises(UnsupportedModel, match="reads text differently"):
         _prove(flat, tokenizer)
+
+
+def _gemma(**changes: Any) -> dict[str, Any]:
+    """A tokenizer as Gemma's is written, with tokens for runs of spaces and of newlines."""
+    tokenizer = train_sentencepiece("bare")
+    split = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    tokenizer["pre_tokenizer"] = split
+    tokenizer["model"] |= changes
+    for run in ("\n", "\n\n", "\n\n\n", "\t\t", SPACE_MARK * 2, SPACE_MARK * 3):
+        number = len(tokenizer["model"]["vocab"])
+        tokenizer["model"]["vocab"][run] = number
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": SPACE_MARK in run}
+        _add(tokenizer, number, run, **flags)
+    return tokenizer
+
+
+def test_runs_of_spaces_and_newlines_are_tokens_of_their_own_as_in_gemma() -> None:
+    tokenizer = _gemma()
+    rows = len(tokenizer["model"]["vocab"])
+    vocabulary = _read(tokenizer, rows=rows)
+    assert (vocabulary.model, _value(vocabulary, "add_space_prefix")) == ("llama", False)
+    assert vocabulary.tokens[-3:] == ("\t\t", "  ", "   ")
+    assert vocabulary.types[-6:] == (USER_DEFINED,) * 6
+    _prove(vocabulary, tokenizer)
+
+
+def test_merges_that_no_scores_can_say_are_written_as_merges_as_in_gemma_4() -> None:
+    merges = train_sentencepiece("bare")["model"]["merges"]
+    inner = {piece for merge in merges for piece in merge}
+    # Tokens that no merge makes any more: llama.cpp's `llama` makes whatever is a token.
+    tokenizer = _gemma(merges=[merge for merge in merges if "".join(merge) in inner or len("".join(merge)) < 5])
+    assert 0 < len(tokenizer["model"]["merges"]) < len(merges)
+    rows = len(tokenizer["model"]["vocab"])
+    checkpoint = tokenizer_files(tokenizer)
+    candidates = read_vocabularies(checkpoint, read_source(checkpoint, rows), rows)
+    with pytest.raises(UnsupportedModel, match="reads text differently"):
+        _prove(candidates[0], tokenizer)
+    vocabulary, proof = prove_vocabulary(candidates, Reference(tokenizer))
+    assert (vocabulary.model, vocabulary.pre, proof.different) == ("gemma4", "gemma4", 0)
+    assert not vocabulary.scores
 
 
 def test_a_sentencepiece_vocabulary_without_all_bytes_is_refused() -> None:

@@ -43,21 +43,14 @@ def hyperparameters(config: Config, arch: str) -> Keys:
 
 
 DEFAULTS = {
+    **gemma2.DEFAULTS,
     "vocab_size": 262208,
-    "hidden_size": 2304,
-    "intermediate_size": 9216,
-    "num_hidden_layers": 26,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
     "max_position_embeddings": 131072,
-    "rms_norm_eps": 1e-6,
     "rope_theta": 1000000.0,
     "rope_local_base_freq": 10000.0,
-    "tie_word_embeddings": True,
-    "query_pre_attn_scalar": 256,
-    "sliding_window": 4096,
     "sliding_window_pattern": 6,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
 }
 
 FAMILY = UsualDecoder(
