@@ -228,11 +228,6 @@ def test_tokenizer_json_goes_first(trained: dict[str, Any]) -> None:
     assert _source(checkpoint).document["model"] == trained["model"]
 
 
-def test_tekken_alone_is_refused_with_what_to_do() -> None:
-    with pytest.raises(UnsupportedModel, match=r"tekken\.json alone.*\n.*AutoTokenizer"):
-        _source(tokenizer_files(None, tekken__json={}))
-
-
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "Cafe", "cafe", "café", "##s", "北", "京", "北京"]
 
 

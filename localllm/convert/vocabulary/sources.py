@@ -11,12 +11,12 @@ from typing import Any
 
 from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.vocabulary.slow.added import within
-from localllm.convert.vocabulary.slow.classes import MAKE_ONE
 from localllm.convert.vocabulary.slow.documents import Made
 from localllm.convert.vocabulary.slow.merges import MERGES, VOCABULARY, read_merges
 from localllm.convert.vocabulary.slow.pieces import NAMES, read_pieces
+from localllm.convert.vocabulary.slow.tekken import TEKKEN, read_tekken
 from localllm.convert.vocabulary.slow.words import WORDS, read_words
-from localllm.errors import BadCheckpoint, UnsupportedModel
+from localllm.errors import BadCheckpoint
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Source:
 
 _Reader = Callable[[Checkpoint, Mapping[str, Any], int], Made]
 _READERS: tuple[tuple[tuple[str, ...], _Reader], ...] = (
+    ((TEKKEN,), read_tekken),
     *(((name,), read_pieces) for name in NAMES),
     ((VOCABULARY, MERGES), read_merges),
     ((WORDS,), read_words),
@@ -61,10 +62,6 @@ def read_source(checkpoint: Checkpoint, rows: int) -> Source:
         if all(name in checkpoint.names for name in names):
             made = read(checkpoint, settings, rows)
             return Source(names[0], made.document, made.settings, made.scores, made.notes)
-    if "tekken.json" in checkpoint.names:
-        raise UnsupportedModel(
-            f"{checkpoint.files.title}: the tokenizer is in tekken.json alone, which is not read.", hint=MAKE_ONE
-        )
     known = ", ".join(" with ".join(names) for names, _ in _READERS)
     raise BadCheckpoint(
         f"{checkpoint.files.title} has no tokenizer: neither tokenizer.json nor {known}.",

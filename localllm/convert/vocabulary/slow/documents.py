@@ -68,6 +68,20 @@ def sequence(steps: Sequence[Mapping[str, Any]], inner: str) -> Mapping[str, Any
     return None if not steps else steps[0] if len(steps) == 1 else {"type": "Sequence", inner: list(steps)}
 
 
+def split_by(expression: str, *, adds_space: bool) -> Mapping[str, Any] | None:
+    """The pre-tokenizer of byte-level BPE: text is split by an expression, that of GPT-2 if it is empty."""
+    steps = [byte_level(adds_space=adds_space, splits=not expression)]
+    if expression:
+        by_expression = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+        steps.insert(0, by_expression)
+    return sequence(steps, "pretokenizers")
+
+
+def byte_level(*, adds_space: bool, splits: bool) -> dict[str, Any]:
+    """The step that makes letters of bytes. `splits` as GPT-2 does; `adds_space` before a text."""
+    return {"type": "ByteLevel", "add_prefix_space": adds_space, "trim_offsets": True, "use_regex": splits}
+
+
 def post_processor(kind: TokenizerClass, settings: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
     """What a class puts around a text, as a TemplateProcessing. A token that has no id is left out.
 

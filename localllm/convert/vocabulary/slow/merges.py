@@ -9,7 +9,7 @@ from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.vocabulary.slow import classes
 from localllm.convert.vocabulary.slow.added import HIGHEST, added_tokens, with_added, within
 from localllm.convert.vocabulary.slow.classes import TokenizerClass
-from localllm.convert.vocabulary.slow.documents import Made, bpe, document, post_processor, sequence
+from localllm.convert.vocabulary.slow.documents import Made, bpe, byte_level, document, post_processor, split_by
 from localllm.errors import BadCheckpoint
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
@@ -34,9 +34,9 @@ def read_merges(checkpoint: Checkpoint, settings: Mapping[str, Any], rows: int) 
         bpe(every, merges),
         added,
         normalizer={"type": "NFC"} if kind.composes else None,
-        pre_tokenizer=_pre_tokenizer(kind, bool(settings.get("add_prefix_space", False))),
+        pre_tokenizer=split_by(kind.expression, adds_space=bool(settings.get("add_prefix_space", False))),
         post_processor=post_processor(kind, named, every),
-        decoder=_byte_level(False, True),
+        decoder=byte_level(adds_space=False, splits=True),
     )
     told = _notes(name, kind, str(checkpoint.config.get("model_type")))
     return Made(made, named, notes=(*told, *notes))
@@ -67,20 +67,6 @@ def _merges(title: str, text: str, ids: Mapping[str, int]) -> list[tuple[str, st
             )
         merges.append((parts[0], parts[1]))
     return merges
-
-
-def _pre_tokenizer(kind: TokenizerClass, adds_space: bool) -> Mapping[str, Any] | None:
-    steps = [_byte_level(adds_space, not kind.expression)]
-    if kind.expression:
-        steps.insert(
-            0,
-            {"type": "Split", "pattern": {"Regex": kind.expression}, "behavior": "Isolated", "invert": False},
-        )
-    return sequence(steps, "pretokenizers")
-
-
-def _byte_level(adds_space: bool, splits: bool) -> dict[str, Any]:
-    return {"type": "ByteLevel", "add_prefix_space": adds_space, "trim_offsets": True, "use_regex": splits}
 
 
 def _notes(name: str, kind: TokenizerClass, model_type: str) -> tuple[str, ...]:
