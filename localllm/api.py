@@ -84,9 +84,11 @@ def convert_model(
     settings: Settings | None = None,
     keep_download: bool = False,
     force: bool = False,
+    resume: bool = False,
     threads: int = 0,
     progress: Progress | None = None,
     announce: Callable[[Preview, Path], None] | None = None,
+    remark: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint to a GGUF: a folder, or a repo of the hub, `org/name` or `org/name@revision`.
 
@@ -107,9 +109,11 @@ def convert_model(
         type=type,
         settings=settings,
         force=force,
+        resume=resume,
         threads=threads,
         progress=progress,
         announce=announce,
+        remark=remark,
     )
 
 

@@ -31,9 +31,10 @@ EPILOG = """examples:
 SOURCE is a folder with config.json, a tokenizer and one or several safetensors files, or pytorch_model.bin; or a
 repo of the hub with these: org/name, org/name@revision. A folder of that name goes before the repo. HF_TOKEN, HF_HOME,
 HF_ENDPOINT and HF_HUB_OFFLINE count as they do for the hub's own programs. SOURCE can also be a GGUF: it is quantized
-anew, which loses more than from the original checkpoint. The file gets its name when it is whole; a conversion that
-fails or is stopped leaves nothing behind. The tokenizer is proven: llama.cpp must give the same token ids as the
-checkpoint's own on thousands of texts, or nothing is written.
+anew, which loses more than from the original checkpoint. The file gets its name when it is whole. A conversion that
+fails or is stopped leaves nothing behind, unless --resume keeps what is done; --resume goes on as well with one that
+was killed. The tokenizer is proven: llama.cpp must give the same token ids as the checkpoint's own on thousands of
+texts, or nothing is written.
 """
 
 
@@ -53,6 +54,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--type", metavar="T", help="quantization type (default: Q4_K_M)")
     parser.add_argument("--list-types", action="store_true", help="show the quantization types and what they cost")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a conversion that was interrupted, and keep what is done of one",
+    )
     parser.add_argument("--preview", action="store_true", help="show what would be written, write nothing")
     parser.add_argument(
         "--keep-download", action="store_true", help="keep what is downloaded from the hub in its cache (HF_HOME)"
@@ -75,6 +81,8 @@ def handle(args: argparse.Namespace) -> int:
         args.wrong_usage("the following arguments are required: SOURCE")
     if args.fit and args.type:
         args.wrong_usage("--fit chooses the type: leave out --type")
+    if args.lora and args.resume:
+        args.wrong_usage("an adapter is converted in a moment: leave out --resume")
     if args.lora:
         return _adapter(args)
     settings = convert_flags.settings(args)
@@ -85,7 +93,12 @@ def handle(args: argparse.Namespace) -> int:
         target = args.outfile or convert.default_outfile(place, settings.type)
         _show(convert.preview(place, settings=settings), target, args.json)
         return 0
-    return _convert(args, place, partial(convert.convert, place, args.outfile, settings=settings))
+    told = {"settings": settings, "resume": args.resume, "remark": _note}
+    return _convert(args, place, partial(convert.convert, place, args.outfile, **told))
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _list_types(as_json: bool) -> int:
@@ -124,9 +137,14 @@ def _show(preview: Preview, target: Path, as_json: bool) -> None:
 def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callable[..., Conversion]) -> int:
     """Run the conversion with what every kind of it takes, and say what came of it."""
     with _stopped_by_sigterm(), Bar(source) as bar:
-        result = conversion(
-            force=args.force, threads=args.threads, progress=bar.update, announce=convert_result.announce
-        )
+        try:
+            result = conversion(
+                force=args.force, threads=args.threads, progress=bar.update, announce=convert_result.announce
+            )
+        except (KeyboardInterrupt, SystemExit):
+            if args.resume:
+                _note("what is done is kept; the same command with --resume goes on with it")
+            raise
     convert_result.proven(result)
     if args.report:
         write_report(args.report, convert_result.report_document(result), "The model is written.")

@@ -20,7 +20,7 @@ from localllm.convert.choices import Choices, UntypedModel, choose, choose_for_t
 from localllm.convert.files import Files
 from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import lay_out
-from localllm.convert.outfiles import check_target
+from localllm.convert.outfiles import check_target, journal_of
 from localllm.convert.plan import half_type
 from localllm.convert.prepared import Conversion, Evidence, Prepared, Preview, PreviewTensor, previewed
 from localllm.convert.proof.chats import CHAT_TEMPLATE, checkpoint_side
@@ -118,9 +118,11 @@ def convert(
     type: str | None = None,
     settings: Settings | None = None,
     force: bool = False,
+    resume: bool = False,
     threads: int = 0,
     progress: Progress | None = None,
     announce: Callable[[Preview, Path], None] | None = None,
+    remark: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Convert the checkpoint in the folder `source`, or quantize the GGUF `source` anew, to a GGUF.
 
@@ -130,24 +132,25 @@ def convert(
     `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole, or, of a model that is split,
     when all files are (`NAME-00001-of-00003.gguf`). `type` is short for
     `Settings(type=…)`, and goes before that of `settings`. `threads` 0 uses every core.
-    `progress` is called with the weights done and in all; `announce` with the exact size before the first byte is
-    written.
+    `resume` goes on with a conversion that was interrupted, if it is the same one, and leaves what is done when it is
+    interrupted itself; the bytes are those of a conversion in one go. `progress` is called with the weights done and in
+    all, `announce` with the exact size before the first byte is written, `remark` with what of it is done already.
 
     Raises:
         ModelNotFound: there is no such folder or file.
         BadCheckpoint: a shard is missing, a shape is wrong, a tensor is left over, the tokenizer is missing.
         UnsupportedModel: an architecture, tokenizer, rope type or quantization type that is not known.
         BadModelFile: the importance matrix is damaged or of another model; or the GGUF is damaged.
-        BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
+        BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind without `resume`.
         MissingPackage: the extra `convert` is not installed.
     """
     place, settings = _place(source), settled(type, settings)
     target = Path(outfile) if outfile is not None else default_outfile(place, settings.type)
-    check_target(target, 0, force)
+    check_target(target, 0, force or (resume and journal_of(target).exists()))
     with prepare(place, settings=settings) as prepared:
         if announce is not None:
             announce(prepared.preview, target)
-        return prepared.write(target, force=force, threads=threads, progress=progress)
+        return prepared.write(target, force=force, resume=resume, threads=threads, progress=progress, remark=remark)
 
 
 def convert_adapter(

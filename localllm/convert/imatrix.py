@@ -54,6 +54,12 @@ class ImportanceMatrix:
     chunks: int
     dataset: str
 
+    @property
+    def version(self) -> str:
+        """A text that is another one when the file was changed."""
+        found = self.path.stat()
+        return f"{found.st_size} {found.st_mtime_ns}"
+
     def renamed(self, names: Mapping[str, str]) -> ImportanceMatrix:
         """The same with tensors called as they are where layers were left out (new names by old ones)."""
         kept = {names[name]: entry for name, entry in self.entries.items() if name in names}

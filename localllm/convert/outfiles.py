@@ -1,11 +1,12 @@
-"""Files that get their names when all of them are whole, and are gone when one cannot be.
+"""Files that get their names when all of them are whole, and are gone, or kept for another try, when one cannot be.
 
-Knows nothing of what is written to them.
+Until then a file is beside its name, hidden, and locked against other processes. Knows nothing of what is written.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from localllm.errors import BadOutput
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @dataclass(frozen=True)
 class OutFile:
@@ -23,6 +26,7 @@ class OutFile:
     target: Path
     part: Path
     descriptor: int
+    keep: bool
 
     def write_at(self, data: memoryview, offset: int) -> None:
         """Write all of `data`; several threads may do so at once.
@@ -35,7 +39,21 @@ class OutFile:
             try:
                 done += os.pwrite(self.descriptor, data[done:], offset + done)
             except OSError as error:
-                raise _failed(self.target, error) from error
+                raise _failed(self.target, error, self.keep) from error
+
+    def read_at(self, data: memoryview, offset: int) -> None:
+        """Fill `data` with what is there already."""
+        os.preadv(self.descriptor, [data], offset)
+
+
+def part_of(target: Path) -> Path:
+    """Where a file is until it is whole."""
+    return target.with_name(f".{target.name}.part")
+
+
+def journal_of(target: Path) -> Path:
+    """Where it is noted what of it is done."""
+    return target.with_name(f".{target.name}.journal")
 
 
 def check_target(target: Path, size: int, force: bool) -> None:
@@ -59,51 +77,89 @@ def check_target(target: Path, size: int, force: bool) -> None:
 
 
 @contextmanager
-def new_files(sizes: Sequence[tuple[Path, int]], force: bool) -> Iterator[list[OutFile]]:
+def new_files(
+    sizes: Sequence[tuple[Path, int]], force: bool, *, keep: bool = False, reuse: bool = False, take_back: bool = False
+) -> Iterator[list[OutFile]]:
     """Files beside their targets, with their sizes, that get their names when the block succeeds.
 
+    `keep` leaves them when it fails. `reuse` finds the bytes in them that an interrupted call left, and with
+    `take_back` those in files that had got their names already. The journal beside the first target goes with them.
+
     Raises:
-        BadOutput: see `check_target`; or the disk is full or fails. Nothing is left behind.
+        BadOutput: see `check_target`; another process is writing them; or the disk is full or fails. Without `keep`
+            nothing is left behind.
     """
+    needed = sum(size for _, size in sizes) - sum(_taken(part_of(target)) for target, _ in sizes)
     for target, _ in sizes:
-        check_target(target, sum(size for _, size in sizes), force)
+        check_target(target, needed, force or take_back)
     files: list[OutFile] = []
-    named: list[Path] = []
+    named: list[OutFile] = []
+    kept = keep
     target = sizes[0][0]
     try:
-        try:
-            for target, size in sizes:
-                files.append(_opened(target))
-                os.ftruncate(files[-1].descriptor, size)
-            yield files
-            for file in files:
-                target = file.target
-                os.fsync(file.descriptor)
-        finally:
-            for file in files:
-                os.close(file.descriptor)
+        for target, size in sizes:
+            files.append(_opened(target, keep, take_back))
+            if not reuse:
+                os.ftruncate(files[-1].descriptor, 0)
+            os.ftruncate(files[-1].descriptor, size)
+        yield files
         for file in files:
-            check_target(file.target, 0, force)
+            target = file.target
+            os.fsync(file.descriptor)
+            check_target(target, 0, force)
         for file in files:
             target = file.target
             file.part.replace(target)
-            named.append(target)
+            named.append(file)
         _sync_folder(target.parent)
+        kept = False
     except BaseException as error:
         # A file of several is of no use without the others.
-        for path in named:
-            path.unlink(missing_ok=True)
+        for file in named:
+            file.target.replace(file.part)
         if isinstance(error, OSError):
-            raise _failed(target, error) from error
+            raise _failed(target, error, keep) from error
         raise
     finally:
+        if files and not kept:
+            for file in files:
+                file.part.unlink(missing_ok=True)
+            journal_of(sizes[0][0]).unlink(missing_ok=True)
         for file in files:
-            file.part.unlink(missing_ok=True)
+            os.close(file.descriptor)
 
 
-def _opened(target: Path) -> OutFile:
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    return OutFile(target, part, os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+def _taken(part: Path) -> int:
+    """Bytes on the disk that a file has already."""
+    return part.stat().st_blocks * 512 if part.exists() else 0
+
+
+def _opened(target: Path, keep: bool, take_back: bool) -> OutFile:
+    part = part_of(target)
+    place = target if take_back and target.exists() and not part.exists() else part
+    while True:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(descriptor, target)
+            # While this waited for its turn, the file may have got its name or been removed.
+            if place.exists() and os.path.samestat(os.fstat(descriptor), place.stat()):
+                place.replace(part)
+                return OutFile(target, part, descriptor, keep)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, target: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BadOutput(
+            f"Another process is writing {target}.", hint="Wait for it, or write elsewhere with --outfile."
+        ) from error
+    except OSError:
+        pass  # a file system without locks
 
 
 def _sync_folder(folder: Path) -> None:
@@ -116,10 +172,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _failed(target: Path, error: OSError) -> BadOutput:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return BadOutput(
-            f"{target} cannot be written: {os.strerror(error.errno).lower()}. Nothing is left behind.",
-            hint="Make room, choose a smaller --type, or write elsewhere with --outfile.",
-        )
-    return BadOutput(f"{target} cannot be written: {error.strerror or error}. Nothing is left behind.")
+def _failed(target: Path, error: OSError, keep: bool) -> BadOutput:
+    left = "What is done is kept for --resume." if keep else "Nothing is left behind."
+    reason = os.strerror(error.errno).lower() if error.errno in _FULL else error.strerror or error
+    hint = "Make room, choose a smaller --type, or write elsewhere with --outfile." if error.errno in _FULL else ""
+    return BadOutput(f"{target} cannot be written: {reason}. {left}", hint=hint)

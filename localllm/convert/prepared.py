@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from localllm.convert.settings import Settings, settled
 from localllm.convert.shards import shard_paths
 from localllm.convert.tensor import RowSource
 from localllm.convert.verify import TokenizerProof
-from localllm.convert.writer import Progress, write
+from localllm.convert.writer import Progress, Target, write
 from localllm.errors import BadModelFile, BadOutput
 from localllm.gguf_file import read_header
 
@@ -148,7 +148,14 @@ class Prepared:
         return Prepared(self._source, preview, self._model, settings, choices, self._evidence)
 
     def write(
-        self, outfile: Path, *, force: bool = False, threads: int = 0, progress: Progress | None = None
+        self,
+        outfile: Path,
+        *,
+        force: bool = False,
+        resume: bool = False,
+        threads: int = 0,
+        progress: Progress | None = None,
+        remark: Callable[[str], None] | None = None,
     ) -> Conversion:
         """Write the file. As `convert`."""
         began = time.monotonic()
@@ -168,10 +175,9 @@ class Prepared:
                 self._source,
                 self._choices.tensors,
                 self._choices.layouts,
-                files,
+                Target(files, force, resume, remark or (lambda _: None)),
                 through=self._choices.through,
                 importance=self._choices.importance,
-                force=force,
                 threads=threads or cores(),
                 check=check,
                 meter=meter,

@@ -47,7 +47,16 @@ class Slab:
     @property
     def offset(self) -> int:
         """Where its bytes go in its file."""
-        return self.entry.offset + self.start * quants.row_bytes(self.entry.type_name, self.tensor.columns)
+        return self.entry.offset + self.start * self._row_bytes
+
+    @property
+    def n_bytes(self) -> int:
+        """How many they are."""
+        return (self.stop - self.start) * self._row_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return quants.row_bytes(self.entry.type_name, self.tensor.columns)
 
 
 def slabs(tensors: Sequence[PlannedTensor], layouts: Sequence[Layout], size: int = SLAB) -> Iterator[Slab]:

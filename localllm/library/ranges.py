@@ -186,5 +186,5 @@ def _given_up(repo: str, file: RemoteFile, error: Exception) -> DownloadFailed:
         reason = str(error).splitlines()[0]
     return DownloadFailed(
         f"{repo}: {file.name} could not be read: {reason}, {TRIES} times in a row.",
-        hint="Check the network and try again.",
+        hint="Check the network and try again; --resume keeps what is done of a conversion.",
     )

@@ -187,7 +187,9 @@ class ReadAhead:
             piece = self._urgent.popleft()
             if piece.buffer is None:
                 return piece
-        while self._planned and (self._planned[0].buffer is not None or self._planned[0].asked):
+        while self._planned and (
+            self._planned[0].buffer or self._planned[0].asked or self._is_passed(self._planned[0])
+        ):
             self._planned.popleft()
         if self._planned and self._make_room(self._planned[0].size):
             return self._planned.popleft()
@@ -205,8 +207,11 @@ class ReadAhead:
         return used + size <= ROOM
 
     def _is_over(self, piece: _Piece) -> bool:
-        passed = piece.place + ROOM < self._front
-        return piece.ready and (piece.unread <= 0 or passed)
+        return piece.ready and (piece.unread <= 0 or self._is_passed(piece))
+
+    def _is_passed(self, piece: _Piece) -> bool:
+        """Whether others read on far behind it: it was expected in vain."""
+        return piece.place + ROOM < self._front
 
 
 def _in_groups(ranges: Iterable[Range]) -> Iterator[Range]:

@@ -156,7 +156,7 @@ def test_ctrl_c_leaves_nothing_behind(tiny: MakeTiny, tmp_path: Path) -> None:
     out.mkdir()
 
     def interrupt(done: int, total: int) -> None:
-        assert list(out.glob(".x.gguf.*.part"))
+        assert list(out.glob(".x.gguf.part"))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

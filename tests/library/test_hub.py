@@ -24,7 +24,7 @@ from localllm.convert.files import Files, LocalFiles
 from localllm.errors import BadCheckpoint, BadOutput, Cancelled, DownloadFailed, ModelNotFound
 from localllm.gguf_file import read_header
 from localllm.library import hub as hub_module
-from localllm.library import keeping, ranges
+from localllm.library import keeping, ranges, readahead
 from tests.convert.torch_pickles import write_tensors
 from tests.library.hub_server import HubServer
 
@@ -370,6 +370,24 @@ def test_ctrl_c_while_the_network_hangs_leaves_nothing_behind(
     assert child.returncode == 130, err
     assert "Traceback" not in err
     assert list(out.iterdir()) == []
+
+
+def test_what_is_done_is_not_read_again(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readahead, "ROOM", 4 << 20)
+    monkeypatch.setattr(readahead, "PIECE", 1 << 20)
+    folder = write_checkpoint(tmp_path / "wide", TinyLlama(hidden=512, ffn=2048, layers=8))
+    hub.add("org/wide", folder)
+
+    def stop(done: int, total: int) -> None:
+        if done > 0.7 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        localllm.convert_model("org/wide", tmp_path / "a.gguf", type="Q8_0", resume=True, progress=stop)
+    hub.sent = 0
+    result = localllm.convert_model("org/wide", tmp_path / "a.gguf", type="Q8_0", resume=True)
+    assert hub.sent < 0.5 * (folder / "model.safetensors").stat().st_size
+    assert same_weights(result.outfile, convert(folder, tmp_path / "b.gguf", type="Q8_0").outfile)
 
 
 def test_a_hub_that_goes_away_in_the_middle_leaves_nothing_behind(hub: HubServer, tmp_path: Path) -> None:

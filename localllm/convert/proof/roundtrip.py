@@ -115,8 +115,8 @@ def window(slab: Slab, block: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What was seen of a slab: None for `loss` where the bytes are the source's own."""
+class Look:
+    """What was seen of a slab: `loss` is None where the bytes are the source's own; the rest is where in the tensor."""
 
     loss: Loss | None
     start: int
@@ -167,11 +167,11 @@ class Meter:
     """Looks at slabs from any thread, and adds up what it saw."""
 
     def __init__(self) -> None:
-        self._looks: dict[str, list[_Look]] = defaultdict(list)
+        self._looks: dict[str, list[Look]] = defaultdict(list)
         self._types: dict[str, tuple[str, int]] = {}
         self._lock = threading.Lock()
 
-    def look(self, slab: Slab, rows: npt.NDArray[Any], data: npt.NDArray[Any]) -> None:
+    def look(self, slab: Slab, rows: npt.NDArray[Any], data: npt.NDArray[Any]) -> Look:
         """Compare a part of `rows`, the numbers of the source, with that part of `data`, their bytes in the file."""
         source, kind = slab.tensor.dtype, slab.entry.type_name
         block = block_of(source, kind)
@@ -184,10 +184,15 @@ class Meter:
         start = quants.row_bytes(kind, first)
         length = quants.row_bytes(kind, count)
         checksum = zlib.crc32(data.reshape(-1).view(np.uint8)[start : start + length].data)
-        seen = _Look(found, slab.offset - slab.entry.offset + start, length, checksum)
+        seen = Look(found, slab.offset - slab.entry.offset + start, length, checksum)
+        self.remember(slab, seen)
+        return seen
+
+    def remember(self, slab: Slab, seen: Look) -> None:
+        """Count what was seen of a slab, now or by an earlier process."""
         with self._lock:
             self._looks[slab.tensor.name].append(seen)
-            self._types[slab.tensor.name] = kind, slab.tensor.rows * slab.tensor.columns
+            self._types[slab.tensor.name] = slab.entry.type_name, slab.tensor.rows * slab.tensor.columns
 
     def check(self, files: Sequence[tuple[Path, Sequence[TensorInfo]]]) -> int:
         """Ask the files, by what their headers say, for the bytes that were seen; returns how many were read.
