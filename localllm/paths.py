@@ -1,4 +1,4 @@
-"""Where models, chats, logs and settings live. Makes no folder until somebody writes to it.
+"""Where models, chats, logs, settings and modules live. Makes no folder until somebody writes to it.
 
 `LOCALLLM_HOME` moves everything under one folder; `LOCALLLM_MODELS` moves the models alone.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -55,3 +56,9 @@ def exists(path: Path) -> bool:
         if error.errno == errno.ENAMETOOLONG:
             return False
         raise
+
+
+def search_path() -> list[str]:
+    """Where this process finds its modules, the current folder left out unless it was asked for by name."""
+    here = str(Path(__file__).resolve().parent.parent)
+    return [str(Path(entry).absolute()) for entry in sys.path if entry] + [here]

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from pathlib import Path
 from typing import IO
 
+from localllm import paths
 from localllm.errors import EngineDied
 from localllm.runtime.protocol import AskMemory, Command, Event, Finished, Memory, decode_event, encode
 
@@ -36,7 +36,7 @@ class EngineProcess:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close())
         # A session of its own: Ctrl-C in the terminal is for the program in front, which cancels or closes us.
         self._child = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(_search_path())],
+            [sys.executable, "-c", _PROGRAM, json.dumps(paths.search_path())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -186,12 +186,6 @@ class EngineProcess:
         end = os.fstat(descriptor).st_size
         lines = os.pread(descriptor, 2000, max(0, end - 2000)).decode("utf-8", "replace").strip().splitlines()
         return f" ({lines[-1].strip()})" if lines else ""
-
-
-def _search_path() -> list[str]:
-    """Where this process finds its modules, the current folder left out unless it was asked for by name."""
-    here = str(Path(__file__).resolve().parent.parent.parent)
-    return [str(Path(entry).absolute()) for entry in sys.path if entry] + [here]
 
 
 def _why(code: int | None) -> str:

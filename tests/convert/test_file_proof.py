@@ -15,9 +15,9 @@ import pytest
 
 from localllm.convert import FileProof, Settings, convert, convert_adapter, verify_file
 from localllm.convert.gguf_source import open_gguf
-from localllm.convert.header import Keys, KeyValue, lay_out, text
+from localllm.convert.header import Keys, KeyValue, lay_out, text, texts
 from localllm.errors import BadModelFile, ModelNotFound, UnsupportedModel
-from localllm.gguf_file import read_header
+from localllm.gguf_file import Array, read_header
 from localllm.native.quants import quantize_file
 from tests.convert.golden import goldens, write_checkpoint
 from tests.convert.helpers import MakeTiny, edit_json
@@ -61,6 +61,12 @@ def rewrite(path: Path, target: Path, keys: Keys | None = None, names: Iterable[
     source.files.close()
     target.write_bytes(content)
     return target
+
+
+def whole_tokens(path: Path) -> Array:
+    tokens = read_header(path).metadata["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, Array)
+    return tokens
 
 
 def place(path: Path, name: str) -> tuple[int, int]:
@@ -341,6 +347,29 @@ def test_another_vocabulary(tiny: MakeTiny, tmp_path: Path) -> None:
         r"tokenizer: tokenizer\.ggml\.tokens: entry \d+ is '.' in the file, '.' in the source and 1 more", found
     )
     assert re.search(r"tokenizer: \d+ of \d+ texts get other token ids", found)
+
+
+def test_a_vocabulary_with_which_llama_cpp_would_end_the_process(tiny: MakeTiny, tmp_path: Path) -> None:
+    """Two tokens with one text are an assertion there."""
+    source = tiny()
+    whole = convert(source, tmp_path / "whole.gguf").outfile
+    tokens = [str(token) for token in whole_tokens(whole)]
+    tokens[100] = tokens[101]
+    path = rewrite(whole, tmp_path / "x.gguf", keys={"tokenizer.ggml.tokens": texts(tokens)})
+    ends = r"file: llama\.cpp does not take it: .*ends the whole process while it loads it: GGML_ASSERT\(id_to_token"
+    assert re.search(ends, says(verify_file(path)))
+    proof = verify_file(path, source)
+    assert re.search(ends, says(proof))
+    assert proof.tokenizer is None
+    assert proof.identical == len(proof.checks)
+
+
+def test_a_key_of_the_vocabulary_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny()
+    whole = convert(source, tmp_path / "whole.gguf").outfile
+    data = whole.read_bytes()
+    whole.write_bytes(data.replace(b"tokenizer.ggml.add_bos_token", b"tokenizer.ggml.add_bos_tokeM"))
+    assert "tokenizer: tokenizer.ggml.add_bos_token is missing" in says(verify_file(whole, source))
 
 
 def test_another_template(tiny: MakeTiny, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from localllm.chat_template import ChatTemplate
 from localllm.convert.proof.chats import CHAT_TEMPLATE, TemplateProof, render_chats
+from localllm.convert.proof.trial import try_file
 from localllm.convert.slabs import Buffers, in_threads
 from localllm.convert.writer import Progress
 from localllm.errors import BadModelFile, BadTemplate, DoesNotFit, UnsupportedModel
@@ -39,7 +40,10 @@ class VocabularyFacts:
 
 @dataclass(frozen=True)
 class Alone:
-    """What was found of a file by itself. `bytes_read` of weights were looked at."""
+    """What was found of a file by itself. `bytes_read` of weights were looked at.
+
+    Without `vocabulary` llama.cpp does not load it, or it has none.
+    """
 
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
@@ -55,16 +59,17 @@ def check_alone(parts: Sequence[Header], threads: int, progress: Progress | None
         BadModelFile: a part became shorter while it was read.
     """
     header, problems, notes = parts[0], list(_damaged(parts, threads, progress)), list(_behind(parts))
-    loads = is_model(header)
-    if loads:
-        said, problem = _refused(header)
-        problems += [problem] if problem else []
-        notes += said
     vocabulary = template = None
-    try:
-        vocabulary, template = _texts(header) if loads else (None, None)
-    except (BadModelFile, UnsupportedModel) as error:
-        problems.append(Problem("tokenizer", error.message))
+    if is_model(header):
+        try:
+            try_file(header.path)
+            vocabulary, template = _texts(header)
+        except BadModelFile as error:
+            problems.append(Problem("file", f"llama.cpp does not take it: {error.message}"))
+        except UnsupportedModel as error:
+            notes.append(f"the installed llama.cpp does not run it: {error.message}")
+        except DoesNotFit:
+            notes.append("llama.cpp was not asked whether it takes the file: there is too little memory")
     if template is not None:
         problems += [Problem("template", difference) for difference in template.differences]
     return Alone(tuple(problems), tuple(notes), sum(part.tensor_bytes for part in parts), vocabulary, template)
@@ -124,19 +129,6 @@ def _behind(parts: Sequence[Header]) -> Iterator[str]:
         end = max((info.offset + info.n_bytes for info in part.tensors), default=part.data_offset)
         if part.file_bytes - end >= part.alignment:
             yield f"{part.file_bytes - end:,} bytes follow the last tensor of {part.path.name}; nobody reads them"
-
-
-def _refused(header: Header) -> tuple[list[str], Problem | None]:
-    """What llama.cpp says to the whole file, of which it reads no weights: what to note, and the problem."""
-    try:
-        handles.open_model(header.path, simulate=True).close()
-    except UnsupportedModel as error:
-        return [f"the installed llama.cpp does not run it: {error.message}"], None
-    except DoesNotFit:
-        return ["llama.cpp was not asked whether it takes the file: there is too little memory"], None
-    except BadModelFile as error:
-        return [], Problem("file", f"llama.cpp does not take it: {error.message}")
-    return [], None
 
 
 def _texts(header: Header) -> tuple[VocabularyFacts, TemplateProof | None]:

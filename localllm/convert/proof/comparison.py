@@ -55,12 +55,13 @@ def compare(
     original: Original,
     parts: Sequence[Header],
     *,
+    loads: bool,
     imatrix: Path | None,
     hash_source: bool,
     threads: int,
     progress: Progress | None,
 ) -> Comparison:
-    """Compare the file with these headers with a source.
+    """Compare the file with these headers with a source; its texts only when llama.cpp `loads` it.
 
     Raises:
         ModelNotFound, BadModelFile: there is no such importance matrix, or it is damaged.
@@ -72,7 +73,7 @@ def compare(
         return Comparison((Problem("file", f"{says}{original.architecture}: it is of another model"),))
     recorded = _recorded(header)
     keys, key_problems, key_notes = _keys(original, header, recorded)
-    texts, text_problems, text_notes = _texts(original, header, recorded)
+    texts, text_problems, text_notes = _texts(original, header, recorded) if loads else (None, [], [])
     hashes, hash_problems, hash_notes = _hashes(original, header, hash_source)
     checks, problems, notes = _weights(original, parts, recorded, imatrix, threads, progress)
     return Comparison(
@@ -124,6 +125,8 @@ def _texts(original: Original, header: Header, recorded: Recorded) -> tuple[Text
             problems.append(Problem("tokenizer", f"{name}: {says}"))
         else:
             notes.append(f"{name}: {says}")
+    if recorded.known:
+        problems += [Problem("tokenizer", f"{name} is missing") for name in vocabulary.missing]
     if found.tokenizer.mismatch is not None:
         count = f"{found.tokenizer.different} of {found.tokenizer.texts} texts get other token ids"
         problems.append(Problem("tokenizer", f"{count}: {found.tokenizer.mismatch}"))

@@ -144,6 +144,7 @@ def verify_file(
         compared = compare(
             original,
             parts,
+            loads=alone.vocabulary is not None,
             imatrix=Path(imatrix) if imatrix else None,
             hash_source=hash_source,
             threads=threads,
