@@ -33,7 +33,8 @@ from tests.convert.test_refused import REFUSED
 PATH = ROOT / "docs" / "families.md"
 
 TOKENIZERS = {
-    "SentencePiece": "Llama Mistral Mixtral Gemma Gemma2 Gemma3 Gemma3n Phi3 Nemotron Ernie4_5 Ernie4_5_ Ernie4_5_Moe",
+    "SentencePiece": "Llama Mistral Mixtral Gemma Gemma2 Gemma3 Gemma3n Gemma3Text Phi3 Nemotron "
+    "Ernie4_5 Ernie4_5_ Ernie4_5_Moe",
     "Unigram": "XLMRoberta",
     "WordPiece": "Bert DistilBert",
     "gpt-2": "GPT2 GPTNeoX Mamba",

@@ -5,7 +5,7 @@ Knows the files `modules.json` and `1_Pooling/config.json` in both their dialect
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from localllm.convert.checkpoint import Checkpoint
@@ -26,22 +26,25 @@ _FLAGS = {
 """What older files say instead, a flag for each."""
 
 
-def pooling_keys(checkpoint: Checkpoint, arch: str) -> Keys:
-    """The key of pooling; none where the checkpoint says nothing of it.
+def modules(checkpoint: Checkpoint) -> list[tuple[str, str]]:
+    """The steps of sentence-transformers, each with the name of its class and its folder; empty where it is not one."""
+    found = checkpoint.json("modules.json")
+    listed = found if isinstance(found, list) else []
+    return [(str(one.get("type", "")).rpartition(".")[2], str(one.get("path", ""))) for one in listed]
+
+
+def pooling_keys(checkpoint: Checkpoint, arch: str, also: Collection[str] = ()) -> Keys:
+    """The key of pooling; none where the checkpoint says nothing of it. `also` are further steps that are converted.
 
     Raises:
         BadCheckpoint: the file that `modules.json` names is missing.
         UnsupportedModel: a pooling or another step that llama.cpp does not do.
     """
-    modules = checkpoint.json("modules.json")
-    if not isinstance(modules, list):
-        return {}
     found: Keys = {}
-    for module in modules:
-        kind, path = str(module.get("type", "")).rpartition(".")[2], str(module.get("path", ""))
+    for kind, path in modules(checkpoint):
         if kind == "Pooling":
             found[f"{arch}.pooling_type"] = u32(_pooling_type(checkpoint.require_json(f"{path}/config.json"), path))
-        elif kind not in ("Transformer", "Normalize"):
+        elif kind not in ("Transformer", "Normalize", *also):
             raise UnsupportedModel(
                 f"{checkpoint.files.title}: modules.json has a step {kind!r} that is not converted.",
                 hint="The embeddings of a GGUF without it would be others than the checkpoint's.",

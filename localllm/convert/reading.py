@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm.convert import architectures, head
+from localllm.convert import architectures, dense, head
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.config import Config
 from localllm.convert.families import Family
@@ -61,12 +61,14 @@ def read_model(source: Path | Files) -> ReadModel:
         family = architectures.find(checkpoint.config)
         config, remarks = head.settle(checkpoint, family, family.complete(checkpoint.config))
         family.refuse(config)
+        if family.dense:
+            config = dense.settle(checkpoint, config)
         plan = plan_tensors(checkpoint, family, config)
         parameters = sum(tensor.rows * tensor.columns for tensor in plan)
         keys = {
             **general_keys(checkpoint, family.arch, parameters),
             **family.hyperparameters(config, family.arch),
-            **pooling_keys(checkpoint, family.arch),
+            **pooling_keys(checkpoint, family.arch, also=("Dense",) if family.dense else ()),
             **read_stored_keys(checkpoint, family, config),
         }
         notes = (*remarks, *family.notes(config), *left_out(checkpoint, family, config))

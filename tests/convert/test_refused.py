@@ -52,6 +52,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("gemma3", {"query_pre_attn_scalar": 168}, "query_pre_attn_scalar is 168"),
     ("gemma3", {"rope_parameters": {"full_attention": YARN, "sliding_attention": None}}, "yarn"),
     ("gemma3", {"rope_parameters": {"full_attention": None, "sliding_attention": YARN}}, "yarn"),
+    ("embeddinggemma", {"use_bidirectional_attention": False}, "attends to both sides"),
     ("gemma3n", {"final_logit_softcapping": None}, "final_logit_softcapping is null"),
     ("gemma3n", {"final_logit_softcapping": 25.0}, "final_logit_softcapping is 25.0"),
     ("gemma3n", {"laurel_rank": 32}, "laurel_rank"),

@@ -18,6 +18,9 @@ from localllm.convert.config import Config
 from localllm.convert.header import Keys
 from localllm.convert.transforms import Keep, Transform
 
+DENSE, DENSE_WIDTH = ("dense.0.weight", "dense.1.weight"), "dense_width"
+"""The matrices of the layers behind the pooling among a checkpoint's tensors, and the key of the width between them."""
+
 Sizes = Mapping[str, int]
 """Sizes by name: `hidden`, `ffn`, `head`. A shape is written with these names."""
 
@@ -92,6 +95,8 @@ class Family:
     layers behind the last of `dimensions` predict further tokens: these are left out as well. `head` is the output
     matrix, which is left out where it is tied to the embeddings.
 
+    `dense` is whether the graph has the two layers that sentence-transformers may put behind the pooling.
+
     `refuse` raises `UnsupportedModel` for a configuration that llama.cpp does not compute. `notes` says in words where
     llama.cpp and transformers differ for a configuration that is converted all the same.
     """
@@ -113,6 +118,7 @@ class Family:
     left_out: tuple[tuple[str, str], ...] = ()
     next_layers: Callable[[Config], int] = lambda _: 0
     head: str = "lm_head.weight"
+    dense: bool = False
 
     def complete(self, config: Config) -> Config:
         """A checkpoint's configuration under the names of `defaults`, and with what it leaves out."""

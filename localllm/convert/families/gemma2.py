@@ -20,6 +20,7 @@ _LARGE = 46
 def refuse(config: Config) -> None:
     """Refuse what llama.cpp's `gemma2` graph does not compute."""
     refuse_parts(config, _LARGE)
+    config.only("use_bidirectional_attention", False)
     config.only("tie_word_embeddings", True)
     rope.refuse(config, rope.WITHOUT_FACTORS)
     refuse_uncapped(config, "attn_logit_softcapping", "final_logit_softcapping")
@@ -36,16 +37,15 @@ def refuse_uncapped(config: Config, *names: str) -> None:
             raise UnsupportedModel(f"config.json: {name} is null; llama.cpp always caps in {config.architecture}.")
 
 
-def refuse_parts(config: Config, large: int) -> None:
+def refuse_parts(config: Config, large: int = 0) -> None:
     """Refuse what no graph of llama.cpp for Gemma 2 and 3 computes. A model of `large` layers is the largest.
 
     Raises:
-        UnsupportedModel: another activation, biases, attention to what follows, or another scale of attention than
-            that of llama.cpp, which reads none from the file.
+        UnsupportedModel: another activation, biases, or another scale of attention than that of llama.cpp, which reads
+            none from the file.
     """
     config.only("hidden_activation", "gelu_pytorch_tanh")
     config.only("attention_bias", False)
-    config.only("use_bidirectional_attention", False)
     usual = decoder.head_dim(config)
     if config.count("num_hidden_layers") == large:
         usual = config.count("hidden_size") // config.count("num_attention_heads")

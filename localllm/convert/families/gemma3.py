@@ -21,6 +21,7 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 def refuse(config: Config) -> None:
     """Refuse what llama.cpp's `gemma3` graph does not compute."""
     gemma2.refuse_parts(config, _LARGE)
+    config.only("use_bidirectional_attention", False)
     config.only("attn_logit_softcapping", None)
     refuse_rope(config)
 
