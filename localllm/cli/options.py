@@ -94,6 +94,23 @@ def room(text: str) -> int:
     return 0 if text.strip() == "0" else byte_count(text)
 
 
+def kv_type(text: str) -> str:
+    """The type of the KV cache, or K/V."""
+    k, _, v = text.partition("/")
+    for kind in (k, v or k):
+        if kind not in KV_TYPES:
+            raise argparse.ArgumentTypeError(f"{kind!r} is none of {', '.join(KV_TYPES)}")
+    return text
+
+
+def proportions(text: str) -> tuple[float, ...]:
+    """`3,1`: proportions, not all 0."""
+    found = tuple(not_negative(part) for part in text.split(","))
+    if not sum(found):
+        raise argparse.ArgumentTypeError(f"{text!r} leaves out every device")
+    return found
+
+
 def layers(text: str) -> int | None:
     """A number of layers, or `auto` as None."""
     return None if text == "auto" else whole(text)
@@ -120,6 +137,8 @@ for _parse, _name in (
     (byte_count, "number of bytes"),
     (layers, "number of layers"),
     (endpoint, "HOST:PORT"),
+    (kv_type, "type of the KV cache"),
+    (proportions, "proportions"),
 ):
     _parse.__name__ = _name  # argparse names the type of a wrong value by it
 
@@ -142,7 +161,27 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         metavar="N|auto",
         help="layers to offload to the GPU, the output layer counts as one (default: auto, as many as fit)",
     )
-    group.add_argument("--kv-type", choices=KV_TYPES, default="f16", help="type of the KV cache (default: f16)")
+    group.add_argument(
+        "--split",
+        type=proportions,
+        default=(),
+        metavar="A,B",
+        help="how devices share the layers (default: by what fits)",
+    )
+    group.add_argument(
+        "--cpu-moe",
+        type=layers,
+        default=None,
+        metavar="N|auto",
+        help="keep the experts of the first N layers in RAM (default: auto, as few as possible)",
+    )
+    group.add_argument(
+        "--kv-type",
+        type=kv_type,
+        default="f16",
+        metavar="K[/V]",
+        help=f"type of the KV cache, or of K and V apart: {', '.join(KV_TYPES)} (default: f16)",
+    )
     group.add_argument(
         "--kv-ram",
         type=room,
@@ -208,6 +247,8 @@ def engine_options(args: argparse.Namespace) -> Options:
         kv_disk=args.kv_disk,
         window=args.window,
         workers=tuple(args.worker),
+        split=args.split,
+        cpu_moe=args.cpu_moe,
         retry_locally=args.retry_locally,
         n_batch=args.batch,
         n_ubatch=min(args.ubatch, args.batch),

@@ -98,4 +98,7 @@ def _print_table(plan: Plan) -> None:
         except DoesNotFit as error:
             print(f"It does not fit: {error.message}\n{error.hint}")
     if not plan.exact:
-        print("These are estimates: llama.cpp's own ledger cannot be read on this platform, or for so large a context.")
+        print(
+            "These are estimates: llama.cpp's own ledger cannot be read on this platform or for so large a context,\n"
+            "or the model is whole on several devices, where a simulated load is short of some activations."
+        )

@@ -73,6 +73,31 @@ class ModelHandle:
         return text.decode("utf-8", "replace") if text else None
 
 
+class _Override(ctypes.Structure):
+    """`struct llama_model_tensor_buft_override` of llama.h."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
+
+
+def _experts_in_ram(layers: int) -> ctypes.Array[_Override]:
+    """Keeps the experts of the first `layers` layers in the CPU's memory, wherever their layers run.
+
+    Also for no layers, where it matches no tensor: a model with overrides gets no pipeline parallelism. That is for
+    batches of several ubatches, which the engine does not make, and costs three more copies of what goes from device to
+    device.
+    """
+    ram = lib.bind(lib.ggml("ggml-base"), "ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
+    numbers = "|".join(map(str, range(layers)))
+    pattern = rf"^blk\.({numbers})\.ffn_[a-z_]*exps\.".encode()
+    return (_Override * 2)(_Override(pattern, ram), _Override(None, None))
+
+
+def _proportions(split: Sequence[float]) -> ctypes.Array[ctypes.c_float]:
+    """As many numbers as llama.cpp copies."""
+    most = max(int(lib.llama().llama_max_devices()), len(split))
+    return (ctypes.c_float * most)(*split)
+
+
 def _pointers(handles: Sequence[int]) -> ctypes.Array[ctypes.c_void_p]:
     """A list of pointers as C reads it: ended by NULL."""
     return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
@@ -83,6 +108,8 @@ def open_model(
     *,
     gpu_layers: int = 0,
     devices: Sequence[int] = (),
+    split: Sequence[float] = (),
+    cpu_moe: int = 0,
     load_mode: int = LOAD_MMAP,
     vocab_only: bool = False,
     simulate: bool = False,
@@ -90,7 +117,8 @@ def open_model(
 ) -> ModelHandle:
     """Load a GGUF. With `simulate` no weights are read or allocated: only the sizes are real.
 
-    The `gpu_layers` last layers are split over `devices`, ggml's pointers; none means those that llama.cpp chooses.
+    The `gpu_layers` last layers are split over `devices`, ggml's pointers, in the proportions `split`; none means those
+    that llama.cpp chooses. The experts of the first `cpu_moe` layers stay in RAM.
     `progress` is called with 0…1 and returns False to stop loading.
 
     Raises:
@@ -103,6 +131,11 @@ def open_model(
     params.n_gpu_layers = gpu_layers
     listed = _pointers(devices)
     params.devices = ctypes.cast(listed, ctypes.c_void_p) if devices else None
+    proportions, overrides = _proportions(split), _experts_in_ram(cpu_moe)
+    if any(split):
+        params.tensor_split = ctypes.cast(proportions, ctypes.POINTER(ctypes.c_float))
+    if devices:
+        params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
     params.load_mode = LOAD_READ if simulate else load_mode
     params.vocab_only = vocab_only
     params.no_alloc = simulate
@@ -178,7 +211,7 @@ def open_context(
     n_ubatch: int,
     threads: int,
     sequences: int = 1,
-    kv_type: str = "f16",
+    kv_types: tuple[str, str] = ("f16", "f16"),
     flash_attention: bool | None = None,
 ) -> ContextHandle:
     """Make a context for some sequences that outputs the logits of one token of each at a time.
@@ -195,7 +228,7 @@ def open_context(
     params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, n_batch, n_ubatch
     params.n_seq_max = params.n_outputs_max = sequences
     params.n_threads = params.n_threads_batch = threads
-    params.type_k = params.type_v = KV_TYPE_IDS[kv_type]
+    params.type_k, params.type_v = (KV_TYPE_IDS[kind] for kind in kv_types)
     params.flash_attn_type = -1 if flash_attention is None else int(flash_attention)
     params.swa_full = False
     params.kv_unified = True

@@ -19,15 +19,16 @@ from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.engine import Engine
-from localllm.runtime.plan import check_fits, layers_by_device, offload_handles, plan_quickly
+from localllm.runtime.plan import check_fits, mib, plan_quickly
 from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import resolve
 from localllm.runtime.session import Chat
+from localllm.runtime.simulate import layers_by_device, offload_handles
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling, needs
 
 
 class Model:
@@ -227,6 +228,8 @@ def _open(
                 path,
                 gpu_layers=options.gpu_layers or 0,
                 devices=offload_handles(options),
+                split=options.split,
+                cpu_moe=options.cpu_moe or 0,
                 load_mode=_load_mode(options),
                 progress=go_on,
             )
@@ -249,26 +252,32 @@ def _open_context(model: handles.ModelHandle, options: Options) -> handles.Conte
         n_ubatch=options.n_ubatch,
         sequences=options.sequences,
         threads=options.threads,
-        kv_type=options.kv_type,
+        kv_types=options.kv_types,
         flash_attention=options.flash_attention,
     )
 
 
 def _as_loaded(plan: Plan, context: handles.ContextHandle, layers: dict[str, int]) -> Plan:
-    """The plan with what the context really took.
+    """The plan with what the load really took, and a note where that is not what was planned.
 
-    The weights stay as planned, which is exact as well: what the ledger counts for a mapped file is a span of it, and
-    that covers tensors which were copied out of it too.
+    The CPU's weights stay as planned, which is exact as well: what the ledger counts for a mapped file is a span of it,
+    and that covers tensors which were copied out of it too.
     """
     options = replace(plan.options, n_ctx=context.n_ctx)
     if not ledger.supported():
         return replace(plan, options=options)
     taken = memory.by_device(ledger.read(context.pointer), layers, devices.devices(options.workers))
     parts = tuple(
-        replace(planned, kv=real.kv, compute=real.compute, layers=real.layers)
+        replace(real, weights=planned.weights) if real.kind == "cpu" and options.mmap else real
         for planned, real in zip(plan.devices, taken, strict=True)
     )
-    return replace(plan, options=options, devices=parts, exact=True)
+    different = [pair for pair in zip(plan.devices, parts, strict=True) if needs(pair[0]) != needs(pair[1])]
+    notes = [
+        f"{real.name} took {mib(needs(real))}; {mib(needs(planned))} were planned."
+        for planned, real in different
+        if plan.exact
+    ]
+    return replace(plan, options=options, devices=parts, exact=True, notes=(*plan.notes, *notes))
 
 
 def _load_mode(options: Options) -> int:

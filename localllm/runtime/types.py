@@ -6,6 +6,7 @@ process and one in a child process.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ from localllm.runtime.sampling import Sampling as Sampling
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 """Types that llama.cpp accepts for the KV cache."""
+
+WIDE_KV_TYPES = ("f32", "f16", "bf16")
+"""Those that are not quantized."""
 
 MAX_THREADS = 512
 """`GGML_MAX_N_THREADS` of ggml.h."""
@@ -44,10 +48,14 @@ class Options:
     """How a model is loaded: the engine flags of the command line.
 
     `n_ctx` 0 and `threads` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None means
-    llama.cpp decides. `kv_type` is one of `KV_TYPES`. `sequences` conversations share the KV cache at once; those that
-    have to leave it are kept in up to `kv_ram` bytes of RAM, and in files of up to `kv_disk` bytes together, where they
-    are found again by the next load of the model. `workers` are HOST:PORT of `localllm worker`s, whose devices take
-    layers as GPUs do; with `retry_locally` a model whose worker goes away is loaded again without workers, and goes on.
+    llama.cpp decides. `kv_type` is one of `KV_TYPES`, or two of them for K and V apart: `q8_0/f16`. `sequences`
+    conversations share the KV cache at once; those that have to leave it are kept in up to `kv_ram` bytes of RAM, and
+    in files of up to `kv_disk` bytes together, where they are found again by the next load of the model.
+
+    `workers` are HOST:PORT of `localllm worker`s, whose devices take layers as GPUs do; with `retry_locally` a model
+    whose worker goes away is loaded again without workers, and goes on. `split` says in which proportions the devices
+    share the layers, in the order of the plan; empty means by what fits. The experts of the first `cpu_moe` layers of a
+    mixture of experts stay in RAM; None means as few as possible.
 
     `window` is what happens when a conversation fills the context. `stop`: the answer ends, and a longer prompt is
     refused. `drop-oldest-turns`: the oldest turns are left out, half of them at once, never the system prompt nor the
@@ -72,18 +80,24 @@ class Options:
     window: Window = "stop"
     workers: tuple[str, ...] = ()
     split: tuple[float, ...] = ()
+    cpu_moe: int | None = None
     retry_locally: bool = False
 
     def __post_init__(self) -> None:
         for worker in self.workers:
             parse_endpoint(worker)
-        if self.kv_type not in KV_TYPES:
-            raise ValueError(f"the KV cache has no type {self.kv_type!r}; it has {', '.join(KV_TYPES)}")
+        for kind in self.kv_types:
+            if kind not in KV_TYPES:
+                raise ValueError(f"the KV cache has no type {kind!r}; it has {', '.join(KV_TYPES)}")
+        if self.flash_attention is False and self.kv_types[1] not in WIDE_KV_TYPES:
+            raise ValueError(f"V in {self.kv_types[1]} needs flash attention; without it only K can be quantized")
+        if any(not 0 <= share < math.inf for share in self.split) or (self.split and not sum(self.split)):
+            raise ValueError("the split over devices is proportions, such as 3,1")
         if self.window not in get_args(Window):
             raise ValueError(f"{self.window!r} is no policy for a full context: {', '.join(get_args(Window))}")
         if not 0 <= self.threads <= MAX_THREADS:
             raise ValueError(f"{self.threads} threads: llama.cpp takes up to {MAX_THREADS}")
-        if self.n_ctx < 0 or self.n_ctx >= 1 << 31 or (self.gpu_layers or 0) < 0:
+        if self.n_ctx < 0 or self.n_ctx >= 1 << 31 or (self.gpu_layers or 0) < 0 or (self.cpu_moe or 0) < 0:
             raise ValueError("the context and the number of layers are counts")
         if not 1 <= self.sequences <= MAX_SEQUENCES:
             raise ValueError(f"{self.sequences} sequences: llama.cpp takes 1 to {MAX_SEQUENCES}")
@@ -91,6 +105,12 @@ class Options:
             raise ValueError("the room for conversations, in RAM and on disk, is a number of bytes")
         if not 1 <= self.n_ubatch <= self.n_batch < 1 << 31:
             raise ValueError(f"a batch of {self.n_batch} cannot hold ubatches of {self.n_ubatch}")
+
+    @property
+    def kv_types(self) -> tuple[str, str]:
+        """The types of K and of V."""
+        k, _, v = self.kv_type.partition("/")
+        return k, v or k
 
 
 @dataclass(frozen=True)

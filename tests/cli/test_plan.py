@@ -38,7 +38,7 @@ def test_what_does_not_fit_is_shown_with_what_would(
     assert main(["plan", "--ctx", "8192"]) == 0
     out = capsys.readouterr().out
     assert "It does not fit" in out
-    assert "The largest context that fits: --ctx" in out
+    assert "What would fit: a context of" in out
 
 
 def test_a_context_beyond_all_bounds_is_estimated_not_simulated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
 from localllm.gguf_file import read_header
-from localllm.native import devices, ledger, quants
+from localllm.native import accelerators, devices, ledger, quants
 from localllm.runtime import estimate
+from localllm.runtime import model as model_module
 from localllm.runtime.model import Model, display_name
-from localllm.runtime.plan import DEFAULT_CTX, check_fits, layers_by_device, make_plan, mib
-from localllm.runtime.types import KV_TYPES, Options, needs
+from localllm.runtime.plan import DEFAULT_CTX, check_fits, make_plan, mib, plan_quickly
+from localllm.runtime.simulate import layers_by_device
+from localllm.runtime.types import KV_TYPES, Options, Plan, needs
 
 
 def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -54,7 +56,8 @@ def test_an_open_context_shrinks_to_fit_and_says_so(smollm2: Path, monkeypatch: 
     _free(monkeypatch, needs(roomy.devices[0]) - 1)
     plan = make_plan(smollm2)
     assert plan.fits
-    assert plan.n_ctx == roomy.n_ctx // 2
+    assert roomy.n_ctx // 2 < plan.n_ctx < roomy.n_ctx
+    assert not make_plan(smollm2, Options(n_ctx=plan.n_ctx + 256)).fits
     assert f"{roomy.n_ctx:,}" in plan.notes[0]
 
 
@@ -75,7 +78,7 @@ def test_weights_that_do_not_fit_are_named(smollm2: Path, monkeypatch: pytest.Mo
     _free(monkeypatch, 1 << 20)
     with pytest.raises(DoesNotFit) as caught:
         check_fits(make_plan(smollm2))
-    assert "smaller quantization" in caught.value.hint
+    assert "choose a smaller model" in caught.value.hint
 
 
 def test_beyond_the_training_length_is_warned_of(smollm2: Path) -> None:
@@ -124,6 +127,9 @@ def test_the_formulas_split_layers_like_llama_cpp(smollm2: Path) -> None:
     options = Options(n_ctx=1024, gpu_layers=11)
     uses, layers, _ = estimate.buffers(header, options, "CPU", ["GPU0"])
     cpu, gpu = uses
+    apart, _, _ = estimate.buffers(header, replace(options, split=(3.0, 8.0)), "CPU", ["GPU0", "GPU1"])
+    assert [use.kv * 10 for use in apart[1:]] == [gpu.kv * 3, gpu.kv * 7]
+    assert sum(use.weights for use in apart[1:]) == gpu.weights
     assert layers == {"CPU": 20, "GPU0": 11}
     assert gpu.kv * 2 == cpu.kv  # ten of thirty layers have their KV cache there; the eleventh is the output
     tied = next(tensor.n_bytes for tensor in header.tensors if tensor.name == "token_embd.weight")
@@ -143,6 +149,53 @@ def test_every_kv_type_makes_a_context(smollm2: Path) -> None:
     assert sizes["f32"] == 2 * sizes["f16"]
     assert sizes["q8_0"] == sizes["f16"] * 34 // 64
     assert sizes["q4_0"] == sizes["f16"] * 18 // 64
+
+
+def test_k_and_v_have_types_of_their_own(smollm2: Path) -> None:
+    sizes = {kind: make_plan(smollm2, Options(n_ctx=512, kv_type=kind)).devices[0].kv for kind in ("f16", "q8_0")}
+    for kind in ("q8_0/f16", "f16/q8_0"):
+        options = Options(n_ctx=512, kv_type=kind)
+        assert make_plan(smollm2, options).devices[0].kv == (sizes["f16"] + sizes["q8_0"]) // 2
+    with Model.load(smollm2, Options(n_ctx=512, kv_type="q8_0/f16", flash_attention=False)) as model:
+        assert model.plan.devices[0].kv == (sizes["f16"] + sizes["q8_0"]) // 2
+
+
+def test_what_would_fit_is_named(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(smollm2, Options(n_ctx=8192))
+    assert plan.advice == ""
+    (cpu,) = plan.devices
+    _free(monkeypatch, needs(cpu) - cpu.kv // 3)
+    advice = make_plan(smollm2, Options(n_ctx=8192)).advice
+    assert "--kv-type q8_0" in advice
+    assert "--ctx 5" in advice
+    _free(monkeypatch, needs(cpu) - cpu.kv // 3)
+    narrow = make_plan(smollm2, Options(n_ctx=8192, flash_attention=False)).advice
+    assert "--kv-type" not in narrow
+    _free(monkeypatch, needs(cpu) - cpu.weights // 4)
+    assert "bits a weight" in make_plan(smollm2, Options(n_ctx=8192)).advice
+
+
+def test_a_load_that_takes_something_else_says_so(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = plan_quickly
+
+    def wrong(path: Path, options: Options) -> Plan:
+        plan = honest(path, options)
+        (cpu,) = plan.devices
+        return replace(plan, exact=True, devices=(replace(cpu, kv=cpu.kv - (4 << 20)),))
+
+    monkeypatch.setattr(model_module, "plan_quickly", wrong)
+    with Model.load(smollm2, Options(n_ctx=512)) as model:
+        (note,) = model.notes
+    assert note.startswith("CPU took")
+    assert "were planned" in note
+
+
+def test_a_gpu_that_goes_to_waste_is_a_note(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = accelerators.UnusedGPU("NVIDIA", "An NVIDIA GPU is here.", "tools/install --rebuild")
+    monkeypatch.setattr(accelerators, "unused", lambda *_: [gpu])
+    assert make_plan(smollm2).notes == (str(gpu),)
+    assert plan_quickly(smollm2, Options(n_ctx=512)).notes == (str(gpu),)
+    assert make_plan(smollm2, Options(gpu_layers=0)).notes == ()
 
 
 def test_bytes_are_for_people() -> None:
@@ -173,6 +226,12 @@ def test_models_are_called_by_their_file(file: str, quantization: str, name: str
     "wrong",
     [
         {"kv_type": "q9"},
+        {"kv_type": "q8_0/q9"},
+        {"kv_type": "f16/q8_0", "flash_attention": False},
+        {"split": (0.0, 0.0)},
+        {"split": (-1.0, 2.0)},
+        {"cpu_moe": -1},
+        {"workers": ("nonsense",)},
         {"threads": 100_000},
         {"threads": -1},
         {"n_ctx": -1},

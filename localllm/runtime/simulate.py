@@ -1,0 +1,118 @@
+"""What a load would take, with settings that leave nothing open: by a load that allocates nothing, or by formulas.
+
+llama.cpp builds the model and its context without allocating, and its own ledger is read. Where the ledger cannot be
+read, formulas take over and `exact` of the plan is False.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from localllm.gguf_file import Header
+from localllm.native import devices, handles, ledger, lib
+from localllm.runtime import estimate
+from localllm.runtime.memory import by_device
+from localllm.runtime.types import Options, Plan
+
+# A simulated load allocates no cells of the KV cache but does keep books on each: gigabytes for a context that large.
+_LARGEST_SIMULATED = 1 << 22
+
+# libllama prints which layer goes where while it loads; two threads at once would mix their lines.
+_simulation = threading.Lock()
+
+Found = tuple[tuple[ledger.BufferUse, ...], dict[str, int], int]
+"""Buffers, layers by device, context."""
+
+
+def simulated(header: Header, options: Options) -> Plan:
+    """The plan for settings with nothing open. Memory of the devices is as it is now.
+
+    For a model that is whole on several devices it is a bound. llama.cpp then computes the first norm of a device there
+    and not on the device before, which a simulation forgets: the activations of one ubatch more.
+    """
+    present = devices.devices(options.workers)
+    read = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
+    uses, layers, n_ctx = _simulated(header, options) if read else estimated(header, options)
+    parts = by_device(uses, layers, present)
+    behind = [part.name for part in parts if part.kind != "cpu" and part.layers][1:]
+    whole = bool(behind) and (options.gpu_layers or 0) > header.n_layer
+    if whole:
+        extra = options.n_ubatch * header.integer("{arch}.embedding_length") * 4
+        parts = tuple(replace(part, compute=part.compute + extra * (part.name in behind)) for part in parts)
+    return Plan(
+        path=header.path,
+        options=replace(options, n_ctx=n_ctx, gpu_layers=options.gpu_layers or 0, cpu_moe=options.cpu_moe or 0),
+        devices=parts,
+        exact=read and not whole,
+    )
+
+
+def estimated(header: Header, options: Options) -> Found:
+    """The same by formulas."""
+    present = devices.devices(options.workers)
+    cpu = next(device.name for device in present if device.kind == "cpu")
+    return estimate.buffers(header, options, cpu, [device.name for device in devices.offload_devices(present)])
+
+
+def offload_handles(options: Options) -> list[int]:
+    """ggml's pointers to the devices over which a model with these options is split."""
+    return [device.handle for device in devices.offload_devices(devices.devices(options.workers))]
+
+
+def layers_by_device(lines: list[str]) -> dict[str, int]:
+    """How many layers each device runs, the output layer included, from the log of a load."""
+    found = [line.split("assigned to device ")[1] for line in lines if "assigned to device " in line]
+    return dict(Counter(rest.split(",")[0].strip() for rest in found))
+
+
+def _simulated(header: Header, options: Options) -> Found:
+    status = header.path.stat()
+    # Only what the ledger depends on, so that nothing else makes a second entry in the cache.
+    key = Options(
+        n_ctx=options.n_ctx,
+        gpu_layers=options.gpu_layers,
+        kv_type=options.kv_type,
+        n_batch=options.n_batch,
+        n_ubatch=options.n_ubatch,
+        flash_attention=options.flash_attention,
+        sequences=options.sequences,
+        workers=options.workers,
+        split=options.split,
+        cpu_moe=options.cpu_moe,
+    )
+    return _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
+
+
+@functools.lru_cache(maxsize=256)
+def _simulate(path: Path, _stamp: tuple[int, int], options: Options) -> Found:
+    """Cached by the file's size and time."""
+    with (
+        _simulation,
+        lib.captured_log() as lines,
+        handles.open_model(
+            path,
+            gpu_layers=options.gpu_layers or 0,
+            devices=offload_handles(options),
+            split=options.split,
+            cpu_moe=options.cpu_moe or 0,
+            simulate=True,
+        ) as model,
+    ):
+        context = handles.open_context(
+            model,
+            n_ctx=options.n_ctx,
+            n_batch=options.n_batch,
+            n_ubatch=options.n_ubatch,
+            sequences=options.sequences,
+            threads=1,
+            kv_types=options.kv_types,
+            flash_attention=options.flash_attention,
+        )
+        try:
+            return tuple(ledger.read(context.pointer)), layers_by_device(lines), context.n_ctx
+        finally:
+            context.close()
