@@ -127,7 +127,8 @@ def _shared(header: Header, options: Options, offload: Sequence[Device], layers:
 
 def _split(header: Header, options: Options, counts: Sequence[int]) -> Plan:
     """So many layers on each device."""
-    return simulated(header, replace(options, gpu_layers=sum(counts), split=tuple(map(float, counts))))
+    split = tuple(map(float, counts)) if any(counts) else ()
+    return simulated(header, replace(options, gpu_layers=sum(counts), split=split))
 
 
 def _with_experts_in_ram(header: Header, options: Options, offload: Sequence[Device], layers: int) -> Plan:
