@@ -102,7 +102,7 @@ def convert_model(
     """
     from localllm.convert import convert
 
-    place = library.open_source(source, keep_download=keep_download)
+    place = library.open_source(source, keep_download=keep_download, remark=remark)
     return convert(
         place,
         outfile,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from localllm.cli import convert_flags, convert_result, options
 from localllm.cli.bar import Bar
 from localllm.cli.report import write_report
-from localllm.cli.sources import opened
+from localllm.cli.sources import note, opened
 
 if TYPE_CHECKING:
     from localllm.convert import Conversion, Preview, Settings
@@ -93,12 +93,8 @@ def handle(args: argparse.Namespace) -> int:
         target = args.outfile or convert.default_outfile(place, settings.type)
         _show(convert.preview(place, settings=settings), target, args.json)
         return 0
-    told = {"settings": settings, "resume": args.resume, "remark": _note}
+    told = {"settings": settings, "resume": args.resume, "remark": note}
     return _convert(args, place, partial(convert.convert, place, args.outfile, **told))
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
 
 
 def _list_types(as_json: bool) -> int:
@@ -143,7 +139,7 @@ def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callabl
             )
         except (KeyboardInterrupt, SystemExit):
             if args.resume:
-                _note("what is done is kept; the same command with --resume goes on with it")
+                note("what is done is kept; the same command with --resume goes on with it")
             raise
     convert_result.proven(result)
     if args.report:

@@ -17,4 +17,9 @@ def opened(source: str, *, keep_download: bool = False) -> Path | Files:
     if library.is_repo_name(source):
         hidden = f"note: {source} is a folder here; the hub is not asked for a repo of that name"
         print(hidden if Path(source).exists() else f"looking up {source} on the hub", file=sys.stderr)
-    return library.open_source(source, keep_download=keep_download)
+    return library.open_source(source, keep_download=keep_download, remark=note)
+
+
+def note(text: str) -> None:
+    """Tell people something on stderr."""
+    print(f"note: {text}", file=sys.stderr)

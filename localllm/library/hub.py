@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,12 @@ _BESIDE = re.compile(r"(README\.md|[^/]+\.(json|jinja|txt|model)|[^/]+/config\.j
 """What a conversion may read beside the weights."""
 
 
-def open_source(name: str, *, keep_download: bool = False) -> Files:
+def open_source(name: str, *, keep_download: bool = False, remark: Callable[[str], None] | None = None) -> Files:
     """The files of the repo `org/name` or `org/name@revision`: a branch, a tag or a commit.
 
     What the hub's cache on this machine has is read there. The rest is fetched when it is read, and kept nowhere; with
-    `keep_download` it goes to the cache first, from the moment that weights are read.
+    `keep_download` it goes to the cache first, from the moment that weights are read. `remark` hears when the hub is
+    waited for.
 
     Raises:
         ModelNotFound: no such repo or revision; says the nearest.
@@ -55,7 +56,7 @@ def open_source(name: str, *, keep_download: bool = False) -> Files:
     if listing is None:
         return _cached(repo, revision)
     _refuse_without_weights(listing)
-    return HubFiles(listing, keep=keep_download)
+    return HubFiles(listing, keep=keep_download, remark=remark or (lambda _: None))
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ class HubFiles(Files):
     With `keep` the others are downloaded to the cache as soon as ranges are expected.
     """
 
-    def __init__(self, listing: Listing, *, keep: bool) -> None:
+    def __init__(self, listing: Listing, *, keep: bool, remark: Callable[[str], None]) -> None:
         self.listing = listing
-        self._fetcher = Fetcher(listing.title)
+        self._fetcher = Fetcher(listing.title, remark)
         self._local = _in_cache(listing)
         self._cached = {name for name in listing.files if self._local and (self._local.folder / name).is_file()}
         self._ahead = ReadAhead({file.name: file.size for file in listing.files.values()}, self._fetch)
@@ -263,15 +264,16 @@ def _in_cache(listing: Listing) -> LocalFiles | None:
 def _cached(repo: str, revision: str) -> Files:
     """What the cache has, when the hub is not to be asked or does not answer."""
     folder = _snapshot(repo, revision)
-    if folder is not None:
+    if folder is not None and any(kind.is_in([path.name for path in folder.iterdir()]) for kind in KINDS):
         remark = "the hub was not asked whether it has a newer one"
         return Listing(repo, revision, folder.name, {}).local(folder, remark)
+    part = " with its weights" if folder is not None else ""
     if constants.is_offline_mode():
         raise DownloadFailed(
-            f"{repo} is not in the hub's cache on this machine, and HF_HUB_OFFLINE forbids to fetch it.",
+            f"{repo} is not in the hub's cache on this machine{part}, and HF_HUB_OFFLINE forbids to fetch it.",
             hint="Unset HF_HUB_OFFLINE, or give the folder of a checkpoint.",
         )
     raise DownloadFailed(
-        f"{repo}: the hub ({constants.ENDPOINT}) cannot be reached, and it is not in the cache on this machine.",
+        f"{repo}: the hub ({constants.ENDPOINT}) cannot be reached, and it is not in the cache on this machine{part}.",
         hint="Check the network and HF_ENDPOINT, or give the folder of a checkpoint.",
     )

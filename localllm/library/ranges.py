@@ -10,9 +10,11 @@ import contextlib
 import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
@@ -28,6 +30,7 @@ TRIES = 6
 FIRST_WAIT, LONGEST_WAIT = 0.5, 120.0
 """Seconds before the second try, which double from try to try; and the most that a server may ask to wait."""
 
+_LONG = 4.0
 _MOST_SKIPPED = 16 << 20
 _BUSY = (408, 429, 500, 502, 503, 504)
 _REFUSED = (401, 403, 404, 410)
@@ -53,15 +56,19 @@ class _Again(Exception):
 
 
 class Fetcher:
-    """Fetches ranges; several threads may do so at once. `received` counts the bytes that arrived."""
+    """Fetches ranges; several threads may do so at once. `received` counts the bytes that arrived.
 
-    def __init__(self, repo: str) -> None:
-        self.repo = repo
+    `remark` hears when it waits long.
+    """
+
+    def __init__(self, repo: str, remark: Callable[[str], None]) -> None:
+        self.repo, self._remark = repo, remark
         self.received = 0
         self._links: dict[str, str] = {}
         self._active: set[Any] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._quiet_until = 0.0
 
     def fetch(self, file: RemoteFile, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes of `file` from `start` on.
@@ -88,8 +95,7 @@ class Fetcher:
                 failures = 1 if done > before else failures + 1
                 if failures == TRIES:
                     raise _given_up(self.repo, file, error) from error
-                asked = error.wait if isinstance(error, _Again) else None
-                self._wait(min(FIRST_WAIT * 2 ** (failures - 1) if asked is None else asked, LONGEST_WAIT))
+                self._wait(error, failures)
 
     def stop(self) -> None:
         """Nothing more is wanted: what waits for bytes or for another try ends now."""
@@ -100,9 +106,25 @@ class Fetcher:
                 with contextlib.suppress(OSError, AttributeError, KeyError):
                     response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, error: Exception, failures: int) -> None:
+        """Before another try: as long as the server asks for, else twice as long each time."""
+        asked = error.wait if isinstance(error, _Again) else None
+        seconds = min(FIRST_WAIT * 2 ** (failures - 1) if asked is None else asked, LONGEST_WAIT)
+        if seconds >= _LONG:
+            self._say(f"{self.repo}: {error}; waiting {seconds:.0f} s", seconds)
+        self._pause(seconds)
+
+    def _pause(self, seconds: float) -> None:
         if self._stopped.wait(seconds):
             raise Cancelled(f"Reading {self.repo} was stopped.")
+
+    def _say(self, text: str, seconds: float) -> None:
+        """Tell it once, though every connection waits."""
+        with self._lock:
+            said, now = self._quiet_until, time.monotonic()
+            self._quiet_until = max(said, now + seconds)
+        if now >= said:
+            self._remark(text)
 
     def _chunks(self, file: RemoteFile, start: int, stop: int) -> Iterator[bytes]:
         """The bytes from `start` to `stop`, as they arrive; fewer when the connection ends early."""
@@ -111,7 +133,7 @@ class Fetcher:
         # A signed link is for whoever has it: the token stays with the hub.
         sent = headers if link else {**_hub_headers(), **headers}
         with self._response(link or file.url, sent) as response:
-            signed = bool(link or response.history)
+            signed = urlsplit(str(response.url)).netloc != urlsplit(file.url).netloc
             if signed and response.status_code in _REFUSED:
                 self._links.pop(file.name, None)
                 raise _Again(f"the link to {file.name} is no longer valid", 0.0)

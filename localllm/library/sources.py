@@ -6,6 +6,7 @@ Imports nothing of the hub until a name asks for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,12 @@ def is_repo_name(name: str) -> bool:
     return _REPO.fullmatch(name) is not None and not name.endswith(".gguf")
 
 
-def open_source(source: str | Path | Files, *, keep_download: bool = False) -> Path | Files:
+def open_source(
+    source: str | Path | Files, *, keep_download: bool = False, remark: Callable[[str], None] | None = None
+) -> Path | Files:
     """Where the checkpoint is that `source` names. What is on this machine goes before the hub.
 
-    `keep_download` puts what is downloaded in the hub's cache.
+    `keep_download` puts what is downloaded in the hub's cache; `remark` hears when the hub is waited for.
 
     Raises:
         ModelNotFound, BadCheckpoint, DownloadFailed, MissingPackage: see `localllm.library.hub.open_source`.
@@ -37,4 +40,4 @@ def open_source(source: str | Path | Files, *, keep_download: bool = False) -> P
         return path
     from localllm.library import hub
 
-    return hub.open_source(source, keep_download=keep_download)
+    return hub.open_source(source, keep_download=keep_download, remark=remark)

@@ -32,11 +32,11 @@ class Repo:
     @property
     def commit(self) -> str:
         """Of the names, sizes and times of the files, so that an edit is a new commit."""
-        state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files()]
+        state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files()]
         return hashlib.sha1(repr(state).encode()).hexdigest()
 
     def files(self) -> list[Path]:
-        return sorted(path for path in self.folder.iterdir() if path.is_file())
+        return sorted(path for path in self.folder.rglob("*") if path.is_file())
 
 
 @dataclass
@@ -204,7 +204,7 @@ class _Hub(_Handler):
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(/.*)?", path):
             repo = self.repo(found[1], unquote(found[2]))
             if repo:
-                self.answer_json([self.entry(file) for file in repo.files()])
+                self.answer_json([self.entry(repo, file) for file in repo.files()])
         elif path == "/api/models":
             words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower()
             self.answer_json([{"id": name, "modelId": name} for name in self.hub.repos if words in name.lower()])
@@ -230,7 +230,7 @@ class _Hub(_Handler):
         return None
 
     def info(self, name: str, repo: Repo) -> None:
-        entries = [self.entry(file) for file in repo.files()]
+        entries = [self.entry(repo, file) for file in repo.files()]
         siblings = [{"rfilename": entry.pop("path"), "blobId": entry.pop("oid"), **entry} for entry in entries]
         for sibling in siblings:
             sibling.pop("type")
@@ -240,16 +240,21 @@ class _Hub(_Handler):
         document = {"id": name, "modelId": name, "sha": repo.commit, "private": repo.gate == "private", "gated": gated}
         self.answer_json({**document, "siblings": siblings, "tags": [], "downloads": 0})
 
-    def entry(self, file: Path) -> dict[str, object]:
+    def entry(self, repo: Repo, file: Path) -> dict[str, object]:
         digest, size = _digest(file), file.stat().st_size
-        entry: dict[str, object] = {"type": "file", "path": file.name, "size": size, "oid": digest[:40]}
+        entry: dict[str, object] = {
+            "type": "file",
+            "path": str(file.relative_to(repo.folder)),
+            "size": size,
+            "oid": digest[:40],
+        }
         if _is_large(file):
             entry["lfs"] = {"oid": digest, "size": size, "pointerSize": 135}
         return entry
 
     def resolve(self, name: str, repo: Repo, file: str) -> None:
         path = repo.folder / file
-        if path.parent != repo.folder or not path.is_file():
+        if path not in repo.files():
             self.refuse(404, "EntryNotFound", "Entry not found")
             return
         headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{_digest(path)[:40]}"'}
@@ -268,7 +273,7 @@ class _Store(_Handler):
     """The large files, for who has a signed link; a token must not arrive here."""
 
     def route(self, path: str) -> None:
-        owner, name, file = path.strip("/").split("/")
+        owner, name, file = unquote(path).strip("/").split("/", 2)
         if "Authorization" in self.headers:
             self.answer(400, b"a token left the hub", {})
         elif "signature=" not in self.path or self.hub.spend("expired_links"):

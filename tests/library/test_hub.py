@@ -10,10 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 from make_tiny_models import TinyLlama, write_checkpoint
 
 import localllm
@@ -29,8 +30,8 @@ from tests.convert.torch_pickles import write_tensors
 from tests.library.hub_server import HubServer
 
 
-def open_repo(name: str = "org/tiny", **options: bool) -> Files:
-    found = library.open_source(name, **options)
+def open_repo(name: str = "org/tiny", remark: Callable[[str], None] | None = None) -> Files:
+    found = library.open_source(name, remark=remark)
     assert not isinstance(found, Path)
     return found
 
@@ -135,13 +136,15 @@ def test_a_server_that_ignores_ranges_of_a_large_file_is_refused(
 
 def test_retry_after_is_waited_for(hub: HubServer, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(ranges.Fetcher, "_wait", lambda self, seconds: waited.append(seconds))
+    monkeypatch.setattr(ranges.Fetcher, "_pause", lambda self, seconds: waited.append(seconds))
     hub.add("org/tiny", tiny)
-    files = open_repo()
+    said: list[str] = []
+    files = open_repo(remark=said.append)
     hub.faults.retry_after, hub.faults.statuses = "7", [429]
     read(files, "model-00003-of-00003.safetensors")
     files.close()
     assert 7.0 in waited
+    assert any("the server answers 429; waiting 7 s" in line for line in said)
 
 
 def test_a_hub_that_stays_busy_is_given_up(hub: HubServer, tiny: Path) -> None:
@@ -194,6 +197,24 @@ def test_no_such_repo_names_the_nearest(hub: HubServer, tiny: Path) -> None:
     hub.add("organisation/tiny", tiny)
     with pytest.raises(ModelNotFound, match=r"no model organization/tiny on the hub.*\n.*organisation/tiny"):
         open_repo("organization/tiny")
+
+
+def test_files_in_folders_are_read(hub: HubServer, tiny: Path) -> None:
+    (tiny / "1_Pooling").mkdir()
+    (tiny / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    hub.add("org/tiny", tiny)
+    files = open_repo()
+    assert read(files, "1_Pooling/config.json") == b'{"pooling_mode_mean_tokens": true}'
+    files.expect([])
+    files.close()
+
+
+def test_half_a_model_in_the_cache_is_not_enough(hub: HubServer, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add("org/tiny", tiny)
+    hf_hub_download("org/tiny", "config.json")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadFailed, match="not in the hub's cache on this machine with its weights"):
+        open_repo()
 
 
 def test_a_revision_is_read_by_its_name_or_refused(hub: HubServer, tiny: Path) -> None:
@@ -252,8 +273,6 @@ def test_offline_the_cache_is_all_there_is(
 
 
 def test_a_kept_download_is_where_others_find_it(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
-    from huggingface_hub import hf_hub_download
-
     hub.add("org/tiny", tiny)
     localllm.convert_model("org/tiny", tmp_path / "a.gguf", keep_download=True)
     for path in tiny.iterdir():
@@ -266,8 +285,6 @@ def test_a_kept_download_is_where_others_find_it(hub: HubServer, tiny: Path, tmp
 
 
 def test_what_is_cached_in_part_is_read_there(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
-    from huggingface_hub import hf_hub_download
-
     hub.add("org/tiny", tiny)
     hf_hub_download("org/tiny", "config.json")
     hf_hub_download("org/tiny", "model-00002-of-00003.safetensors")
