@@ -112,13 +112,14 @@ def _adapter(args: argparse.Namespace) -> int:
     kind = args.type or "F32"
     if convert_flags.settings(args) != convert.Settings(type=args.type or convert.Settings.type) or args.fit:
         args.wrong_usage("of the options for models only --type counts with --lora: F32, F16, BF16 or Q8_0")
+    base = opened(args.source)
     if args.preview:
-        with convert.prepare_adapter(args.lora, args.source, kind) as prepared:
+        with convert.prepare_adapter(args.lora, base, kind) as prepared:
             _show(
                 prepared.preview, args.outfile or convert.default_outfile(args.lora, prepared.preview.type), args.json
             )
         return 0
-    conversion = partial(convert.convert_adapter, args.lora, args.source, args.outfile, type=kind)
+    conversion = partial(convert.convert_adapter, args.lora, base, args.outfile, type=kind)
     return _convert(args, args.lora, conversion)
 
 

@@ -112,7 +112,7 @@ _GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "--lora": {
             "type": Path,
             "metavar": "DIR",
-            "help": "convert the LoRA adapter of PEFT in DIR; SOURCE is its base: a folder with config.json",
+            "help": "convert the LoRA adapter of PEFT in DIR; SOURCE is its base, of which only config.json is read",
         },
     },
 }

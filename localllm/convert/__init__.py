@@ -155,7 +155,7 @@ def convert(
 
 def convert_adapter(
     adapter: str | Path,
-    base: str | Path,
+    base: Source,
     outfile: str | Path | None = None,
     *,
     type: str = "F32",
@@ -166,7 +166,7 @@ def convert_adapter(
 ) -> Conversion:
     """Convert the LoRA adapter of PEFT in the folder `adapter` to a GGUF adapter.
 
-    Of `base`, the folder of the checkpoint that it was trained on, only config.json is read. `type` is F32, F16, BF16
+    Of `base`, the checkpoint that it was trained on, only config.json is read. `type` is F32, F16, BF16
     or Q8_0. The rest is as in `convert`.
 
     Raises:
@@ -182,10 +182,10 @@ def convert_adapter(
         return prepared.write(target, force=force, threads=threads, progress=progress)
 
 
-def prepare_adapter(adapter: str | Path, base: str | Path, type: str = "F32") -> Prepared:
+def prepare_adapter(adapter: str | Path, base: Source, type: str = "F32") -> Prepared:
     """Read the headers of an adapter and decide everything. Writes nothing. Raises as `convert_adapter`."""
     kind = nearest(type.strip().upper(), ADAPTER_TYPES, f"An adapter is not written in {type!r}.")
-    found = open_adapter(Path(adapter), Path(base))
+    found = open_adapter(Path(adapter), _place(base))
     choices = Choices(tuple(found.tensors), (lay_out(found.keys, found.typed(kind)),), None, None, ())
     settings = Settings(type=kind)
     preview = previewed(Path(adapter), found.architecture, settings, choices, None, ())

@@ -17,7 +17,7 @@ from typing import Any
 from localllm.convert import architectures
 from localllm.convert.config import Config
 from localllm.convert.families import Family, Rule
-from localllm.convert.files import LocalFiles
+from localllm.convert.files import Files, LocalFiles
 from localllm.convert.header import Keys, f32, text, u32
 from localllm.convert.plan import PlannedTensor, expand, file_order, rule_name
 from localllm.convert.safetensors import read_safetensors_header
@@ -46,8 +46,8 @@ class Adapter:
         return [(t.name, t.shape[::-1], "F16" if kind == "Q8_0" and t.columns % 32 else kind) for t in self.tensors]
 
 
-def open_adapter(folder: Path, base: Path) -> Adapter:
-    """Read the headers of the adapter in `folder`. Of `base`, a checkpoint's folder, only config.json is read.
+def open_adapter(folder: Path, base: Path | Files) -> Adapter:
+    """Read the headers of the adapter in `folder`. Of `base`, a checkpoint, only config.json is read; it is closed.
 
     Raises:
         ModelNotFound: there is no such folder or no adapter in it.
@@ -55,7 +55,7 @@ def open_adapter(folder: Path, base: Path) -> Adapter:
         UnsupportedModel: it is of a kind that GGUF or this converter cannot express.
     """
     settings = _json(folder, CONFIG, f"{folder} holds no adapter of PEFT")
-    config = Config(_json(base, "config.json", f"{base} is not the base of an adapter"))
+    config = Config(_base_config(base))
     family = architectures.find(config)
     config = family.complete(config)
     family.refuse(config)
@@ -76,15 +76,34 @@ def open_adapter(folder: Path, base: Path) -> Adapter:
     return Adapter(source, config.architecture, keys, planned)
 
 
+def _base_config(base: Path | Files) -> dict[str, Any]:
+    if isinstance(base, Path):
+        return _json(base, "config.json", f"{base} is not the base of an adapter")
+    try:
+        if "config.json" not in base.names():
+            raise ModelNotFound(f"{base.title} is not the base of an adapter: it has no config.json.")
+        content = bytearray(base.size("config.json"))
+        base.read_into("config.json", 0, memoryview(content))
+        return _object(content, f"{base.title}: config.json")
+    finally:
+        base.close()
+
+
 def _json(folder: Path, name: str, complaint: str) -> dict[str, Any]:
     try:
-        found = json.loads((folder / name).read_text("utf-8"))
+        content = (folder / name).read_bytes()
     except OSError:
         raise ModelNotFound(f"{complaint}: there is no {folder / name}.") from None
-    except ValueError as error:
-        raise BadCheckpoint(f"{folder / name} is not valid JSON: {error}.") from error
+    return _object(content, str(folder / name))
+
+
+def _object(content: bytes | bytearray, place: str) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BadCheckpoint(f"{place} is not valid JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise BadCheckpoint(f"{folder / name} does not hold a JSON object.")
+        raise BadCheckpoint(f"{place} does not hold a JSON object.")
     return found
 
 

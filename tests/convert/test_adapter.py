@@ -15,7 +15,8 @@ from make_tiny_models import Weights, as_bytes, write_safetensors
 
 from localllm.cli.main import main
 from localllm.convert import convert, convert_adapter
-from localllm.errors import BadCheckpoint, BadOutput, LocalLLMError, UnsupportedModel
+from localllm.convert.files import LocalFiles
+from localllm.errors import BadCheckpoint, BadOutput, LocalLLMError, ModelNotFound, UnsupportedModel
 from localllm.gguf_file import read_header
 from tests.convert.golden import Golden, error, goldens, llama_outputs, seeded, weight, write_checkpoint
 
@@ -174,3 +175,13 @@ def test_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         main(["convert", str(base), "--lora", str(adapter), "--pure"])
     with pytest.raises(BadOutput, match="exists already"):
         convert_adapter(adapter, base, tmp_path / "adapter-F16.gguf")
+
+
+def test_the_base_may_be_elsewhere(tmp_path: Path) -> None:
+    base, adapter = some(tmp_path)
+    near = convert_adapter(adapter, base, tmp_path / "near.gguf").outfile
+    far = convert_adapter(adapter, LocalFiles(base), tmp_path / "far.gguf").outfile
+    assert far.read_bytes() == near.read_bytes()
+    (base / "config.json").unlink()
+    with pytest.raises(ModelNotFound, match=r"base is not the base of an adapter: it has no config.json"):
+        convert_adapter(adapter, LocalFiles(base), tmp_path / "x.gguf")
