@@ -14,6 +14,9 @@ from localllm.errors import UnsupportedModel
 _LAYER = re.compile(r"blk\.(\d+)\.")
 _ARRAY = 9
 
+_BY_NUMBER = ("gemma2", "gemma3", "gemma-embedding")
+"""Architectures of which llama.cpp knows by itself which layers slide a window."""
+
 
 def kept_names(names: Iterable[str], keys: Keys, layers: Collection[int]) -> dict[str, str]:
     """The new name of every tensor that stays, by its name before, in the same order. `keys` are the model's.
@@ -46,7 +49,8 @@ def pruned_keys(keys: Keys, layers: Collection[int]) -> Keys:
     """What is written for the model without these layers: the number of layers goes last, as in llama-quantize.
 
     Raises:
-        UnsupportedModel: a key holds a value per layer: which ones stay would have to be guessed.
+        UnsupportedModel: a key holds a value per layer: which ones stay would have to be guessed. Or what a layer is
+            follows from its number.
     """
     count, prefix = _block_count(keys), _prefix(keys)
     for name, value in keys.items():
@@ -54,6 +58,8 @@ def pruned_keys(keys: Keys, layers: Collection[int]) -> Keys:
             raise UnsupportedModel(
                 f"The layers of this model differ ({name} has a value for each), so none can be left out."
             )
+    if keys["general.architecture"].value in _BY_NUMBER and f"{prefix}attention.sliding_window" in keys:
+        raise UnsupportedModel("Which layers slide a window follows from their numbers here: none can be left out.")
     left = {name: value for name, value in keys.items() if name != f"{prefix}block_count"}
     return left | {f"{prefix}block_count": u32(count - len(set(layers)))}
 

@@ -67,6 +67,13 @@ def test_a_value_per_layer_is_not_guessed() -> None:
         pruned_keys(keys, (1,))
 
 
+def test_layers_that_are_what_they_are_by_their_number_stay() -> None:
+    keys = {"general.architecture": text("gemma3"), "gemma3.block_count": u32(12)}
+    assert pruned_keys(keys, (1,))["gemma3.block_count"].value == 11
+    with pytest.raises(UnsupportedModel, match="slide a window follows from their numbers"):
+        pruned_keys(keys | {"gemma3.attention.sliding_window": u32(512)}, (1,))
+
+
 def test_the_flag(tiny: MakeTiny, tmp_path: Path) -> None:
     out = str(tmp_path / "x.gguf")
     assert main(["convert", str(tiny(layers=4)), "--outfile", out, "--prune-layers", "2,1"]) == 0
