@@ -145,13 +145,15 @@ class Fetcher:
             skip = _bytes_before(self.repo, file, response, start)
             left = stop - start
             for chunk in response.iter_raw():
-                self.received += len(chunk)
+                with self._lock:
+                    self.received += len(chunk)
                 wanted = chunk[skip : skip + left]
                 skip -= min(skip, len(chunk))
                 left -= len(wanted)
                 if wanted:
                     yield wanted
-                if left == 0:
+                # A body that is read to its end leaves the connection for the next request.
+                if left == 0 and response.status_code == 200:
                     return
 
     @contextlib.contextmanager

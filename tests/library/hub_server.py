@@ -54,7 +54,7 @@ class Faults:
 
 
 class HubServer:
-    """Repos by name, and what was asked for."""
+    """Repos by name, what was asked for, and over how many connections."""
 
     token = "hf_test"
 
@@ -63,6 +63,7 @@ class HubServer:
         self.faults = Faults()
         self.requests: list[tuple[str, str, str]] = []
         self.sent = 0
+        self.connections = 0
         self.lock = threading.Lock()
         self._servers = [_Server(self, _Hub), _Server(self, _Store)]
 
@@ -131,6 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
     def hub(self) -> HubServer:
         assert isinstance(self.server, _Server)
         return self.server.hub
+
+    def setup(self) -> None:
+        super().setup()
+        with self.hub.lock:
+            self.hub.connections += 1
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -86,6 +86,16 @@ def test_a_preview_reads_headers_only(hub: HubServer, tmp_path: Path) -> None:
     assert any("MB come from the hub while they are converted" in note for note in found.notes)
 
 
+def test_few_connections_serve_many_requests(
+    hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readahead, "PIECE", 50_000)
+    hub.add("org/tiny", tiny)
+    localllm.convert_model("org/tiny", tmp_path / "a.gguf")
+    assert len(hub.requests) > 50
+    assert hub.connections <= 1 + 2 * readahead.CONNECTIONS  # the hub and its store, and whoever asked for the listing
+
+
 def test_the_file_is_named_after_the_repo(hub: HubServer, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add("org/Some-Model", tiny)
     monkeypatch.chdir(tiny.parent)
