@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="added to the logit of a token, which is an id or a text: 15043+1, ' Hello-5'; -inf forbids it",
     )
-    group.add_argument(
+    follow = group.add_mutually_exclusive_group()
+    follow.add_argument(
+        "--schema",
+        metavar="FILE|TEXT",
+        help="write only JSON that this JSON schema accepts; a text begins with a {, else it is the name of a file",
+    )
+    follow.add_argument(
         "--grammar",
         metavar="FILE|TEXT",
         help="write only what this GBNF grammar allows; a text must have a ::=, else it is the name of a file",
@@ -110,7 +117,10 @@ def sampling(args: argparse.Namespace) -> Sampling:
         breakers = tuple(text for text in breakers if text != "none")
     for name in ("samplers", "logit_bias", "stop"):
         values[name] = getattr(args, name)
-    values["grammar"] = None if args.grammar is None else _text_of(args.grammar)
+    if args.grammar is not None:
+        values["grammar"] = args.grammar if "::=" in args.grammar else _read(args.grammar, "grammar")
+    if args.schema is not None:
+        values["schema"] = _schema(args.schema)
     values["logprobs"] = getattr(args, "logprobs", None)
     try:
         return Sampling(**values, dry_sequence_breakers=breakers)
@@ -128,18 +138,25 @@ def logit_bias(text: str) -> tuple[int | str, float]:
     return int(token) if token.isascii() and token.isdigit() else token, float(found[2])
 
 
-def _text_of(given: str) -> str:
-    """A grammar as it stands, or that of a file."""
+def _schema(given: str) -> object:
     from localllm.errors import BadGrammar
 
-    if "::=" in given:
-        return given
+    text = given if given.lstrip().startswith("{") else _read(given, "schema")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadGrammar(f"The schema is no JSON: {error}.", hint='A schema is such as {"type": "object"}.') from None
+
+
+def _read(given: str, what: str) -> str:
+    from localllm.errors import BadGrammar
+
     try:
         return Path(given).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise BadGrammar(
-            f"The grammar {given!r} is no file that can be read: {error}.",
-            hint='A grammar on the command line has rules: --grammar \'root ::= "yes" | "no"\'',
+            f"The {what} {given!r} is no file that can be read: {error}.",
+            hint='On the command line a grammar has rules (root ::= "yes" | "no"), and a schema begins with a {.',
         ) from None
 
 

@@ -1,12 +1,13 @@
-"""llama.cpp's samplers for one reply: a chain built from `Sampling`, in the order of llama.cpp's own programs.
+"""Picks the tokens of one reply: by a chain of samplers, by a grammar if there is one, and tells their probabilities.
 
 What the caller left open comes from the model file (`general.sampling.*`), else from llama.cpp's defaults.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+import functools
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,11 +18,9 @@ from localllm.errors import BadGrammar
 from localllm.native import handles, lib
 from localllm.native.candidates import Candidates, logits_at
 from localllm.native.vocab import Vocab
-from localllm.runtime.grammar import gbnf
+from localllm.runtime.chain import biased_tokens, enough, history, samplers
+from localllm.runtime.grammar import gbnf, schema
 from localllm.runtime.sampling import DEFAULTS, FORBIDDEN, Sampling, open_values
-
-_MIROSTAT_TOKENS = 100
-"""How many tokens Mirostat 1 estimates from, as in llama.cpp's programs and in the paper (arXiv:2007.14966)."""
 
 _FIRST = 512
 """How many of the likeliest tokens a grammar is asked about before it is asked about all."""
@@ -98,8 +97,8 @@ class Sampler:
         self._api = lib.llama()
         self._chain, self._grammar, self._biases = chain, grammar, biases
         self._logprobs = sampling.logprobs
-        self._history, self._n_vocab = _history(sampling, sizes.n_ctx), sizes.n_vocab
-        self._enough = _enough(sampling)
+        self._history, self._n_vocab = history(sampling, sizes.n_ctx), sizes.n_vocab
+        self._enough = enough(sampling)
 
     def read(self, prompt: Sequence[int]) -> None:
         """Let penalties know what stands before the first token."""
@@ -173,7 +172,7 @@ def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
 
     Raises:
         ValueError: `sampling` has an open value, or a logit bias for a token that the vocabulary does not have.
-        BadGrammar: the grammar does not parse.
+        BadGrammar: the grammar does not parse, or the schema cannot be expressed.
     """
     if open_values(sampling):
         raise ValueError(f"the sampling has open values ({', '.join(open_values(sampling))}): resolve() it first")
@@ -181,7 +180,7 @@ def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
     api = lib.llama()
     grammar = _grammar(sampling, vocab)
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-    for sampler in _samplers(sampling, biases, vocab, n_ctx):
+    for sampler in samplers(sampling, biases, vocab, n_ctx):
         api.llama_sampler_chain_add(chain, sampler)
     return Sampler(chain, grammar, sampling, biases, _Sizes(vocab.size, n_ctx))
 
@@ -189,168 +188,30 @@ def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
 def check(sampling: Sampling, vocab: Vocab) -> None:
     """Tell what is wrong with a resolved `sampling` before anything is computed for it. Raises as `build`."""
     biased_tokens(sampling, vocab)
+    _grammar_text(sampling)
+
+
+def _grammar_text(sampling: Sampling) -> str | None:
+    """The GBNF that a reply has to follow; None if there is none."""
+    if sampling.schema is not None:
+        return _as_grammar(json.dumps(sampling.schema))
     if sampling.grammar is not None:
         gbnf.check(sampling.grammar)
+    return sampling.grammar
+
+
+@functools.lru_cache(maxsize=32)
+def _as_grammar(text: str) -> str:
+    return schema.as_grammar(json.loads(text))
 
 
 def _grammar(sampling: Sampling, vocab: Vocab) -> Any:
-    if sampling.grammar is None:
+    text = _grammar_text(sampling)
+    if text is None:
         return None
-    gbnf.check(sampling.grammar)
     lib.forget_problems()
-    sampler = lib.llama().llama_sampler_init_grammar(vocab.native, sampling.grammar.encode(), b"root")
+    sampler = lib.llama().llama_sampler_init_grammar(vocab.native, text.encode(), b"root")
     if not sampler:
         reason = "; ".join(line.strip() for line in lib.recent_problems()) or "no reason given"
         raise BadGrammar(f"llama.cpp does not follow the grammar: {reason}.", hint="Write it in simpler rules.")
     return sampler
-
-
-def biased_tokens(sampling: Sampling, vocab: Vocab) -> dict[int, float]:
-    """The logit bias of each token, those that the model file suppresses included.
-
-    Raises:
-        ValueError: a token that the vocabulary does not have, or a text that is not one token.
-    """
-    biases = dict.fromkeys(vocab.suppressed(), FORBIDDEN)
-    if sampling.grammar is not None:
-        # A grammar reads the names of control tokens as text, and in the reply they have none.
-        biases.update(dict.fromkeys(vocab.control, FORBIDDEN))
-    for token, bias in sampling.logit_bias:
-        biases[_token(token, vocab)] = bias
-    return biases
-
-
-def _token(token: int | str, vocab: Vocab) -> int:
-    if isinstance(token, str):
-        ids = vocab.tokenize_tail(token)
-        if len(ids) != 1:
-            parts = ", ".join(f"{id} {vocab.text(id)!r}" for id in ids) or "none"
-            raise ValueError(f"the text {token!r} of a logit bias is not one token; its tokens are {parts}")
-        return ids[0]
-    if not 0 <= token < vocab.size:
-        raise ValueError(f"the token {token} of a logit bias is not in the vocabulary of {vocab.size:,} tokens")
-    return token
-
-
-def _samplers(sampling: Sampling, biases: dict[int, float], vocab: Vocab, n_ctx: int) -> list[Any]:
-    """Native samplers in their order; the last of them selects."""
-    api, seed = lib.llama(), sampling.seed
-    made: list[Any] = []
-    if biases:
-        pairs = (api.llama_logit_bias * len(biases))(*biases.items())
-        made.append(api.llama_sampler_init_logit_bias(vocab.size, len(biases), pairs))
-    if sampling.mirostat:
-        made.append(api.llama_sampler_init_temp(sampling.temperature))
-        tau, eta = sampling.mirostat_tau, sampling.mirostat_eta
-        if sampling.mirostat == 1:
-            made.append(api.llama_sampler_init_mirostat(vocab.size, seed, tau, eta, _MIROSTAT_TOKENS))
-        else:
-            made.append(api.llama_sampler_init_mirostat_v2(seed, tau, eta))
-        return made
-    greedy = is_greedy(sampling)
-    for name in sampling.samplers or ():
-        # Where the likeliest token is taken, only what changes the order counts.
-        if name in ("penalties", "dry") or not greedy:
-            made += _sampler(name, sampling, vocab, n_ctx)
-    if greedy:
-        made.append(api.llama_sampler_init_greedy())
-    elif sampling.adaptive_target is not None and sampling.adaptive_target >= 0:
-        made.append(api.llama_sampler_init_adaptive_p(sampling.adaptive_target, sampling.adaptive_decay, seed))
-    else:
-        made.append(api.llama_sampler_init_dist(seed))
-    return made
-
-
-def is_greedy(sampling: Sampling) -> bool:
-    """Whether a resolved `sampling` always takes the likeliest token: no sampler before the temperature drops it."""
-    return (
-        sampling.temperature == 0
-        and "temperature" in (sampling.samplers or ())
-        and not sampling.dynatemp_range
-        and not sampling.xtc_probability
-        and not sampling.mirostat
-        and sampling.typical_p == 1
-        and (sampling.adaptive_target or 0) < 0
-    )
-
-
-def _enough(sampling: Sampling) -> int | None:
-    """How many of the likeliest tokens hold all that the chain can pick, if it keeps their order up to there."""
-    if sampling.mirostat:
-        return None
-    active = [name for name in sampling.samplers or () if not _is_off(name, sampling)]
-    if is_greedy(sampling):
-        return None if {"penalties", "dry"} & set(active) else 1
-    return sampling.top_k if active[:1] == ["top_k"] else None
-
-
-def _sampler(name: str, sampling: Sampling, vocab: Vocab, n_ctx: int) -> list[Any]:
-    """The sampler of that name; nothing if its values say that it is off."""
-    if _is_off(name, sampling):
-        return []
-    api = lib.llama()
-    makers: dict[str, Callable[[], Any]] = {
-        "penalties": lambda: api.llama_sampler_init_penalties(
-            vocab.size,
-            _window(sampling.repeat_last_n, n_ctx),
-            sampling.repeat_penalty,
-            sampling.frequency_penalty,
-            sampling.presence_penalty,
-        ),
-        "dry": lambda: _dry(sampling, vocab, n_ctx),
-        "top_n_sigma": lambda: api.llama_sampler_init_top_n_sigma(sampling.top_n_sigma),
-        "top_k": lambda: api.llama_sampler_init_top_k(sampling.top_k),
-        "typ_p": lambda: api.llama_sampler_init_typical(sampling.typical_p, 1),
-        "top_p": lambda: api.llama_sampler_init_top_p(sampling.top_p, 1),
-        "min_p": lambda: api.llama_sampler_init_min_p(sampling.min_p, 1),
-        "xtc": lambda: api.llama_sampler_init_xtc(sampling.xtc_probability, sampling.xtc_threshold, 1, sampling.seed),
-        "temperature": lambda: api.llama_sampler_init_temp_ext(
-            sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exponent
-        ),
-    }
-    return [makers[name]()]
-
-
-def _is_off(name: str, sampling: Sampling) -> bool:
-    tests: dict[str, bool] = {
-        "penalties": not sampling.repeat_last_n
-        or (sampling.repeat_penalty == 1 and not sampling.frequency_penalty and not sampling.presence_penalty),
-        "dry": not sampling.dry_multiplier or not sampling.dry_penalty_last_n,
-        "top_n_sigma": (sampling.top_n_sigma or 0) <= 0,
-        "top_k": not sampling.top_k,
-        "typ_p": sampling.typical_p == 1,
-        "top_p": sampling.top_p == 1,
-        "min_p": not sampling.min_p,
-        "xtc": not sampling.xtc_probability or (sampling.xtc_threshold or 0) > 0.5,
-    }
-    return tests.get(name, False)
-
-
-def _dry(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Any:
-    api = lib.llama()
-    breakers = [text.encode("utf-8", "replace") for text in sampling.dry_sequence_breakers or () if text]
-    texts = (ctypes.c_char_p * len(breakers))(*breakers)
-    window = _window(sampling.dry_penalty_last_n, n_ctx)
-    return api.llama_sampler_init_dry(
-        vocab.native,
-        sampling.dry_multiplier,
-        sampling.dry_base,
-        sampling.dry_allowed_length,
-        window,
-        texts,
-        len(breakers),
-    )
-
-
-def _window(tokens: int | None, n_ctx: int) -> int:
-    """How many tokens a penalty looks back; llama.cpp allocates them at once, and more than the context never come."""
-    return n_ctx if tokens is None or not 0 <= tokens <= n_ctx else tokens
-
-
-def _history(sampling: Sampling, n_ctx: int) -> int:
-    """How many tokens of the prompt some sampler wants to know."""
-    if sampling.mirostat:
-        return 0
-    used = [name for name in sampling.samplers or () if not _is_off(name, sampling)]
-    windows = {"penalties": sampling.repeat_last_n, "dry": sampling.dry_penalty_last_n}
-    return max((_window(windows[name], n_ctx) for name in used if name in windows), default=0)

@@ -59,8 +59,9 @@ class Sampling:
     with `mirostat` 1 or 2 they are not, as in llama.cpp. `logit_bias` adds to the logit of a token, given by its id or
     by a text that is one token; minus infinity forbids it.
 
-    The text follows `grammar`, which is GBNF. It ends before the first of the `stop` strings. With `logprobs` the reply
-    tells the log-probability of each of its tokens, and of that many of the likeliest in its place.
+    The text follows `grammar`, which is GBNF, or is JSON that `schema` accepts, a JSON schema as Python values (or a
+    class that has one, as those of pydantic do). It ends before the first of the `stop` strings. With `logprobs` the
+    reply tells the log-probability of each of its tokens, and of that many of the likeliest in its place.
 
     Raises:
         ValueError: a value that its sampler cannot compute with.
@@ -94,6 +95,7 @@ class Sampling:
     logit_bias: tuple[tuple[int | str, float], ...] = ()
     seed: int | None = None
     grammar: str | None = None
+    schema: Any = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
 
@@ -108,6 +110,10 @@ class Sampling:
         unknown = set(self.samplers or ()) - set(SAMPLERS)
         if unknown:
             raise ValueError(f"there is no sampler {min(unknown)!r}; there are {', '.join(SAMPLERS)}")
+        if self.grammar is not None and self.schema is not None:
+            raise ValueError("a reply follows a grammar or a schema, not both")
+        if hasattr(self.schema, "model_json_schema"):
+            _set(self, "schema", self.schema.model_json_schema())
         _set(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         if not all(self.stop):
             raise ValueError("a stop string is empty")

@@ -59,6 +59,32 @@ def test_json_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["sampling"]["seed"] == 3
 
 
+def test_a_schema_and_a_grammar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = '{"type": "object", "properties": {"capital": {"enum": ["Paris", "Rome"]}}, "required": ["capital"]}'
+    (tmp_path / "schema.json").write_text(schema)
+    (tmp_path / "answer.gbnf").write_text('root ::= "Paris" | "Rome"')
+    for given in (schema, str(tmp_path / "schema.json")):
+        assert main(["run", "Capital of France?", "--schema", given, *GREEDY]) == 0
+        assert json.loads(capsys.readouterr().out) == {"capital": "Paris"}
+    for given in ('root ::= "Paris" | "Rome"', str(tmp_path / "answer.gbnf")):
+        assert main(["run", "Capital of France?", "--grammar", given, *GREEDY]) == 0
+        assert capsys.readouterr().out == "Paris\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--grammar", "root ::= ("], "line 1, column 10"),
+        (["--grammar", "nowhere.gbnf"], "The grammar 'nowhere.gbnf' is no file"),
+        (["--schema", "{]"], "The schema is no JSON"),
+        (["--schema", '{"not": {}}'], '"not" cannot be expressed'),
+    ],
+)
+def test_a_grammar_that_is_none_is_an_error(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "Hi", *flags, *GREEDY]) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_json_tells_log_probabilities(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["The capital of France is", "--raw", "--json", "--logprobs", "1", "--max-tokens", "2", "--stop", ","]
     assert main(["run", *words, *GREEDY]) == 0

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from localllm.native.candidates import Candidates
 from localllm.native.handles import open_model
 from localllm.native.vocab import Vocab
-from localllm.runtime.sampler import build, chances, is_greedy, recommended
+from localllm.runtime.chain import is_greedy
+from localllm.runtime.sampler import build, chances, recommended
 from localllm.runtime.sampling import DEFAULTS, LARGEST_SEED, SAMPLERS, Sampling, resolve
 
 Probabilities = dict[int, float]

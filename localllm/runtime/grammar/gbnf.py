@@ -10,6 +10,7 @@ Source of the language: `llama_grammar_parser` of llama.cpp's src/llama-grammar.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from localllm.errors import BadGrammar
@@ -49,7 +50,7 @@ def check(text: str) -> None:
 
     Raises:
         BadGrammar: it does not parse; names a rule that is not there, or twice; has no rule `root`; or a rule begins
-            with itself, which no sampler of llama.cpp can follow.
+            with itself, which no sampler of llama.cpp can follow, or never ends.
     """
     _Parser(text).check()
 
@@ -74,6 +75,7 @@ class _Parser:
             self._rule()
         self._resolve()
         self._refuse_left_recursion()
+        self._refuse_endless()
 
     def _rule(self) -> None:
         start = self._at
@@ -247,28 +249,42 @@ class _Parser:
                 "The grammar has no rule 'root', where it begins.", hint="Name the rule of a whole answer root."
             )
 
-    def _refuse_left_recursion(self) -> None:
-        empty: set[str] = set()
-
-        def may_be_empty(item: _Item) -> bool:
-            return item.empty or (bool(item.starts) and item.starts <= empty)
-
-        grown = True
-        while grown:
+    def _rules_where(self, holds: Callable[[_Item, set[str]], bool]) -> set[str]:
+        """The rules with an alternative of which each item `holds`, given the rules that are known to so far."""
+        known: set[str] = set()
+        while True:
             more = {
                 name
                 for name, rule in self._rules.items()
-                if any(all(map(may_be_empty, items)) for items in rule.alternatives)
+                if any(all(holds(item, known) for item in items) for items in rule.alternatives)
             }
-            grown = more != empty
-            empty = more
+            if more == known:
+                return known
+            known = more
+
+    def _refuse_endless(self) -> None:
+        ending = self._rules_where(lambda item, known: item.empty or item.starts <= known)
+        endless = [name for name in self._rules if name not in ending and "_" not in name]
+        if endless:
+            line = self._rules[endless[0]].line
+            raise BadGrammar(
+                f"The grammar cannot be followed: in line {line} the rule {endless[0]!r} has no end, because each of "
+                "its alternatives needs it again.",
+                hint="Give it an alternative that does without.",
+            )
+
+    def _refuse_left_recursion(self) -> None:
+        def may_be_empty(item: _Item, known: set[str]) -> bool:
+            return item.empty or (bool(item.starts) and item.starts <= known)
+
+        empty = self._rules_where(may_be_empty)
         first: dict[str, list[str]] = {}
         for name, rule in self._rules.items():
             first[name] = []
             for items in rule.alternatives:
                 for item in items:
                     first[name] += item.starts
-                    if not may_be_empty(item):
+                    if not may_be_empty(item, empty):
                         break
         self._refuse_cycles(first)
 

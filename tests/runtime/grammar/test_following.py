@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from localllm.errors import BadGrammar
 from localllm.runtime.model import Model
 from localllm.runtime.types import Message, Options, Sampling
 from tests.runtime.conftest import GREEDY
+from tests.runtime.grammar.test_schema import SCHEMAS
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,36 @@ def test_what_no_token_can_write_is_an_error_and_the_engine_goes_on(model: Model
     with pytest.raises(BadGrammar, match="allows nothing more here"):
         _said(model, "Hi", replace(GREEDY, grammar='root ::= "yes" [\\x00]'))
     assert "Paris" in _said(model, "Name the capital of France.", GREEDY)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["person", "oneOf by a kind", "anyOf", "allOf", "list of lists", "format date-time"])
+def test_json_of_a_schema(model: Model, name: str) -> None:
+    # With samplers that keep a tiny model from going on without an end.
+    asked = Sampling(temperature=0.7, seed=1, schema=SCHEMAS[name], repeat_penalty=1.1, dry_multiplier=0.8)
+    text, reason = _said(model, "Describe a person in JSON.", asked, 400)
+    assert reason == "end"
+    Draft202012Validator(SCHEMAS[name]).validate(json.loads(text))
+
+
+def test_a_class_with_a_schema_is_one(model: Model) -> None:
+    class Answer:
+        @staticmethod
+        def model_json_schema() -> dict[str, object]:
+            return {"properties": {"capital": {"type": "string", "maxLength": 20}}, "required": ["capital"]}
+
+    text, _ = _said(model, "What is the capital of France? Answer in JSON.", replace(GREEDY, schema=Answer))
+    assert json.loads(text) == {"capital": "Paris"}
+
+
+def test_a_grammar_and_a_schema_is_one_too_many() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        Sampling(grammar='root ::= "a"', schema={"type": "string"})
+
+
+def test_a_schema_that_cannot_be_expressed_is_told_at_once(model: Model) -> None:
+    with pytest.raises(BadGrammar, match='at #/items: "not" cannot be expressed'):
+        model.complete("Hi", sampling=Sampling(schema={"items": {"not": {}}}))
 
 
 @pytest.mark.parametrize(

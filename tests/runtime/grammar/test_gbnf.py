@@ -50,6 +50,7 @@ BAD = [
     ('root ::= "a"\nroot ::= "b"', "line 2, column 1: the rule 'root' is there already, in line 1"),
     ('root ::= root "a" | "b"', "line 1 a rule begins with itself (root → root)"),
     ('root ::= a\na ::= e b "x" | "y"\nb ::= c a\nc ::= e\ne ::= "z" | ""', "(a → b → a)"),
+    ('root ::= "a" b\nb ::= "x" (c | "y" b)\nc ::= "z" b', "in line 1 the rule 'root' has no end"),
     ("root ::= " + "(" * 101, "more than 100 parentheses"),
     ("root ::= <|im_end|>", "column 10: a token by name"),
     ('root ::= "a" !<[5]>', "column 14: a token by name"),
