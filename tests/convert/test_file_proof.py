@@ -234,6 +234,17 @@ def test_a_scale_that_is_not_finite(tiny: MakeTiny, tmp_path: Path) -> None:
     )
 
 
+def test_numbers_that_are_not_finite_are_compared_all_the_same(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny()
+    for kind, number in (("Q8_0", 0x7C00), ("F16", 0x7E00)):
+        path = convert(source, tmp_path / f"{kind}.gguf", type=kind).outfile
+        offset, row_bytes = place(path, "blk.0.ffn_down.weight")
+        change_bytes(path, offset + 3 * row_bytes, lambda _, number=number: struct.pack("<H", number), 2)  # type: ignore[misc]
+        found = says(verify_file(path, source))
+        assert "holds a number that is not finite" in found
+        assert f"blk.0.ffn_down.weight is damaged: one of 256 rows is not what {source} gives, row 3" in found
+
+
 def test_damage_where_bytes_cannot_be_made_again(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     matrix = write_gguf(tmp_path / "m.gguf", measured(convert(source, tmp_path / "f.gguf", type="F16").outfile))

@@ -149,8 +149,8 @@ class WeightCheck:
         with found.lock:
             if not found.decided:
                 found.decided, found.way = True, self._way(slab, rows, data)
-        made = None if found.way is None else found.way.quantized(slab, rows)
-        other = np.empty(0, dtype=np.intp) if made is None else _unlike(made, data, slab.stop - slab.start)
+        made = None if found.way is None else _made(found.way, slab, rows)
+        other = np.empty(0, dtype=np.intp) if found.way is None else _unlike(made, data, slab.stop - slab.start)
         if made is rows and not other.size:
             return slab  # the source's own bytes
         kind, block = slab.entry.type_name, block_of(slab.entry.type_name)
@@ -161,7 +161,7 @@ class WeightCheck:
         remade = np.zeros_like(errors)
         if other.size and made is not None and made is not rows:
             remade = block_errors(before, numbers(kind, made, 0, slab.count), block)
-        usual = _usual_loss(slab, before) if made is None else None
+        usual = _usual_loss(slab, before) if found.way is None else None
         with found.lock:
             found.losses.append(loss(before, errors, block))
             found.usual += [usual] if usual is not None else []
@@ -243,8 +243,10 @@ def _made(quantizer: Quantizer, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArr
         return None  # a number too large for the type: the file was made in another way
 
 
-def _unlike(made: npt.NDArray[Any], data: npt.NDArray[np.uint8], lines: int) -> npt.NDArray[np.intp]:
-    """The rows whose bytes are not the same."""
+def _unlike(made: npt.NDArray[Any] | None, data: npt.NDArray[np.uint8], lines: int) -> npt.NDArray[np.intp]:
+    """The rows whose bytes are not the same: all of a slab that cannot be made in the way of the others."""
+    if made is None:
+        return np.arange(lines)
     unlike: npt.NDArray[np.bool_] = _bytes(made).reshape(lines, -1) != data.reshape(lines, -1)
     return np.flatnonzero(unlike.any(axis=1))
 
