@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from localllm.convert import gguf_source, verify
@@ -28,6 +29,7 @@ from localllm.convert.proof.file_proof import FileProof, verify_file
 from localllm.convert.provenance import provenance_keys, unknown_hashes
 from localllm.convert.quantizations import TYPES, nearest
 from localllm.convert.reading import read_model
+from localllm.convert.recorded import requantized_keys
 from localllm.convert.settings import Settings, settled
 from localllm.convert.writer import Progress
 
@@ -96,6 +98,7 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
 
 def _prepare_gguf(path: Path, settings: Settings) -> Prepared:
     source, model, header = open_gguf(path)
+    model = replace(model, hyperparameters=requantized_keys(model.hyperparameters, settings))
     choices = choose(model, settings)
     preview = previewed(path, header.architecture, settings, choices, None, tuple(gguf_source.remarks(model)))
     return Prepared(source, preview, model, settings, choices)

@@ -7,7 +7,6 @@ importance matrix have keys of their own (`general.file_type`, `quantize.imatrix
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,13 +17,13 @@ from typing import Any
 from localllm import __version__
 from localllm.convert.files import Files
 from localllm.convert.header import Keys, text, texts
+from localllm.convert.recorded import settings_keys
 from localllm.convert.settings import Settings
 from localllm.errors import BadCheckpoint
 from localllm.gguf_file import Array, Header
 from localllm.native import lib
 
 _CHUNK = 4 << 20
-_TOLD = ("tensor_types", "output_type", "embedding_type", "pure", "exact_source", "prune_layers")
 
 
 def provenance_keys(files: Files, weights: Sequence[str], settings: Settings) -> Keys:
@@ -49,32 +48,7 @@ def provenance_keys(files: Files, weights: Sequence[str], settings: Settings) ->
         keys["localllm.source.sha256"] = texts([digest or _room(next(missing)) for digest in known])
     keys["localllm.version"] = text(__version__)
     keys["localllm.llama_cpp"] = text(lib.build())
-    changed = {name: getattr(settings, name) for name in _TOLD if getattr(settings, name) != getattr(Settings(), name)}
-    if settings.metadata:
-        changed["metadata"] = sorted({key for key, _ in settings.metadata})
-    if changed:
-        keys["localllm.settings"] = text(json.dumps(changed, sort_keys=True))
-    return keys
-
-
-def recorded_settings(header: Header) -> tuple[Settings | None, frozenset[str]]:
-    """With which settings a file says that it was made, apart from its type, and which keys a person set in it.
-
-    None where it says nothing, or something that is not understood.
-    """
-    if "localllm.version" not in header.metadata:
-        return None, frozenset()
-    try:
-        found = json.loads(str(header.get("localllm.settings", "{}")))
-        keys = frozenset(str(key) for key in found.pop("metadata", ()))
-        told = {name: value for name, value in found.items() if name in _TOLD}
-        if len(told) < len(found):
-            return None, keys
-        pairs = tuple((str(pattern), str(kind)) for pattern, kind in told.pop("tensor_types", ()))
-        layers = tuple(int(layer) for layer in told.pop("prune_layers", ()))
-        return Settings(tensor_types=pairs, prune_layers=layers, **told), keys
-    except (ValueError, TypeError, AttributeError):
-        return None, frozenset()
+    return keys | settings_keys(settings)
 
 
 def unknown_hashes(files: Files, weights: Sequence[str], settings: Settings) -> tuple[str, ...]:

@@ -429,9 +429,38 @@ def test_a_file_without_hashes_says_so(tiny: MakeTiny, tmp_path: Path) -> None:
 def test_settings_that_are_not_understood_are_none(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     whole = convert(source, tmp_path / "whole.gguf").outfile
-    for number, settings in enumerate(("[1]", "{", '{"from": "the future"}', '{"tensor_types": [1]}')):
+    nonsense = ('{"output_type": 5}', '{"pure": "yes"}', '{"tensor_types": [["(", "Q8_0"]]}', '{"metadata": 3}')
+    for number, settings in enumerate(
+        ("[1]", "{", '{"from": "the future"}', '{"tensor_types": [1]}', "null", *nonsense)
+    ):
         path = rewrite(whole, tmp_path / f"{number}.gguf", keys={"localllm.settings": text(settings)})
         assert verify_file(path, source).ok, settings
+
+
+def test_layers_that_the_source_does_not_have(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny()
+    whole = convert(source, tmp_path / "whole.gguf").outfile
+    path = rewrite(whole, tmp_path / "x.gguf", keys={"localllm.settings": text('{"prune_layers": [7]}')})
+    found = says(verify_file(path, source))
+    assert re.fullmatch(r"file: it says that it was made without the layers 7, but .*It has no layer 7: .*", found)
+
+
+def test_a_gguf_that_was_quantized_anew_tells_both_settings(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny(layers=3)
+    pruned = Settings("BF16", prune_layers=(1,), metadata=(("general.description", "first"),))
+    between = convert(source, tmp_path / "between.gguf", settings=pruned).outfile
+    chosen = Settings("Q4_K_M", output_type="Q8_0", metadata=(("llama.context_length", "77"),))
+    path = convert(between, tmp_path / "x.gguf", settings=chosen).outfile
+    proof = verify_file(path, source)
+    assert all_identical(proof), says(proof)
+    assert json.loads(proof.provenance["settings"]) == {
+        "prune_layers": [1],
+        "output_type": "Q8_0",
+        "metadata": ["general.description", "llama.context_length"],
+    }
+    again = convert(between, tmp_path / "y.gguf", settings=Settings("Q8_0", prune_layers=(0,))).outfile
+    assert "settings" not in verify_file(again).provenance
+    assert "2 tensors of" not in says(verify_file(again, between))
 
 
 def test_bytes_behind_the_last_tensor_are_told(tiny: MakeTiny, tmp_path: Path) -> None:

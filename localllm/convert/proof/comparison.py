@@ -5,11 +5,13 @@ Gathers what is found and what is wrong; how weights are compared and judged is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.convert.gguf_source import stored_rows
+from localllm.convert.header import Keys
 from localllm.convert.imatrix import open_imatrix
 from localllm.convert.proof import judgement
 from localllm.convert.proof.alone import Problem
@@ -17,13 +19,14 @@ from localllm.convert.proof.chats import CHAT_TEMPLATE, TemplateProof
 from localllm.convert.proof.keys import KeyProof, compare_keys, is_list_of_tokens, model_keys
 from localllm.convert.proof.original import Original, TextProof, compare_texts
 from localllm.convert.proof.weights import TensorCheck, WeightCheck
-from localllm.convert.provenance import hashing, read_provenance, recorded_settings
+from localllm.convert.provenance import hashing, read_provenance
 from localllm.convert.pruning import kept_names, pruned_keys
 from localllm.convert.quantizations import FLOAT_TYPES, TYPES
+from localllm.convert.recorded import recorded_settings
 from localllm.convert.settings import Settings
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.writer import Progress
-from localllm.errors import BadModelFile
+from localllm.errors import BadModelFile, UnsupportedModel
 from localllm.gguf_file import Header
 
 _MATRIX = "quantize.imatrix.file"
@@ -72,10 +75,18 @@ def compare(
         says = f"it is of the architecture {header.architecture or 'of no name'}, {original.title} gives "
         return Comparison((Problem("file", f"{says}{original.architecture}: it is of another model"),))
     recorded = _recorded(header)
-    keys, key_problems, key_notes = _keys(original, header, recorded)
+    layers = recorded.settings.prune_layers
+    try:
+        expected = original.model.hyperparameters
+        names = kept_names([tensor.name for tensor in original.model.tensors], expected, layers)
+        expected = pruned_keys(expected, layers) if layers else expected
+    except UnsupportedModel as error:
+        says = f"it says that it was made without the layers {', '.join(map(str, layers))}, but of {original.title} "
+        return Comparison((Problem("file", f"{says}that cannot be: {error.message}"),))
+    keys, key_problems, key_notes = _keys(model_keys(expected), header, recorded, original.title)
     texts, text_problems, text_notes = _texts(original, header, recorded) if loads else (None, [], [])
     hashes, hash_problems, hash_notes = _hashes(original, header, hash_source)
-    checks, problems, notes = _weights(original, parts, recorded, imatrix, threads, progress)
+    checks, problems, notes = _weights(original, names, parts, recorded, imatrix, threads, progress)
     return Comparison(
         (*key_problems, *text_problems, *hash_problems, *problems),
         (*key_notes, *text_notes, *hash_notes, *notes),
@@ -96,15 +107,12 @@ def _recorded(header: Header) -> Recorded:
     return Recorded(found, changed, settings is not None)
 
 
-def _keys(original: Original, header: Header, recorded: Recorded) -> tuple[KeyProof, list[Problem], list[str]]:
+def _keys(expected: Keys, header: Header, recorded: Recorded, title: str) -> tuple[KeyProof, list[Problem], list[str]]:
     """The numbers that the network is made with."""
-    expected = original.model.hyperparameters
-    if recorded.settings.prune_layers:
-        expected = pruned_keys(expected, recorded.settings.prune_layers)
-    proof = compare_keys(model_keys(expected), header, but=recorded.changed)
+    proof = compare_keys(expected, header, but=recorded.changed)
     problems = [Problem("metadata", f"{name} is {says}") for name, says in proof.different.items()]
     problems += [
-        Problem("metadata", f"{name} is missing; {original.title} gives it") for name in proof.missing if recorded.known
+        Problem("metadata", f"{name} is missing; {title} gives it") for name in proof.missing if recorded.known
     ]
     notes = [f"the file does not say {name}" for name in proof.missing if not recorded.known]
     if recorded.changed:
@@ -140,17 +148,14 @@ def _texts(original: Original, header: Header, recorded: Recorded) -> tuple[Text
 def _hashes(original: Original, header: Header, hash_source: bool) -> tuple[int, list[Problem], list[str]]:
     """The files of the source against those that the file names, where both hashes are known or to be computed."""
     provenance = read_provenance(header)
-    names, digests = provenance.get("source.files", []), provenance.get("source.sha256", [])
-    if not names or len(names) != len(digests):
+    names, digests = provenance.get("source.files"), provenance.get("source.sha256")
+    if not isinstance(names, list) or not isinstance(digests, list) or not names or len(names) != len(digests):
         return 0, [], ["the file records no hashes of its source"] if hash_source else []
     recorded = dict(zip(map(str, names), map(str, digests), strict=True))
     shared = [name for name in original.weights if name in recorded]
     if not shared:
-        return (
-            0,
-            [],
-            [f"the file was made of {', '.join(recorded)}, {original.title} has {', '.join(original.weights)}"],
-        )
+        said = f"the file was made of {', '.join(recorded)}, {original.title} has {', '.join(original.weights)}"
+        return 0, [], [said] if original.weights else []
     files = original.rows.files
     found = {name: files.sha256(name) for name in shared}
     if hash_source:
@@ -166,25 +171,27 @@ def _hashes(original: Original, header: Header, hash_source: bool) -> tuple[int,
 
 def _weights(
     original: Original,
+    names: Mapping[str, str],
     parts: Sequence[Header],
     recorded: Recorded,
     imatrix: Path | None,
     threads: int,
     progress: Progress | None,
 ) -> tuple[list[TensorCheck], list[Problem], list[str]]:
-    """Every tensor."""
+    """Every tensor. `names` has what they are called in the file."""
     header, settings = parts[0], recorded.settings
-    tensors = original.model.tensors
-    names = kept_names([tensor.name for tensor in tensors], original.model.hyperparameters, settings.prune_layers)
-    matched = judgement.match(tensors, names, parts, original.title)
+    matched = judgement.match(original.model.tensors, names, parts, original.title)
     problems, notes = list(matched.problems), list[str]()
     if header.quantization in TYPES:
-        expected = original.types(settings)
-        wrong, remarks = judgement.other_types(expected, parts, header.quantization, recorded.known)
+        # Layers may have been left out before the types were chosen, or after: that is not told.
+        exact = recorded.known and not settings.prune_layers
+        wrong, remarks = judgement.other_types(original.types(settings), parts, header.quantization, exact)
         problems, notes = [*problems, *wrong], [*notes, *remarks]
     importance = open_imatrix(imatrix).renamed(names) if imatrix else None
-    check = WeightCheck(original.rows, stored_rows(parts), _ways(original, settings), importance)
-    checks = check.check(matched.pairs, threads, progress)
+    stored = stored_rows(parts)
+    with closing(stored.files):
+        check = WeightCheck(original.rows, stored, _ways(original, settings), importance)
+        checks = check.check(matched.pairs, threads, progress)
     problems += judgement.judge(checks, parts, original.title)
     notes += judgement.remarks(checks, str(header.get(_MATRIX, "")), imatrix is not None)
     return checks, problems, notes

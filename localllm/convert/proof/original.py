@@ -19,6 +19,7 @@ from localllm.convert.mixture import choose_types
 from localllm.convert.plan import half_type
 from localllm.convert.proof.chats import TemplateProof, checkpoint_side, compare_chats, engine_side
 from localllm.convert.proof.keys import vocabulary_keys
+from localllm.convert.proof.trial import try_file
 from localllm.convert.reading import ReadModel, read_model
 from localllm.convert.settings import Settings
 from localllm.convert.tensor import RowSource
@@ -92,11 +93,12 @@ def compare_texts(original: Original, header: Header) -> TextProof:
 
     Raises:
         BadCheckpoint, UnsupportedModel, MissingPackage: the checkpoint has no tokenizer that can be compared with.
-        BadModelFile: llama.cpp does not load the vocabulary of the file.
+        BadModelFile: llama.cpp does not load the vocabulary of one of them.
     """
     if original.read is not None:
         return _with_checkpoint(original.read, header)
     assert original.path is not None
+    try_file(original.path)
     with engine_side(original.path) as expected, engine_side(header.path) as found:
         template = compare_chats(expected, found)
     return TextProof(
