@@ -26,7 +26,7 @@ def load(
     n_ctx: int = 0,
     threads: int = 0,
     gpu_layers: int | None = None,
-    kv_type: str = "f16",
+    kv_type: str = "auto",
     flash_attention: bool | None = None,
     mmap: bool = True,
     mlock: bool = False,
@@ -35,7 +35,8 @@ def load(
     """Load a model into this process.
 
     `model` is a path, a catalogue name, or the name of a model on this machine; None is the embedded default. The rest
-    is as in `Options`: 0 and None mean that localllm chooses. `progress` is called with 0…1 while the file loads.
+    is as in `Options`: 0, None and "auto" mean that localllm chooses. `progress` is called with 0…1 while the file
+    loads.
 
     Raises:
         ModelNotFound: nothing here has that name; says the nearest.
@@ -70,7 +71,7 @@ def load_process(
 
 
 def plan(
-    model: str | Path | None = None, *, n_ctx: int = 0, gpu_layers: int | None = None, kv_type: str = "f16"
+    model: str | Path | None = None, *, n_ctx: int = 0, gpu_layers: int | None = None, kv_type: str = "auto"
 ) -> Plan:
     """What `model` would use on each device, in bytes, without loading it. Raises as `load`."""
     return make_plan(_file(model), Options(n_ctx=n_ctx, gpu_layers=gpu_layers, kv_type=kv_type))

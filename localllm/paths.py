@@ -41,6 +41,11 @@ def snapshots_dir() -> Path:
     return home() / "snapshots"
 
 
+def tuned_dir() -> Path:
+    """The folder of what `localllm tune` found, one small file for each model and machine."""
+    return home() / "tuned"
+
+
 def log_file() -> Path:
     """Where llama.cpp's own log goes when it is not asked for on the screen."""
     override = os.environ.get("LOCALLLM_HOME")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from localllm import __version__
-from localllm.cli import chat, completion, convert, devices, plan, run, verify, worker
+from localllm.cli import chat, completion, convert, devices, plan, run, tune, verify, worker
 from localllm.errors import LocalLLMError
 
 DESCRIPTION = "Convert, run and chat with local language models. Without a command: chat with the default model."
@@ -23,6 +23,7 @@ EPILOG = """examples:
   localllm convert ./my-checkpoint          a Hugging Face checkpoint becomes a Q4_K_M GGUF
   localllm verify model.gguf                is the file whole, and is it the model it was made of
   localllm plan model.gguf --ctx 8192       what it would use, in bytes, before loading
+  localllm tune model.gguf                  find the fastest settings for this machine, and keep them
 """
 
 
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for module in (chat, run, convert, verify, plan, devices, worker, completion):
+    for module in (chat, run, convert, verify, plan, devices, tune, worker, completion):
         module.register(commands)
     return parser
 

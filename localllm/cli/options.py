@@ -95,7 +95,9 @@ def room(text: str) -> int:
 
 
 def kv_type(text: str) -> str:
-    """The type of the KV cache, or K/V."""
+    """The type of the KV cache, or K/V, or `auto`."""
+    if text == "auto":
+        return text
     k, _, v = text.partition("/")
     for kind in (k, v or k):
         if kind not in KV_TYPES:
@@ -152,15 +154,9 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         type=threads,
         default=0,
         metavar="N",
-        help="CPU threads (default: physical cores we may use)",
+        help="CPU threads (default: physical cores we may use, unless tuned)",
     )
-    group.add_argument(
-        "--gpu-layers",
-        type=layers,
-        default=None,
-        metavar="N|auto",
-        help="layers to offload to the GPU, the output layer counts as one (default: auto, as many as fit)",
-    )
+    add_gpu_layers_flag(group)
     group.add_argument(
         "--split",
         type=proportions,
@@ -178,9 +174,9 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
     group.add_argument(
         "--kv-type",
         type=kv_type,
-        default="f16",
+        default="auto",
         metavar="K[/V]",
-        help=f"type of the KV cache, or of K and V apart: {', '.join(KV_TYPES)} (default: f16)",
+        help=f"type of the KV cache, or of K and V apart: {', '.join(KV_TYPES)} (default: auto, f16 unless tuned)",
     )
     group.add_argument(
         "--kv-ram",
@@ -211,15 +207,29 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         help="if a worker goes away, load the model again without workers and go on",
     )
     group.add_argument("--batch", type=batch, default=2048, metavar="N", help="tokens per call (default: 2048)")
-    group.add_argument("--ubatch", type=batch, default=512, metavar="N", help="tokens computed at once (default: 512)")
+    group.add_argument(
+        "--ubatch", type=batch, default=0, metavar="N", help="tokens computed at once (default: 512 unless tuned)"
+    )
     group.add_argument(
         "--flash-attention",
         choices=("auto", "on", "off"),
         default="auto",
-        help="(default: auto, llama.cpp decides)",
+        help="(default: auto, llama.cpp decides unless tuned)",
     )
+    group.add_argument("--no-tuned", action="store_true", help="do not use what `localllm tune` found for this model")
     group.add_argument("--mlock", action="store_true", help="keep the weights from being swapped out")
     group.add_argument("--no-mmap", action="store_true", help="read the weights instead of mapping the file")
+
+
+def add_gpu_layers_flag(parser: argparse._ActionsContainer) -> None:
+    """`--gpu-layers`."""
+    parser.add_argument(
+        "--gpu-layers",
+        type=layers,
+        default=None,
+        metavar="N|auto",
+        help="layers to offload to the GPU, the output layer counts as one (default: auto, as many as fit)",
+    )
 
 
 def add_worker_flag(parser: argparse._ActionsContainer) -> None:
@@ -250,6 +260,7 @@ def engine_options(args: argparse.Namespace) -> Options:
         split=args.split,
         cpu_moe=args.cpu_moe,
         retry_locally=args.retry_locally,
+        tuned=not args.no_tuned,
         n_batch=args.batch,
         n_ubatch=min(args.ubatch, args.batch),
         flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],

@@ -58,6 +58,18 @@ class KV:
         self._api.llama_memory_seq_add(self._memory, sequence, keep + gone, -1, -gone)
         return True
 
+    def append(self, sequence: int, spare: int, state: bytearray, position: int) -> bool:
+        """Put a saved state, whose first position was 0, behind what `sequence` holds: at `position`.
+
+        `spare` is an empty sequence. False if this memory cannot, or has no room; then nothing changed.
+        """
+        if self.recurrent or not self._api.llama_memory_can_shift(self._memory) or not self.load(spare, state):
+            return False
+        self._api.llama_memory_seq_add(self._memory, spare, 0, -1, position)
+        self._api.llama_memory_seq_cp(self._memory, spare, sequence, -1, -1)
+        self.clear(spare)
+        return True
+
     def share(self, source: int, target: int, keep: int) -> bool:
         """Let `target`, which is empty, have the first `keep` positions of `source` too. No bytes are copied.
 

@@ -86,7 +86,11 @@ def kv_bytes_per_token(header: Header, kv_types: tuple[str, str]) -> int:
 
 
 def compute_bytes(header: Header, options: Options, n_ctx: int) -> int:
-    """A bound for the scratch buffer: the widest activations of one ubatch, its attention mask, a row of logits."""
+    """A bound for the scratch buffer: the widest activations of one ubatch, its attention mask, a row of logits.
+
+    Without flash attention the weights of all heads for all positions are there at once.
+    """
     wide = 2 * header.integer("{arch}.feed_forward_length") + 4 * header.integer("{arch}.embedding_length")
     vocabulary = header.integer("{arch}.vocab_size", 32_000)
-    return 4 * options.n_ubatch * (wide + n_ctx) + 4 * vocabulary
+    heads = header.integer("{arch}.attention.head_count", 1) if options.flash_attention is False else 0
+    return 4 * options.n_ubatch * (wide + (1 + heads) * n_ctx) + 4 * vocabulary

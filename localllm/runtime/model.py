@@ -57,12 +57,12 @@ class Model:
         plan = plan_quickly(path, options)
         check_fits(plan)
         self._headers = read_parts(path)
-        self._handle, lines = _open(path, plan.options, progress)
+        self._handle, lines = open_weights(path, plan.options, progress)
         try:
             self._vocab = Vocab(self._handle)
             if not self._vocab.kind:
                 raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
-            context = _open_context(self._handle, plan.options)
+            context = open_context(self._handle, plan.options)
             self._tokens = TokenMemory(self._vocab)
             kv = KV(self._handle, context)
             self._engine = Engine(
@@ -213,7 +213,7 @@ class Model:
         )
 
 
-def _open(
+def open_weights(
     path: Path, options: Options, progress: Callable[[float], bool] | None
 ) -> tuple[handles.ModelHandle, list[str]]:
     """The model and the log of its load. Ctrl-C ends the load."""
@@ -244,7 +244,8 @@ def display_name(path: Path, quantization: str) -> str:
     return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)
 
 
-def _open_context(model: handles.ModelHandle, options: Options) -> handles.ContextHandle:
+def open_context(model: handles.ModelHandle, options: Options) -> handles.ContextHandle:
+    """A context for options with nothing left open. Raises as `handles.open_context`."""
     return handles.open_context(
         model,
         n_ctx=options.n_ctx,

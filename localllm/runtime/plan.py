@@ -8,6 +8,7 @@ from pathlib import Path
 from localllm.errors import BadModelFile, DoesNotFit
 from localllm.gguf_file import Header, read_header, read_parts
 from localllm.native import accelerators, devices
+from localllm.runtime import tuned
 from localllm.runtime.advice import what_fits
 from localllm.runtime.memory import by_device
 from localllm.runtime.placement import largest, margin, place
@@ -38,7 +39,18 @@ def make_plan(path: Path, options: Options | None = None) -> Plan:
     options = options or Options()
     header = read_header(path)
     _check_runs(header)
-    options = replace(options, threads=options.threads or devices.usable_threads())
+    settled, notes = tuned.settle(path, options)
+    plan = _planned(header, settled)
+    if notes and (not plan.fits or plan.n_ctx < _wanted_ctx(header, settled)):
+        # Speed is not worth a part of the context.
+        settled, _ = tuned.settle(path, replace(options, tuned=False))
+        plan = _planned(header, settled)
+        notes = ("What was tuned needs more memory than there is now, so it is left out.",)
+    return replace(plan, notes=(*plan.notes, *notes))
+
+
+def _planned(header: Header, options: Options) -> Plan:
+    """The plan for options that leave at most the context and the placement of layers open."""
     wanted = _wanted_ctx(header, options)
     plan = place(header, replace(options, n_ctx=wanted))
     if not options.n_ctx:
@@ -46,7 +58,7 @@ def make_plan(path: Path, options: Options | None = None) -> Plan:
     notes = [*_notes(header, options)]
     if plan.n_ctx < wanted:
         notes.append(f"The context is {plan.n_ctx:,} tokens, not {wanted:,}, because more does not fit in memory now.")
-    advice = "" if plan.fits else what_fits(header, sum(part.parameters for part in read_parts(path)), plan)
+    advice = "" if plan.fits else what_fits(header, sum(part.parameters for part in read_parts(header.path)), plan)
     return replace(plan, notes=tuple(notes), advice=advice)
 
 
@@ -64,18 +76,13 @@ def plan_quickly(path: Path, options: Options) -> Plan:
     if devices.has_matrix_unit() or to_choose or beyond or header.integer("split.count") > 1:
         return make_plan(path, options)
     _check_runs(header)
-    chosen = replace(
-        options,
-        n_ctx=_wanted_ctx(header, options),
-        threads=options.threads or devices.usable_threads(),
-        gpu_layers=0,
-        cpu_moe=0,
-    )
+    settled, tuned_notes = tuned.settle(path, options)
+    chosen = replace(settled, n_ctx=_wanted_ctx(header, options), gpu_layers=0, cpu_moe=0)
     uses, layers, _ = estimated(header, chosen)
     parts = by_device(uses, layers, present)
     if any(2 * needs(device) > device.free for device in parts):
         return make_plan(path, options)
-    return Plan(path, chosen, parts, exact=False, notes=tuple(_notes(header, options)))
+    return Plan(path, chosen, parts, exact=False, notes=(*_notes(header, options), *tuned_notes))
 
 
 def check_fits(plan: Plan) -> None:

@@ -21,6 +21,9 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_n
 WIDE_KV_TYPES = ("f32", "f16", "bf16")
 """Those that are not quantized."""
 
+DEFAULT_KV_TYPE, DEFAULT_UBATCH = "f16", 512
+"""What is used where a setting was left open and `localllm tune` found nothing else."""
+
 MAX_THREADS = 512
 """`GGML_MAX_N_THREADS` of ggml.h."""
 
@@ -47,10 +50,11 @@ class Message:
 class Options:
     """How a model is loaded: the engine flags of the command line.
 
-    `n_ctx` 0 and `threads` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None means
-    llama.cpp decides. `kv_type` is one of `KV_TYPES`, or two of them for K and V apart: `q8_0/f16`. `sequences`
-    conversations share the KV cache at once; those that have to leave it are kept in up to `kv_ram` bytes of RAM, and
-    in files of up to `kv_disk` bytes together, where they are found again by the next load of the model.
+    `n_ctx`, `threads` and `n_ubatch` 0 mean: choose; `gpu_layers` None means as many as fit. `flash_attention` None
+    means llama.cpp decides. `kv_type` is one of `KV_TYPES`, two of them for K and V apart, as in `q8_0/f16`, or `auto`.
+    With `tuned`, threads, ubatch, flash attention and KV type that are left open are those that `localllm tune` found.
+    `sequences` conversations share the KV cache at once; those that have to leave it are kept in up to `kv_ram` bytes
+    of RAM, and in files of up to `kv_disk` bytes together, where they are found again by the next load of the model.
 
     `workers` are HOST:PORT of `localllm worker`s, whose devices take layers as GPUs do; with `retry_locally` a model
     whose worker goes away is loaded again without workers, and goes on. `split` says in which proportions the devices
@@ -68,9 +72,9 @@ class Options:
     n_ctx: int = 0
     threads: int = 0
     gpu_layers: int | None = None
-    kv_type: str = "f16"
+    kv_type: str = "auto"
     n_batch: int = 2048
-    n_ubatch: int = 512
+    n_ubatch: int = 0
     flash_attention: bool | None = None
     mmap: bool = True
     mlock: bool = False
@@ -82,6 +86,7 @@ class Options:
     split: tuple[float, ...] = ()
     cpu_moe: int | None = None
     retry_locally: bool = False
+    tuned: bool = True
 
     def __post_init__(self) -> None:
         for worker in self.workers:
@@ -103,13 +108,13 @@ class Options:
             raise ValueError(f"{self.sequences} sequences: llama.cpp takes 1 to {MAX_SEQUENCES}")
         if self.kv_ram < 0 or self.kv_disk < 0:
             raise ValueError("the room for conversations, in RAM and on disk, is a number of bytes")
-        if not 1 <= self.n_ubatch <= self.n_batch < 1 << 31:
+        if self.n_batch < 1 or not 0 <= self.n_ubatch <= self.n_batch < 1 << 31:
             raise ValueError(f"a batch of {self.n_batch} cannot hold ubatches of {self.n_ubatch}")
 
     @property
     def kv_types(self) -> tuple[str, str]:
-        """The types of K and of V."""
-        k, _, v = self.kv_type.partition("/")
+        """The types of K and of V; the usual ones where that is open."""
+        k, _, v = (DEFAULT_KV_TYPE if self.kv_type == "auto" else self.kv_type).partition("/")
         return k, v or k
 
 

@@ -238,7 +238,8 @@ def test_models_are_called_by_their_file(file: str, quantization: str, name: str
         {"n_ctx": 1 << 31},
         {"gpu_layers": -2},
         {"n_batch": 64, "n_ubatch": 128},
-        {"n_ubatch": 0},
+        {"n_ubatch": -1},
+        {"n_batch": 0},
         {"n_batch": 1 << 32},
     ],
 )

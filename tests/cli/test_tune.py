@@ -1,0 +1,69 @@
+"""`localllm tune`: a table, what is kept and what is forgotten. The rates are given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from localllm.cli.main import main
+from localllm.measure import tune as tune_module
+from localllm.measure.speed import Effort, Speed
+from localllm.native.handles import ModelHandle
+from localllm.runtime.types import Options
+
+
+@pytest.fixture(autouse=True)
+def _off_is_twice_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(_model: ModelHandle, options: Options, _effort: Effort) -> Speed:
+        fast = 2 if options.flash_attention is False else 1
+        return Speed((1234, 1000), (100 * fast, 50 * fast))
+
+    monkeypatch.setattr(tune_module, "measure", measure)
+
+
+def planned(smollm2: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[str, str]:
+    """(table, notes) of the plan."""
+    assert main(["plan", str(smollm2), *flags]) == 0
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_what_is_found_is_used_until_it_is_forgotten(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", str(smollm2)]) == 0
+    out, err = capsys.readouterr()
+    (line,) = [line for line in out.splitlines() if line.startswith("*")]
+    assert {"off", "f16", "1234.0", "200.0", "100.0"} <= set(line.split())
+    assert "times as fast as without" in out
+    assert "Kept in" in err
+    _, notes = planned(smollm2, capsys)
+    assert "Tuned for this machine" in notes
+    assert "flash attention off" in notes
+    assert planned(smollm2, capsys, "--no-tuned")[1] == ""
+    assert main(["tune", str(smollm2), "--forget"]) == 0
+    assert "forgotten" in capsys.readouterr().out
+    assert planned(smollm2, capsys)[1] == ""
+    assert main(["tune", str(smollm2), "--forget"]) == 0
+    assert "nothing was kept" in capsys.readouterr().out
+
+
+def test_json_has_what_was_measured_and_chosen(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", str(smollm2), "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["choice"]["flash_attention"] is False
+    assert found["before"]["flash_attention"] is True
+    assert found["gain"] > 1
+    assert {"choice", "speed", "seconds", "memory"} <= set(found["rows"][0])
+    assert Path(found["file"]).is_file()
+    assert json.loads(Path(found["file"]).read_text())["choice"] == found["choice"]
+    assert "times as fast" in err
+    assert main(["tune", str(smollm2), "--forget", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["forgotten"] == 1
+
+
+def test_dry_keeps_nothing(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", str(smollm2), "--dry", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] is None
+    assert planned(smollm2, capsys)[1] == ""
