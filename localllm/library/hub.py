@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from localllm.errors import BadCheckpoint, DownloadFailed, LocalLLMError, Missin
 try:
     import huggingface_hub as hub
     from huggingface_hub import constants
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     from localllm.library import refusals
     from localllm.library.keeping import Keeper
@@ -101,6 +102,7 @@ class HubFiles(Files):
         self._fetcher = Fetcher(listing.title, remark)
         self._local = _in_cache(listing)
         self._cached = {name for name in listing.files if self._local and (self._local.folder / name).is_file()}
+        self._lock = threading.Lock()
         self._ahead = ReadAhead({file.name: file.size for file in listing.files.values()}, self._fetch)
         wanted = [file for file in listing.wanted() if file.name not in self._cached]
         self._keeper = Keeper(listing.repo, listing.revision, listing.commit, wanted) if keep and wanted else None
@@ -145,12 +147,9 @@ class HubFiles(Files):
             DownloadFailed: the hub cannot be reached, or gives no access.
             Cancelled: `stop` was called.
         """
-        if name not in self._cached and self._keeper is not None and self._keeper.started:
-            path = self._keeper.wait(name)
-            self._local = self._local or self.listing.local(path.parents[name.count("/")])
-            self._cached.add(name)
-        if name in self._cached and self._local is not None:
-            return self._local.read_into(name, offset, target)
+        near = self._near(name)
+        if near is not None:
+            return near.read_into(name, offset, target)
         return self._ahead.read_into(name, offset, target)
 
     def expect(self, ranges: Sequence[Range]) -> None:
@@ -187,6 +186,18 @@ class HubFiles(Files):
         how = "to its cache on this machine" if self._keeper else "while they are converted, and not kept"
         return [f"{self._missing / 1e6:,.1f} MB come from the hub {how}"]
 
+    def _near(self, name: str) -> LocalFiles | None:
+        """The files on this machine, if this one is among them, or will be as soon as it is downloaded."""
+        if name in self._cached:
+            return self._local
+        if self._keeper is None or not self._keeper.keeps(name):
+            return None
+        path = self._keeper.wait(name)
+        with self._lock:
+            self._local = self._local or self.listing.local(path.parents[name.count("/")])
+            self._cached.add(name)
+            return self._local
+
     def _fetch(self, name: str, start: int, target: memoryview) -> None:
         self._fetcher.fetch(self.listing.files[name], start, target)
 
@@ -207,7 +218,7 @@ def _listing(repo: str, revision: str) -> Listing | None:
         refused = refusals.explain(error, repo, revision)
         if refused is None:
             return None
-        raise _with_nearest(refused, repo) from error
+        raise _with_nearest(refused, error, repo) from error
     files = [_remote(repo, info.sha, sibling) for sibling in info.siblings]
     return Listing(repo, revision, info.sha, {file.name: file for file in files})
 
@@ -218,11 +229,16 @@ def _remote(repo: str, commit: str, sibling: Any) -> RemoteFile:
     return RemoteFile(sibling.rfilename, url, sibling.size or 0, sha256 or sibling.blob_id or "", sha256)
 
 
-def _with_nearest(refused: LocalLLMError, repo: str) -> LocalLLMError:
-    """The error that says that there is no such repo, with the nearest names that the hub finds."""
-    if not isinstance(refused, ModelNotFound):
-        return refused
+def _with_nearest(refused: LocalLLMError, error: Exception, repo: str) -> LocalLLMError:
+    """The error that says that there is no such repo or revision, with those that there are."""
     try:
+        if isinstance(error, RevisionNotFoundError):
+            refs = hub.HfApi().list_repo_refs(repo)
+            return ModelNotFound(
+                refused.message, hint=f"It has: {', '.join(ref.name for ref in refs.branches + refs.tags)}."
+            )
+        if not isinstance(error, RepositoryNotFoundError) or isinstance(error, GatedRepoError):
+            return refused
         known = [model.id for model in hub.HfApi().list_models(search=repo.rpartition("/")[2], limit=20)]
     except (HTTPError, OSError):
         return refused

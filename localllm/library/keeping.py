@@ -35,10 +35,9 @@ class Keeper:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    @property
-    def started(self) -> bool:
-        """Whether it has begun."""
-        return self._thread is not None
+    def keeps(self, name: str) -> bool:
+        """Whether it has begun, and a file is or will be among those downloaded."""
+        return self._thread is not None and any(file.name == name for file in self.files)
 
     def start(self) -> None:
         """Begin, unless it has begun.

@@ -98,6 +98,16 @@ def test_types_of_single_tensors(checkpoint: Path, tmp_path: Path, capsys: pytes
     assert json.loads(capsys.readouterr().out)["types"].keys() == {"Q4_K", "F32"}
 
 
+def test_a_folder_goes_before_a_repo_of_its_name_and_says_so(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org").mkdir()
+    checkpoint.rename(tmp_path / "org" / "name")
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", "org/name", "--preview"]) == 0
+    assert "note: org/name is a folder here; the hub is not asked" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_the_middle_leaves_nothing_behind(tmp_path: Path, number: int, code: int) -> None:

@@ -211,6 +211,11 @@ class _Hub(_Handler):
             repo = self.repo(found[1], unquote(found[2]))
             if repo:
                 self.answer_json([self.entry(repo, file) for file in repo.files()])
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/refs", path):
+            repo = self.repo(found[1], "main")
+            if repo:
+                refs = [{"name": ref, "ref": f"refs/heads/{ref}", "targetCommit": repo.commit} for ref in repo.refs]
+                self.answer_json({"branches": refs, "tags": [], "converts": []})
         elif path == "/api/models":
             words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower()
             self.answer_json([{"id": name, "modelId": name} for name in self.hub.repos if words in name.lower()])

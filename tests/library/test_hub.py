@@ -232,7 +232,7 @@ def test_a_revision_is_read_by_its_name_or_refused(hub: HubServer, tiny: Path) -
     files = open_repo("org/tiny@v2")
     assert files.origin.commit == repo.commit
     files.close()
-    with pytest.raises(ModelNotFound, match="org/tiny has no revision 'v3'"):
+    with pytest.raises(ModelNotFound, match=r"org/tiny has no revision 'v3'.\nIt has: main, v2\."):
         open_repo("org/tiny@v3")
 
 
