@@ -33,7 +33,7 @@ RULES = {
     "\u338f": "kg",
     "\u00bd": "1/2",
     "e\u0301": "\u00e9",
-    "\u2026": "...",
+    "o\u0302": "\u00f4",
     **{chr(number): " " for number in WHITE_SPACE},
     "\u00ad": "",
 }
@@ -54,6 +54,7 @@ _UNIGRAM: Mapping[str, Any] = {
     "vocab_size": 500,
     "character_coverage": 0.999,
     "hard_vocab_limit": False,
+    "required_chars": "\u00f4\u0323",
 }
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "llama": _BYTES,

@@ -66,7 +66,10 @@ def _shifted(ids: Sequence[int]) -> list[int]:
 )
 def test_ids_are_those_of_sentencepiece_itself(name: str, tokenizer_class: str, rows: int) -> None:
     vocabulary, proof = _proven(piece_files(trained(name), tokenizer_class), rows)
-    assert (proof.different, proof.notes) == (0, ())
+    # The tokenizers library drops the dot of an ô whose two parts its table replaced; SentencePiece does not.
+    assert proof.different == (1 if "charsmap" in str(vocabulary.middle.keys()) else 0)
+    assert len(proof.notes) == proof.different
+    assert all("drops marks behind a letter that was composed already" in note for note in proof.notes)
     expected = [_shifted(ids) if name == "xlm-roberta" else ids for ids in own_ids(name)]
     with opened(vocabulary, MODEL) as vocab:
         found = [vocab.tokenize(sample, add_special=False, parse_special=False) for sample in TEXTS]
@@ -82,6 +85,30 @@ def test_scores_are_those_of_the_model(name: str, tokenizer_class: str, rows: in
     assert vocabulary.scores[: len(model.pieces)] == tuple(piece.score for piece in model.pieces)
     assert min(vocabulary.scores) < -5
     assert len(set(vocabulary.scores)) > 300
+
+
+def _both(model: bytes) -> Checkpoint:
+    """A checkpoint with a tokenizer.json that transformers would make of a model, and with `model` beside it."""
+    document = dict(read_source(piece_files(piece_model()), ROWS).document)
+    checkpoint = piece_files(model, tokenizer__json=document, eos_token="</s>")
+    assert read_source(checkpoint, ROWS).name == "tokenizer.json"
+    return checkpoint
+
+
+def test_beside_a_tokenizer_json_the_scores_of_the_model_count() -> None:
+    vocabulary, proof = _proven(_both(piece_model()))
+    assert vocabulary.scores[-len(WORDS) :] == tuple(score for _, score, _ in WORDS)
+    assert proof.notes == ()
+
+
+def test_beside_a_tokenizer_json_a_damaged_model_is_told_and_merges_stand_for_it() -> None:
+    vocabulary, proof = _proven(_both(piece_model()[:-1]))
+    assert vocabulary.scores[-len(WORDS) :][:3] == (0.0, -1.0, -2.0)
+    assert any("merges stand for the scores of tokenizer.model, which cannot be read" in note for note in proof.notes)
+
+
+def test_beside_a_tokenizer_json_ranks_for_tiktoken_are_nothing_to_tell() -> None:
+    assert _proven(_both(b"IQ== 0\n"))[1].notes == ()
 
 
 def test_kinds_of_pieces_become_kinds_of_tokens() -> None:

@@ -76,11 +76,15 @@ def test_older_files_do_not_tell_their_special_tokens() -> None:
         ({"vocab": [{"token_bytes": "QQ=="}] * 300}, "the token of rank 1 is empty, or the same as another"),
         ({"special_tokens": [{"rank": 0}]}, "a special token has no rank or no text"),
         ({"special_tokens": [{"rank": 1, "token_str": "<s>"}]}, "the 1 special tokens are not numbered from 0"),
+        (
+            {"config": {"pattern": "x", "default_num_special_tokens": 1 << 60}},
+            "special tokens, but the embedding has 272",
+        ),
         ({"special_tokens": 5}, "a special token has no rank or no text"),
         ({"vocab": _tekken()["vocab"][:-2]}, "holds 265 tokens beside 6 special ones, not 272 together"),
         ({"config": {"pattern": "x"}, "vocab": _tekken()["vocab"][1:]}, "there is no token for the byte 0"),
     ],
 )
 def test_damaged_files_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(BadCheckpoint, match=rf"tekken\.json:? {says}"):
+    with pytest.raises(BadCheckpoint, match=rf"tekken\.json.*{says}"):
         _proven(_tekken(**changes), 272)

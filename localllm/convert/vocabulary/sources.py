@@ -13,7 +13,7 @@ from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.vocabulary.slow.added import within
 from localllm.convert.vocabulary.slow.documents import Made
 from localllm.convert.vocabulary.slow.merges import MERGES, VOCABULARY, read_merges
-from localllm.convert.vocabulary.slow.pieces import NAMES, read_pieces
+from localllm.convert.vocabulary.slow.pieces import NAMES, read_pieces, scores_beside
 from localllm.convert.vocabulary.slow.tekken import TEKKEN, read_tekken
 from localllm.convert.vocabulary.slow.words import WORDS, read_words
 from localllm.errors import BadCheckpoint
@@ -47,7 +47,7 @@ _READERS: tuple[tuple[tuple[str, ...], _Reader], ...] = (
 def read_source(checkpoint: Checkpoint, rows: int) -> Source:
     """The tokenizer of a checkpoint whose embedding has `rows` rows, without added tokens that have none.
 
-    tokenizer.json goes before all other files: it says everything.
+    tokenizer.json goes before all other files: it says everything but the scores of a SentencePiece model.
 
     Raises:
         BadCheckpoint: there is none, or its file is damaged.
@@ -57,7 +57,10 @@ def read_source(checkpoint: Checkpoint, rows: int) -> Source:
     if "tokenizer.json" in checkpoint.names:
         document = checkpoint.require_json("tokenizer.json")
         added, notes = within(document.get("added_tokens") or (), rows)
-        return Source("tokenizer.json", {**document, "added_tokens": added}, settings, notes=notes)
+        model = document.get("model")
+        falls_back = isinstance(model, dict) and model.get("byte_fallback") and "merges" in model
+        scores, remarks = scores_beside(checkpoint, settings) if falls_back else ({}, ())
+        return Source("tokenizer.json", {**document, "added_tokens": added}, settings, scores, (*notes, *remarks))
     for names, read in _READERS:
         if all(name in checkpoint.names for name in names):
             made = read(checkpoint, settings, rows)

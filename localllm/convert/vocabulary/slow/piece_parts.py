@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from localllm.convert.vocabulary.sentencepiece import MARK
@@ -22,11 +22,16 @@ Step = Mapping[str, Any]
 
 def merging(pieces: Sequence[Piece], ids: Mapping[str, int], byte_fallback: bool) -> dict[str, Any]:
     """The model that merges. `ids` are those of all tokens, added ones included."""
-    merges = [pair for pair in _merges(pieces) if ids.keys() >= {*pair, "".join(pair)}]
-    return bpe(ids, merges, unk_token=_unknown(pieces)[1], fuse_unk=True, byte_fallback=byte_fallback)
+    return bpe(
+        ids,
+        list(_merges(piece for piece in pieces if piece.text in ids)),
+        unk_token=_unknown(pieces)[1],
+        fuse_unk=True,
+        byte_fallback=byte_fallback,
+    )
 
 
-def _merges(pieces: Sequence[Piece]) -> Iterator[tuple[str, str]]:
+def _merges(pieces: Iterable[Piece]) -> Iterator[tuple[str, str]]:
     """All ways to make a piece of two, those of the best score first, as transformers orders them.
 
     SentencePiece merges whatever makes the piece with the best score. Of several ways to make the same piece the one

@@ -65,11 +65,33 @@ def read_pieces(checkpoint: Checkpoint, settings: Mapping[str, Any], rows: int) 
     return Made(whole, complete, _scores(pieces, settings, listed), notes)
 
 
-def _read(checkpoint: Checkpoint, name: str, title: str) -> PieceModel:
-    size = checkpoint.files.size(name)
+def scores_beside(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The scores of the SentencePiece model beside a tokenizer.json, which has none, and why they are not there.
+
+    The reference converter writes them. What llama.cpp does with them is proven, so that a model that cannot be read
+    is no reason to stop.
+    """
+    name = next((name for name in NAMES if name in checkpoint.names), None)
+    if name is None:
+        return {}, ()
+    try:
+        model = _parsed(checkpoint, name)
+    except UnsupportedModel:
+        return {}, ()
+    except BadCheckpoint as error:
+        return {}, (f"merges stand for the scores of {name}, which cannot be read: {error.message}",)
+    return _scores(model.pieces, settings, checkpoint.json("added_tokens.json")), ()
+
+
+def _parsed(checkpoint: Checkpoint, name: str) -> PieceModel:
+    title, size = f"{checkpoint.files.title}: {name}", checkpoint.files.size(name)
     if size > LARGEST:
         raise BadCheckpoint(f"{title} has {size} bytes, too many for a SentencePiece model.")
-    model = parse_model(title, checkpoint.content(name) or b"")
+    return parse_model(title, checkpoint.content(name) or b"")
+
+
+def _read(checkpoint: Checkpoint, name: str, title: str) -> PieceModel:
+    model = _parsed(checkpoint, name)
     if model.normalizer.charsmap:
         check_charsmap(model.normalizer.charsmap)
     if model.space_behind or not model.normalizer.marks_spaces:
@@ -126,6 +148,7 @@ def _with_unmerged(
 
 def _scores(pieces: Sequence[Piece], settings: Mapping[str, Any], listed: Any) -> dict[str, float]:
     """The scores of the pieces, without those that other files list again: the reference gives these one of its own."""
-    decoder = settings.get("added_tokens_decoder") or {}
-    again = {*(listed or ()), *(text_of(value) for value in decoder.values())}
+    decoder = settings.get("added_tokens_decoder")
+    again = {text_of(value) for value in decoder.values()} if isinstance(decoder, Mapping) else set()
+    again |= set(listed) if isinstance(listed, Mapping) else set()
     return {piece.text: piece.score for piece in pieces if piece.text not in again}

@@ -22,8 +22,8 @@ TEKKEN = "tekken.json"
 _CLASS = TokenizerClass("byte-level", {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "pad": "<pad>"}, adds_bos=True)
 
 
-def read_tekken(checkpoint: Checkpoint, settings: Mapping[str, Any], rows: int) -> Made:  # noqa: ARG001 - one of several
-    """The tokenizer as a tokenizer.json.
+def read_tekken(checkpoint: Checkpoint, settings: Mapping[str, Any], rows: int) -> Made:
+    """The tokenizer of an embedding with `rows` rows, as a tokenizer.json.
 
     Raises:
         BadCheckpoint: the file is damaged.
@@ -35,7 +35,7 @@ def read_tekken(checkpoint: Checkpoint, settings: Mapping[str, Any], rows: int) 
     expression = config.get("pattern") if isinstance(config, Mapping) else None
     if not isinstance(config, Mapping) or not isinstance(expression, str):
         raise BadCheckpoint(f"{title} does not say how text is split.")
-    special = _special(title, found.get("special_tokens"), config.get("default_num_special_tokens"))
+    special = _special(title, found.get("special_tokens"), config.get("default_num_special_tokens"), rows)
     ranks = _ranks(title, found.get("vocab"), config.get("default_vocab_size"), len(special))
     ids = {
         **{_spelled(token): number + len(special) for token, number in ranks.items()},
@@ -58,7 +58,7 @@ def read_tekken(checkpoint: Checkpoint, settings: Mapping[str, Any], rows: int) 
     return Made(made, named)
 
 
-def _special(title: str, listed: Any, count: Any) -> list[str]:
+def _special(title: str, listed: Any, count: Any, rows: int) -> list[str]:
     """The special tokens by id. Where fewer are listed than there are, the others are called by their numbers."""
     if listed is None:
         raise UnsupportedModel(f"{title} does not tell its special tokens, as older ones do not.", hint=MAKE_ONE)
@@ -69,6 +69,8 @@ def _special(title: str, listed: Any, count: Any) -> list[str]:
     count = len(by_rank) if count is None else count
     if not isinstance(count, int) or sorted(by_rank) != list(range(len(listed))) or count < len(by_rank):
         raise BadCheckpoint(f"{title}: the {len(listed)} special tokens are not numbered from 0 to at most {count}.")
+    if count > rows:
+        raise BadCheckpoint(f"{title} has {count} special tokens, but the embedding has {rows} rows.")
     return [by_rank.get(number, f"<SPECIAL_{number}>") for number in range(count)]
 
 
