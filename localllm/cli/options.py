@@ -206,6 +206,13 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         action="store_true",
         help="if a worker goes away, load the model again without workers and go on",
     )
+    group.add_argument(
+        "--draft",
+        default="",
+        metavar="ngram|MODEL|off",
+        help="guess tokens for the model to check several at once, from the text where it repeats or by a small model "
+        "of the same family; the answers are the same (default: off)",
+    )
     group.add_argument("--batch", type=batch, default=2048, metavar="N", help="tokens per call (default: 2048)")
     group.add_argument(
         "--ubatch", type=batch, default=0, metavar="N", help="tokens computed at once (default: 512 unless tuned)"
@@ -244,6 +251,15 @@ def add_worker_flag(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _draft(name: str) -> str:
+    """Who drafts, a model by its path."""
+    if name in ("", "off", "ngram"):
+        return name
+    from localllm import library
+
+    return str(library.resolve(name))
+
+
 def engine_options(args: argparse.Namespace) -> Options:
     """The engine flags as `Options`."""
     from localllm.runtime.types import Options
@@ -256,6 +272,7 @@ def engine_options(args: argparse.Namespace) -> Options:
         kv_ram=args.kv_ram,
         kv_disk=args.kv_disk,
         window=args.window,
+        draft=_draft(args.draft),
         workers=tuple(args.worker),
         split=args.split,
         cpu_moe=args.cpu_moe,

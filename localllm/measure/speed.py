@@ -16,7 +16,7 @@ from localllm.native import lib
 from localllm.native.batch import Batch
 from localllm.native.handles import ContextHandle, ModelHandle
 from localllm.native.kv import KV
-from localllm.runtime.model import open_context
+from localllm.runtime.loading import open_context
 from localllm.runtime.types import Options
 
 _SEQUENCE, _SPARE = 0, 1
@@ -118,7 +118,7 @@ class _Run:
     def _decode(self, count: int) -> None:
         tokens = array("i", ((7919 * position + 13) % self._n_vocab for position in range(self._at, self._at + count)))
         self._batch.clear()
-        self._batch.add(_SEQUENCE, self._at, tokens, output=True)
+        self._batch.add(_SEQUENCE, self._at, tokens, outputs=1)
         code = self._api.llama_decode(self._context.pointer, self._batch.native)
         self._api.llama_synchronize(self._context.pointer)
         if code:

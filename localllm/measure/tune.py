@@ -18,7 +18,7 @@ from localllm.measure.speed import Effort, Speed, measure
 from localllm.native import devices
 from localllm.native.handles import ModelHandle
 from localllm.runtime import tuned
-from localllm.runtime.model import open_weights
+from localllm.runtime.loading import open_weights
 from localllm.runtime.plan import check_fits, make_plan
 from localllm.runtime.tuned import Choice
 from localllm.runtime.types import DEFAULT_KV_TYPE, WIDE_KV_TYPES, Options, Plan

@@ -24,10 +24,10 @@ class Batch:
         """Take everything out."""
         self.native.n_tokens = 0
 
-    def add(self, sequence: int, position: int, tokens: array[int], *, output: bool) -> int:
-        """Put in `tokens` of a sequence, the first at `position`. With `output` the logits of the last are computed.
+    def add(self, sequence: int, position: int, tokens: array[int], *, outputs: int) -> int:
+        """Put in `tokens` of a sequence, the first at `position`. The logits of the last `outputs` are computed.
 
-        Returns the index of that one in the batch, to sample from; -1 without `output`.
+        Returns the index of the first of those in the batch, to sample from.
         """
         batch, at, count = self.native, len(self), len(tokens)
         _copy(batch.token, at, tokens)
@@ -37,10 +37,9 @@ class Batch:
             batch.n_seq_id[index] = 1
             batch.seq_id[index][0] = sequence
         batch.n_tokens = at + count
-        if not output:
-            return -1
-        batch.logits[at + count - 1] = 1
-        return at + count - 1
+        for index in range(at + count - outputs, at + count):
+            batch.logits[index] = 1
+        return at + count - outputs
 
     def close(self) -> None:
         """Free it."""

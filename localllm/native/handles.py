@@ -211,10 +211,11 @@ def open_context(
     n_ubatch: int,
     threads: int,
     sequences: int = 1,
+    guesses: int = 0,
     kv_types: tuple[str, str] = ("f16", "f16"),
     flash_attention: bool | None = None,
 ) -> ContextHandle:
-    """Make a context for some sequences that outputs the logits of one token of each at a time.
+    """Make a context for some sequences that outputs the logits of one token of each at a time, and of `guesses` more.
 
     The sequences share the `n_ctx` cells of one KV cache, and each may be that long.
 
@@ -226,7 +227,7 @@ def open_context(
     api = lib.llama()
     params = api.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, n_batch, n_ubatch
-    params.n_seq_max = params.n_outputs_max = sequences
+    params.n_seq_max, params.n_outputs_max = sequences, sequences + guesses
     params.n_threads = params.n_threads_batch = threads
     params.type_k, params.type_v = (KV_TYPE_IDS[kind] for kind in kv_types)
     params.flash_attn_type = -1 if flash_attention is None else int(flash_attention)

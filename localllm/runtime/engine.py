@@ -17,6 +17,7 @@ from localllm.native import handles, lib
 from localllm.native.batch import Batch
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
+from localllm.runtime.draft import Drafter
 from localllm.runtime.sampler import Sampler
 from localllm.runtime.sequences import Sequences
 from localllm.runtime.snapshots import Snapshots
@@ -37,10 +38,14 @@ SHARED_CHUNK = 256
 
 @dataclass(frozen=True)
 class _Part:
-    """What one stream has in a batch: `tokens`, and the index of the one whose logits are wanted, or -1."""
+    """What one stream has in a batch: `tokens`, the last of them `guesses`.
+
+    `output` is the index of the token before the guesses, from where on there are logits; -1 if there are none.
+    """
 
     stream: Stream
     tokens: array[int]
+    guesses: array[int]
     output: int
 
 
@@ -57,12 +62,14 @@ class Engine:
         sequences: int,
         ram: int,
         disk: Snapshots | None = None,
+        guesses: int = 0,
     ) -> None:
         self._api = lib.llama()
         self._vocab, self._context = vocab, context
         self._chunk = min(chunk, context.n_batch)  # llama.cpp ends the process over a larger batch
         self._batch = Batch(self._chunk)
         self._kv = kv
+        self._guesses = 0 if kv.whole else guesses  # a wrong one must be taken back
         self._sequences = Sequences(kv, sequences, ram, disk)
         self._changed = threading.Condition()
         self._streams: list[Stream] = []
@@ -85,7 +92,9 @@ class Engine:
             self._batch.close()
             self._context.close()
 
-    def start(self, prompt: Sequence[int], sampler: Sampler, max_tokens: int = 0) -> Stream:
+    def start(
+        self, prompt: Sequence[int], sampler: Sampler, max_tokens: int = 0, drafter: Drafter | None = None
+    ) -> Stream:
         """A reply to `prompt`; nothing is computed before the first `next_token`. Give it back with `end`.
 
         Raises:
@@ -103,7 +112,7 @@ class Engine:
                 hint="Make the context larger with --ctx, shorten the prompt, start a new chat, or let the oldest "
                 "turns go with --window drop-oldest-turns.",
             )
-        stream = Stream(prompt, sampler, max_tokens)
+        stream = Stream(prompt, sampler, max_tokens, drafter if self._guesses else None)
         with self._changed:
             self.check_open()
             self._streams.append(stream)
@@ -214,7 +223,7 @@ class Engine:
         if stream in self._streams:
             self._streams.remove(stream)
             self._leave(stream)
-            stream.sampler.close()
+            stream.close()
 
     def _taken(self, stream: Stream) -> int | None:
         if stream.ready:
@@ -301,6 +310,7 @@ class Engine:
         """Put into the batch the next token of who writes, and a part of the prompt of who reads, as far as it goes."""
         self._batch.clear()
         parts: list[_Part] = []
+        guessable = self._guesses
         for stream in sorted(streams, key=lambda stream: stream.left):
             room = self._chunk - len(self._batch)
             if parts and stream.left > 1:
@@ -313,8 +323,11 @@ class Engine:
                 end -= 1  # so that there is a way back to just before the answer
             tokens = stream.tokens[start : min(end, start + room)]
             complete = start + len(tokens) == len(stream.tokens)
-            output = self._batch.add(sequence.id, start, tokens, output=complete)
-            parts.append(_Part(stream, tokens, output))
+            guesses = stream.draft(min(guessable, room - 1), self._context.n_ctx)
+            guessable -= len(guesses)
+            tokens += guesses
+            first = self._batch.add(sequence.id, start, tokens, outputs=complete + len(guesses))
+            parts.append(_Part(stream, tokens, guesses, first if complete else -1))
         return parts
 
     def _decode(self, parts: list[_Part]) -> int:
@@ -336,10 +349,23 @@ class Engine:
             stream = part.stream
             stream.evaluated()
             if part.output >= 0:
-                token = stream.sampler.sample(self._context.pointer, part.output)
-                stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)
+                self._sample_part(part)
             elif self._kv.whole and stream.left == 1 and stream.sequence is not None:
                 self._sequences.checkpoint(stream.sequence)
+
+    def _sample_part(self, part: _Part) -> None:
+        """Sample behind the last token, and behind each guess for as long as it is what was sampled."""
+        stream, right = part.stream, 0
+        for index in range(len(part.guesses) + 1):
+            token = stream.sampler.sample(self._context.pointer, part.output + index)
+            stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)
+            if not stream.active or index == len(part.guesses) or token != part.guesses[index]:
+                break
+            right += 1
+        if part.guesses:
+            stream.checked(len(part.guesses), right)
+            if stream.sequence is not None:
+                self._sequences.take_back(stream.sequence, len(part.guesses) - right)
 
     def _fail(self, parts: list[_Part], error: Exception) -> None:
         for part in parts:

@@ -6,7 +6,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -14,21 +14,23 @@ from localllm import paths
 from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.gguf_file import read_parts
-from localllm.native import devices, handles, ledger, lib
+from localllm.native import lib
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
+from localllm.runtime.draft import Ngrams
+from localllm.runtime.draft_model import open_draft
 from localllm.runtime.engine import Engine
-from localllm.runtime.plan import check_fits, mib, plan_quickly
+from localllm.runtime.loading import as_loaded, open_context, open_weights
+from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import resolve
 from localllm.runtime.session import Chat
-from localllm.runtime.simulate import layers_by_device, offload_handles
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling, needs
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling
 
 
 class Model:
@@ -58,7 +60,8 @@ class Model:
         check_fits(plan)
         self._headers = read_parts(path)
         self._handle, lines = open_weights(path, plan.options, progress)
-        try:
+        with ExitStack() as made:
+            made.callback(self._handle.close)
             self._vocab = Vocab(self._handle)
             if not self._vocab.kind:
                 raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
@@ -72,16 +75,18 @@ class Model:
                 chunk=plan.options.n_ubatch,
                 sequences=plan.options.sequences,
                 ram=plan.options.kv_ram,
-                disk=self._open_snapshots(plan.options, whole=kv.whole) if plan.options.kv_disk else None,
+                disk=self._snapshots(plan.options, whole=kv.whole),
+                guesses=plan.options.guesses,
             )
+            made.callback(self._engine.close)
             self._template: ChatTemplate | None = None
             self._prompter = Prompter(self._tokens, self._chat_template, context.n_ctx, plan.options.window)
-            self.plan = _as_loaded(plan, context, layers_by_device(lines))
+            self._draft, self.plan = open_draft(as_loaded(plan, context, lines))
+            if self._draft is not None:
+                made.callback(self._draft.close)
             self.default_sampling = recommended(self._handle)
             self.info = self._describe()
-        except BaseException:
-            self._handle.close()
-            raise
+            made.pop_all()
 
     @classmethod
     def load(
@@ -112,6 +117,8 @@ class Model:
                 return
             self._closed = True
             self._engine.close()
+            if self._draft is not None:
+                self._draft.close()
             # Their threads may be between a token and its text, which the vocabulary has.
             for reply in list(self._replies):
                 reply.close()
@@ -159,8 +166,10 @@ class Model:
         """Tokens of the conversation that was used last, in the KV cache."""
         return self._engine.latest()
 
-    def _open_snapshots(self, options: Options, *, whole: bool) -> Snapshots:
-        """The snapshots that this model, loaded with these options, can take up."""
+    def _snapshots(self, options: Options, *, whole: bool) -> Snapshots | None:
+        """The snapshots that this model, loaded with these options, can take up; None without room for any."""
+        if not options.kv_disk:
+            return None
         stats = [header.path.stat() for header in self._headers]
         identity = Identity(
             place=str(self._headers[0].path.resolve()),
@@ -180,7 +189,8 @@ class Model:
         with self._using:
             self._check_open()
             check(resolved, self._vocab)
-        reply = LocalReply(self._engine, self._vocab, self._tokens, source, resolved, max_tokens)
+        drafter = self._draft.drafter() if self._draft is not None else Ngrams()
+        reply = LocalReply(self._engine, self._vocab, self._tokens, source, resolved, max_tokens, drafter)
         self._replies.add(reply)
         return reply
 
@@ -213,75 +223,7 @@ class Model:
         )
 
 
-def open_weights(
-    path: Path, options: Options, progress: Callable[[float], bool] | None
-) -> tuple[handles.ModelHandle, list[str]]:
-    """The model and the log of its load. Ctrl-C ends the load."""
-    stopped = threading.Event()
-
-    def go_on(fraction: float) -> bool:
-        return not stopped.is_set() and (progress is None or progress(fraction))
-
-    def load() -> tuple[handles.ModelHandle, list[str]]:
-        with lib.captured_log() as lines:
-            opened = handles.open_model(
-                path,
-                gpu_layers=options.gpu_layers or 0,
-                devices=offload_handles(options),
-                split=options.split,
-                cpu_moe=options.cpu_moe or 0,
-                load_mode=_load_mode(options),
-                progress=go_on,
-            )
-            return opened, lines
-
-    return lib.apart(load, stopped.set, lambda opened: opened[0].close())
-
-
 def display_name(path: Path, quantization: str) -> str:
     """What a person calls the model: the file's name without its type and part. `general.name` is often a codename."""
     part = re.compile(r"-\d{5}-of-\d{5}$")
     return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)
-
-
-def open_context(model: handles.ModelHandle, options: Options) -> handles.ContextHandle:
-    """A context for options with nothing left open. Raises as `handles.open_context`."""
-    return handles.open_context(
-        model,
-        n_ctx=options.n_ctx,
-        n_batch=options.n_batch,
-        n_ubatch=options.n_ubatch,
-        sequences=options.sequences,
-        threads=options.threads,
-        kv_types=options.kv_types,
-        flash_attention=options.flash_attention,
-    )
-
-
-def _as_loaded(plan: Plan, context: handles.ContextHandle, layers: dict[str, int]) -> Plan:
-    """The plan with what the load really took, and a note where that is not what was planned.
-
-    The CPU's weights stay as planned, which is exact as well: what the ledger counts for a mapped file is a span of it,
-    and that covers tensors which were copied out of it too.
-    """
-    options = replace(plan.options, n_ctx=context.n_ctx)
-    if not ledger.supported():
-        return replace(plan, options=options)
-    taken = memory.by_device(ledger.read(context.pointer), layers, devices.devices(options.workers))
-    parts = tuple(
-        replace(real, weights=planned.weights) if real.kind == "cpu" and options.mmap else real
-        for planned, real in zip(plan.devices, taken, strict=True)
-    )
-    different = [pair for pair in zip(plan.devices, parts, strict=True) if needs(pair[0]) != needs(pair[1])]
-    notes = [
-        f"{real.name} took {mib(needs(real))}; {mib(needs(planned))} were planned."
-        for planned, real in different
-        if plan.exact
-    ]
-    return replace(plan, options=options, devices=parts, exact=True, notes=(*plan.notes, *notes))
-
-
-def _load_mode(options: Options) -> int:
-    if options.mlock:
-        return handles.LOAD_MMAP_MLOCK if options.mmap else handles.LOAD_MLOCK
-    return handles.LOAD_MMAP if options.mmap else handles.LOAD_READ

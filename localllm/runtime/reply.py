@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from localllm.native.vocab import Vocab
+from localllm.runtime.draft import Drafter
 from localllm.runtime.engine import Engine
 from localllm.runtime.prompt import Prompt, Source
 from localllm.runtime.sampler import Chances, build
@@ -31,13 +32,14 @@ class LocalReply:
         source: Source,
         sampling: Sampling,
         max_tokens: int,
+        drafter: Drafter,
     ) -> None:
         self.sampling = sampling
         self.text = ""
         self.logprobs: list[TokenLogprob] = []
         self.on_progress: Callable[[Progress], None] | None = None
         self._engine, self._vocab, self._memory = engine, vocab, memory
-        self._source, self._max_tokens = source, max_tokens
+        self._source, self._max_tokens, self._drafter = source, max_tokens, drafter
         self._reading = threading.Lock()  # so that close() in one thread waits for __next__ in another
         self._stream: Stream | None = None
         self._prompt: Prompt | None = None
@@ -103,7 +105,7 @@ class LocalReply:
         try:
             prompt = self._source.first()
             sampler.read(prompt.tokens)
-            stream = self._engine.start(prompt.tokens, sampler, self._max_tokens)
+            stream = self._engine.start(prompt.tokens, sampler, self._max_tokens, self._drafter)
         except BaseException:
             sampler.close()
             raise

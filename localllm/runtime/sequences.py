@@ -75,6 +75,11 @@ class Sequences:
         sequence.taken = False
         self._touch(sequence)
 
+    def take_back(self, sequence: Sequence, count: int) -> None:
+        """The last `count` tokens that it holds were guessed wrong."""
+        if count:
+            self._cut(sequence, len(sequence.tokens) - count)
+
     def begin(self, sequence: Sequence) -> None:
         """A decode into it begins."""
         sequence.settled = False

@@ -83,6 +83,7 @@ def _simulated(header: Header, options: Options) -> Found:
         workers=options.workers,
         split=options.split,
         cpu_moe=options.cpu_moe,
+        draft="ngram" if options.guesses else "",
     )
     return _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
 
@@ -108,6 +109,7 @@ def _simulate(path: Path, _stamp: tuple[int, int], options: Options) -> Found:
             n_batch=options.n_batch,
             n_ubatch=options.n_ubatch,
             sequences=options.sequences,
+            guesses=options.guesses,
             threads=1,
             kv_types=options.kv_types,
             flash_attention=options.flash_attention,

@@ -7,23 +7,31 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from localllm.runtime.draft import Drafter
 from localllm.runtime.sampler import Sampler
 from localllm.runtime.sequences import Sequence
 from localllm.runtime.types import Progress, Stats, StopReason
 
+NOTHING = array("i")
+
 
 class Stream:
-    """A reply to `prompt`, of at most `max_tokens` (0: no limit). `tokens` are the prompt and what was sampled, less
-    what had to go to make room; `answer` is all that was sampled.
+    """A reply to `prompt`, of at most `max_tokens` (0: no limit), with guesses of a `drafter`.
+
+    `tokens` are the prompt and what was sampled, less what had to go to make room; `answer` is all that was sampled.
 
     `ready` are sampled tokens that the caller has not taken yet, `taken` counts the others. `sequence` is where it
     stands in the KV cache, None while it has no place there. `reason` is set when nothing more will be sampled.
     """
 
-    def __init__(self, prompt: Iterable[int], sampler: Sampler, max_tokens: int) -> None:
+    def __init__(
+        self, prompt: Iterable[int], sampler: Sampler, max_tokens: int, drafter: Drafter | None = None
+    ) -> None:
         self.tokens = array("i", prompt)
         self.answer = array("i")
         self.sampler = sampler
+        self._drafter = drafter
+        self._drafted = self._accepted = 0
         self.sequence: Sequence | None = None
         self.ready: deque[int] = deque()
         self.waiting = False
@@ -67,6 +75,28 @@ class Stream:
             self.progress = Progress(len(self.sequence.tokens), self._prompt, self._reused or 0)
             if self.on_progress is not None:
                 self.on_progress(self.progress)
+
+    def draft(self, most: int, n_ctx: int) -> array[int]:
+        """Guesses of the tokens after the last one, if that is all that is to be evaluated."""
+        if self._drafter is None or self.in_prompt or self.left != 1:
+            return NOTHING
+        most = min(most, n_ctx - len(self.tokens))
+        if self._max_tokens:
+            most = min(most, self._max_tokens - len(self.answer) - 1)
+        return self._drafter.propose(self.tokens, most) if most > 0 else NOTHING
+
+    def checked(self, proposed: int, accepted: int) -> None:
+        """So many of the last guesses were proposed and right."""
+        self._drafted += proposed
+        self._accepted += accepted
+        if self._drafter is not None:
+            self._drafter.checked(proposed, accepted)
+
+    def close(self) -> None:
+        """Free what samples and guesses."""
+        self.sampler.close()
+        if self._drafter is not None:
+            self._drafter.close()
 
     def sampled(self, token: int, *, ends: bool, n_ctx: int) -> None:
         """The next token was picked. `ends`: it ends the model's turn, and is no part of the answer."""
@@ -124,4 +154,6 @@ class Stream:
             prefill_tps=round((self._prompt - reused) / ttft, 2) if self._sampled else 0.0,
             decode_tps=round((self._sampled - 1) / seconds, 2) if self._sampled > 1 else 0.0,
             stop_reason=self.reason if self.reason and not self.ready else "cancelled",
+            drafted_tokens=self._drafted,
+            accepted_tokens=self._accepted,
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from localllm.native.rpc import parse_endpoint
+from localllm.runtime.draft import MOST
 from localllm.runtime.sampling import Sampling as Sampling
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
@@ -65,6 +66,9 @@ class Options:
     refused. `drop-oldest-turns`: the oldest turns are left out, half of them at once, never the system prompt nor the
     last turn. `shift`: the oldest tokens behind the system prompt are left out, wherever that cuts.
 
+    `draft` is who guesses the next tokens for the model to check: `ngram`, the text itself where it repeats; or the
+    path of a small model with the same vocabulary. Empty or `off` is nobody. The answers are the same.
+
     Raises:
         ValueError: a number that llama.cpp could only abort on.
     """
@@ -82,11 +86,17 @@ class Options:
     kv_ram: int = 512 << 20
     kv_disk: int = 0
     window: Window = "stop"
+    draft: str = ""
     workers: tuple[str, ...] = ()
     split: tuple[float, ...] = ()
     cpu_moe: int | None = None
     retry_locally: bool = False
     tuned: bool = True
+
+    @property
+    def guesses(self) -> int:
+        """How many tokens more than one for each sequence are sampled in a batch."""
+        return MOST if self.draft not in ("", "off") else 0
 
     def __post_init__(self) -> None:
         for worker in self.workers:
@@ -125,6 +135,8 @@ class Stats:
     `prompt_tokens` counts the whole prompt, `cached_tokens` those of them that were already in the KV cache, so
     `prompt_tokens - cached_tokens` were evaluated.
 
+    `drafted_tokens` were guessed, and the model itself came to `accepted_tokens` of them.
+
     `dropped_messages` and `dropped_tokens` were left out because the context has no room for them, by the policies
     `drop-oldest-turns` and `shift`. `rewritten_tokens` had been computed for an earlier turn, and were of no use
     because the chat template writes that turn otherwise now.
@@ -137,6 +149,8 @@ class Stats:
     prefill_tps: float
     decode_tps: float
     stop_reason: StopReason
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     dropped_messages: int = 0
     dropped_tokens: int = 0
     rewritten_tokens: int = 0

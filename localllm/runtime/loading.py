@@ -1,0 +1,85 @@
+"""Opening what a plan decided: the model's weights, and a context with its KV cache."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from localllm.native import devices, handles, ledger, lib
+from localllm.runtime import memory
+from localllm.runtime.plan import mib
+from localllm.runtime.simulate import layers_by_device, offload_handles
+from localllm.runtime.types import Options, Plan, needs
+
+
+def open_weights(
+    path: Path, options: Options, progress: Callable[[float], bool] | None
+) -> tuple[handles.ModelHandle, list[str]]:
+    """The model and the log of its load. Ctrl-C ends the load. Raises as `handles.open_model`."""
+    stopped = threading.Event()
+
+    def go_on(fraction: float) -> bool:
+        return not stopped.is_set() and (progress is None or progress(fraction))
+
+    def load() -> tuple[handles.ModelHandle, list[str]]:
+        with lib.captured_log() as lines:
+            opened = handles.open_model(
+                path,
+                gpu_layers=options.gpu_layers or 0,
+                devices=offload_handles(options),
+                split=options.split,
+                cpu_moe=options.cpu_moe or 0,
+                load_mode=_load_mode(options),
+                progress=go_on,
+            )
+            return opened, lines
+
+    return lib.apart(load, stopped.set, lambda opened: opened[0].close())
+
+
+def open_context(model: handles.ModelHandle, options: Options) -> handles.ContextHandle:
+    """A context with these options, in which nothing may be left open."""
+    return handles.open_context(
+        model,
+        n_ctx=options.n_ctx,
+        n_batch=options.n_batch,
+        n_ubatch=options.n_ubatch,
+        sequences=options.sequences,
+        guesses=options.guesses,
+        threads=options.threads,
+        kv_types=options.kv_types,
+        flash_attention=options.flash_attention,
+    )
+
+
+def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str]) -> Plan:
+    """The plan with what the load really took, and a note where that is not what was planned.
+
+    `lines` are the log of the load.
+
+    The CPU's weights stay as planned, which is exact as well: what the ledger counts for a mapped file is a span of it,
+    and that covers tensors which were copied out of it too.
+    """
+    options = replace(plan.options, n_ctx=context.n_ctx)
+    if not ledger.supported():
+        return replace(plan, options=options)
+    taken = memory.by_device(ledger.read(context.pointer), layers_by_device(lines), devices.devices(options.workers))
+    parts = tuple(
+        replace(real, weights=planned.weights) if real.kind == "cpu" and options.mmap else real
+        for planned, real in zip(plan.devices, taken, strict=True)
+    )
+    different = [pair for pair in zip(plan.devices, parts, strict=True) if needs(pair[0]) != needs(pair[1])]
+    notes = [
+        f"{real.name} took {mib(needs(real))}; {mib(needs(planned))} were planned."
+        for planned, real in different
+        if plan.exact
+    ]
+    return replace(plan, options=options, devices=parts, exact=True, notes=(*plan.notes, *notes))
+
+
+def _load_mode(options: Options) -> int:
+    if options.mlock:
+        return handles.LOAD_MMAP_MLOCK if options.mmap else handles.LOAD_MLOCK
+    return handles.LOAD_MMAP if options.mmap else handles.LOAD_READ
