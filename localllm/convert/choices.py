@@ -76,7 +76,9 @@ def choose_for_tensors(keys: Keys, tensors: Sequence[PlannedTensor], half: str |
         UnsupportedModel: an importance matrix is needed, or what is asked for a tensor or layer cannot be done.
     """
     keys = with_metadata(keys, _of(settings.metadata, keys))
-    mixture = choose_types(keys, [unquantized(tensor, half) for tensor in tensors], settings)
+    # To a type of floats the reference converts in one step, also what its quantizer leaves alone.
+    before = settings.type if half and settings.type in FLOAT_TYPES else half
+    mixture = choose_types(keys, [unquantized(tensor, before) for tensor in tensors], settings)
     names = kept_names([tensor.name for tensor in tensors], keys, settings.prune_layers)
     kept = tuple(replace(tensor, name=names[tensor.name]) for tensor in tensors if tensor.name in names)
     matrix, remarks = _importance(settings, mixture, kept, half, names)

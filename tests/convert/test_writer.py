@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from localllm.convert import convert, prepare
+from localllm.convert import convert, prepare, preview
 from localllm.convert.outfiles import check_target
 from localllm.convert.slabs import slabs
 from localllm.errors import BadCheckpoint, BadOutput
@@ -118,7 +118,8 @@ def _convert_limited(source: Path, target: Path, limit: int) -> subprocess.Compl
 def test_a_file_that_cannot_grow_leaves_nothing_behind(tiny: MakeTiny, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    done = _convert_limited(tiny(), out / "x.gguf", 4 << 20)
+    source = tiny()
+    done = _convert_limited(source, out / "x.gguf", preview(source, "F32").bytes - 1)
     assert done.returncode == 1
     assert f"BadOutput: {out / 'x.gguf'} cannot be written: file too large. Nothing is left behind" in done.stderr
     assert list(out.iterdir()) == []
