@@ -75,6 +75,12 @@ def test_added_tokens_are_control_or_user_defined_and_missing_rows_are_padded(to
     assert len(vocabulary.tokens) == len(vocabulary.types) == 310
 
 
+def test_marks_that_a_reader_of_the_answer_needs_are_printed(tokenizer: dict[str, Any]) -> None:
+    for number, mark in enumerate(("<|channel>", "<channel|>", '<|"|>', "<|turn>"), 300):
+        _add(tokenizer, number, mark, special=True)
+    assert _read(tokenizer, rows=304).types[300:] == (USER_DEFINED, USER_DEFINED, USER_DEFINED, CONTROL)
+
+
 def test_an_added_token_beyond_the_embedding_is_left_out_and_told(tokenizer: dict[str, Any]) -> None:
     _add(tokenizer, 300, "<new>")
     source = read_source(tokenizer_files(tokenizer), 300)

@@ -13,6 +13,13 @@ from localllm.errors import BadCheckpoint, UnsupportedModel
 # What models emit as marks although their tokenizers do not call it special. llama.cpp must not read it in plain text.
 _LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<unused.*>|<pad>|<mask>|<2mass>|\[@BOS@\]", re.DOTALL)
 
+_SHOWN = frozenset(
+    f"{left}{name}{right}"
+    for name in ("channel", "tool_call", "tool_response")
+    for left, right in (("<|", ">"), ("<", "|>"))
+) | {'<|"|>'}
+"""Marks of Gemma 4 around its thoughts and calls of tools: whoever reads its answer needs them, special or not."""
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -36,7 +43,8 @@ def gather(title: str, vocabulary: Iterable[tuple[str, int]], added: Sequence[Ma
     for token in added:
         number, text = int(token["id"]), str(token["content"])
         texts[number] = text
-        kinds[number] = CONTROL if token.get("special") or _LOOKS_SPECIAL.fullmatch(text) else USER_DEFINED
+        special = token.get("special") or _LOOKS_SPECIAL.fullmatch(text)
+        kinds[number] = CONTROL if special and text not in _SHOWN else USER_DEFINED
     highest = max(texts, default=-1)
     if not texts or highest >= rows or min(texts) < 0:
         raise BadCheckpoint(
