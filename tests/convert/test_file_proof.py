@@ -292,7 +292,7 @@ def test_another_size(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny("one"), tmp_path / "x.gguf").outfile
     found = says(verify_file(path, tiny("other", ffn=768)))
     assert "metadata: llama.feed_forward_length is 512 in the file, 768 in the source" in found
-    assert re.search(r"6 tensors have another size.*: blk\.0\.ffn_down\.weight is 512 x 256, .* gives 768 x 256", found)
+    assert re.search(r"6 tensors of another size.*: blk\.0\.ffn_down\.weight is 512 x 256, .* gives 768 x 256", found)
 
 
 def test_another_architecture(tiny: MakeTiny, tmp_path: Path) -> None:
@@ -312,13 +312,13 @@ def test_a_tensor_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:
     path = rewrite(whole, tmp_path / "x.gguf", names=names)
     assert re.search(r"llama\.cpp does not take it: .*blk\.1\.ffn_up\.weight", says(verify_file(path)))
     found = says(verify_file(path, source))
-    assert f"tensors: 1 tensors of {source} are not in the file: blk.1.ffn_up.weight" in found
+    assert f"tensors: the file lacks one tensor of {source}: blk.1.ffn_up.weight" in found
 
 
 def test_a_tensor_too_many(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny("one"), tmp_path / "x.gguf").outfile
     tied = tiny("tied", tied=True)
-    assert f"1 tensors of the file are not in {tied}: output.weight" in says(verify_file(path, tied))
+    assert f"the file has one tensor that {tied} does not give: output.weight" in says(verify_file(path, tied))
 
 
 def test_another_mixture(tiny: MakeTiny, tmp_path: Path) -> None:
@@ -460,7 +460,6 @@ def test_a_gguf_that_was_quantized_anew_tells_both_settings(tiny: MakeTiny, tmp_
     }
     again = convert(between, tmp_path / "y.gguf", settings=Settings("Q8_0", prune_layers=(0,))).outfile
     assert "settings" not in verify_file(again).provenance
-    assert "2 tensors of" not in says(verify_file(again, between))
 
 
 def test_bytes_behind_the_last_tensor_are_told(tiny: MakeTiny, tmp_path: Path) -> None:

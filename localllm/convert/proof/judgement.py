@@ -45,16 +45,14 @@ def match(tensors: Sequence[PlannedTensor], names: Mapping[str, str], parts: Seq
             strange.append(f"{name} ({info.type_name})")
         else:
             pairs.append(Pair(tensor, _entry(info)))
-    problems = [
-        *_listed(
-            "{} tensors of {title} are not in the file: {}", [name for name in wanted if name not in infos], title
-        ),
-        *_listed(
-            "{} tensors of the file are not in {title}: {}", [name for name in infos if name not in wanted], title
-        ),
-        *_listed("{} tensors have another size, as in another model: {}", sizes, title),
-        *_listed("{} tensors have a type in which no weights are compared: {}", strange, title),
+    missing, unknown = [name for name in wanted if name not in infos], [name for name in infos if name not in wanted]
+    said = [
+        (missing, f"the file lacks {{}} of {title}"),
+        (unknown, f"the file has {{}} that {title} does not give"),
+        (sizes, "{} of another size, as in another model"),
+        (strange, "{} of a type in which no weights are compared"),
     ]
+    problems = [f"{says.format(_count(names))}: {_some(names)}" for names, says in said if names]
     # In a model of another size what fits by chance says nothing.
     return Matched(
         tuple(pairs) if len(sizes) <= len(pairs) else (), tuple(Problem("tensors", says) for says in problems)
@@ -69,10 +67,12 @@ def _shape(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _listed(says: str, names: Sequence[str], title: str) -> Iterator[str]:
-    if names:
-        more = ", …" if len(names) > _SHOWN else ""
-        yield says.format(len(names), ", ".join(names[:_SHOWN]) + more, title=title)
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} tensors" if len(names) > 1 else "one tensor"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def judge(checks: Sequence[TensorCheck], parts: Sequence[Header], title: str) -> Iterator[Problem]:
@@ -148,7 +148,5 @@ def other_types(
     ]
     if not other:
         return [], []
-    more = ", …" if len(other) > _SHOWN else ""
-    says = f"{len(other)} of {len(infos)} tensors have another type than {quantization} gives them"
-    says = f"{says}: {', '.join(other[:_SHOWN])}{more}"
+    says = f"{len(other)} of {len(infos)} tensors have another type than {quantization} gives them: {_some(other)}"
     return ([Problem("tensors", f"{says}; the file names no such setting")], []) if recorded else ([], [says])
