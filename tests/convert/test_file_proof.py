@@ -310,7 +310,7 @@ def test_a_tensor_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:
     whole = convert(source, tmp_path / "whole.gguf").outfile
     names = [info.name for info in read_header(whole).tensors if info.name != "blk.1.ffn_up.weight"]
     path = rewrite(whole, tmp_path / "x.gguf", names=names)
-    assert re.search(r"llama\.cpp does not take it: .*blk\.1\.ffn_up\.weight", says(verify_file(path)))
+    assert re.search(r"the installed llama\.cpp does not take it: .*blk\.1\.ffn_up\.weight", says(verify_file(path)))
     found = says(verify_file(path, source))
     assert f"tensors: the file lacks one tensor of {source}: blk.1.ffn_up.weight" in found
 
@@ -367,12 +367,20 @@ def test_a_vocabulary_with_which_llama_cpp_would_end_the_process(tiny: MakeTiny,
     tokens = [str(token) for token in whole_tokens(whole)]
     tokens[100] = tokens[101]
     path = rewrite(whole, tmp_path / "x.gguf", keys={"tokenizer.ggml.tokens": texts(tokens)})
-    ends = r"file: llama\.cpp does not take it: .*ends the whole process while it loads it: GGML_ASSERT\(id_to_token"
+    ends = r"file: the installed llama\.cpp does not take it: .*ends the whole process .*: GGML_ASSERT\(id_to_token"
     assert re.search(ends, says(verify_file(path)))
     proof = verify_file(path, source)
     assert re.search(ends, says(proof))
     assert proof.tokenizer is None
     assert proof.identical == len(proof.checks)
+
+
+def test_a_pre_tokenizer_that_llama_cpp_does_not_know(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny()
+    whole = convert(source, tmp_path / "whole.gguf").outfile
+    path = rewrite(whole, tmp_path / "x.gguf", keys={"tokenizer.ggml.pre": text("smonlm")})
+    for proof in (verify_file(path), verify_file(path, source)):
+        assert re.search(r"does not take it: .*unknown pre-tokenizer type: 'smonlm'", says(proof))
 
 
 def test_a_key_of_the_vocabulary_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:

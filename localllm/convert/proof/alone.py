@@ -64,12 +64,9 @@ def check_alone(parts: Sequence[Header], threads: int, progress: Progress | None
         try:
             try_file(header.path)
             vocabulary, template = _texts(header)
-        except BadModelFile as error:
-            problems.append(Problem("file", f"llama.cpp does not take it: {error.message}"))
-        except UnsupportedModel as error:
-            notes.append(f"the installed llama.cpp does not run it: {error.message}")
-        except DoesNotFit:
-            notes.append("llama.cpp was not asked whether it takes the file: there is too little memory")
+        except (BadModelFile, UnsupportedModel, DoesNotFit) as error:
+            # Of a file for a newer llama.cpp too: neither its vocabulary nor its template was looked at.
+            problems.append(Problem("file", f"the installed llama.cpp does not take it: {error.message}"))
     if template is not None:
         problems += [Problem("template", difference) for difference in template.differences]
     return Alone(tuple(problems), tuple(notes), sum(part.tensor_bytes for part in parts), vocabulary, template)
