@@ -33,7 +33,8 @@ repo of the hub with these: org/name, org/name@revision. A folder of that name g
 HF_ENDPOINT and HF_HUB_OFFLINE count as they do for the hub's own programs. SOURCE can also be a GGUF: it is quantized
 anew, which loses more than from the original checkpoint. The file gets its name when it is whole. A conversion that
 fails or is stopped leaves nothing behind, unless --resume keeps what is done; --resume goes on as well with one that
-was killed. The tokenizer is proven: llama.cpp must give the same token ids as the checkpoint's own on thousands of
+was killed. The tokenizer is read from tokenizer.json, or else from tekken.json, tokenizer.model, vocab.json with
+merges.txt, or vocab.txt. It is proven: llama.cpp must give the same token ids as the checkpoint's own on thousands of
 texts, or nothing is written.
 """
 

@@ -328,21 +328,3 @@ def test_a_damaged_table_of_characters_never_ends_the_process() -> None:
         with opened(vocabulary, MODEL) as vocab:
             walked += len([vocab.tokenize(sample, add_special=False, parse_special=False) for sample in TEXTS])
     assert walked > 0
-
-
-@pytest.mark.slow
-def test_live_against_sentencepiece() -> None:
-    """The same comparison with the library itself, on more texts and with its whole table of characters."""
-    sentencepiece = pytest.importorskip("sentencepiece", reason="the package sentencepiece is not installed")
-    from make_piece_models import MODELS, train
-
-    from localllm.convert.corpus import class_texts, random_texts
-
-    texts = [*TEXTS, *random_texts(500), *class_texts(500)]
-    content = train({**MODELS["t5"], "normalization_rule_name": "nmt_nfkc"})
-    vocabulary, proof = _proven(piece_files(content, "T5Tokenizer"), 600)
-    assert all("drops marks" in note for note in proof.notes)
-    processor = sentencepiece.SentencePieceProcessor(model_proto=content)
-    with opened(vocabulary, MODEL) as vocab:
-        found = [vocab.tokenize(sample, add_special=False, parse_special=False) for sample in texts]
-    assert found == [processor.encode(sample) for sample in texts]

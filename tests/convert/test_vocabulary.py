@@ -255,6 +255,28 @@ def test_a_tokenizer_that_the_library_does_not_read_is_refused(content: str) -> 
         Reference(json.loads(content))
 
 
+def test_a_tokenizer_over_which_the_library_panics_is_refused(tokenizer: dict[str, Any]) -> None:
+    tokenizer["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": 1e20}
+    with pytest.raises(BadCheckpoint, match="not one that the tokenizers library reads"):
+        Reference(tokenizer)
+
+
+@pytest.mark.parametrize("added", [{}, 5, [5], [{}], [{"id": "1", "content": "a"}], [{"id": 1, "content": None}]])
+def test_added_tokens_without_id_or_text_are_refused(tokenizer: dict[str, Any], added: Any) -> None:
+    tokenizer["added_tokens"] = added
+    with pytest.raises(
+        BadCheckpoint, match=r"tokenizer\.json: (an added token has no id or no text|the added tokens are)"
+    ):
+        _read(tokenizer)
+
+
+@pytest.mark.parametrize("part", [["<s>"], {"type": 5}, {"type": "Sequence", "normalizers": [[]]}])
+def test_a_step_that_does_not_say_what_it_is_is_refused(tokenizer: dict[str, Any], part: Any) -> None:
+    tokenizer["normalizer"] = part
+    with pytest.raises(BadCheckpoint, match="normalizers does not say what it is"):
+        _read(tokenizer)
+
+
 def test_a_padding_token_that_is_not_there_is_left_out(tokenizer: dict[str, Any]) -> None:
     vocabulary = _read(tokenizer, config__json={"eos_token_id": 2, "pad_token_id": -1, "bos_token_id": 300})
     assert dict(vocabulary.special.ids) == {"eos": 2}

@@ -8,6 +8,7 @@ from typing import Any
 
 from localllm.convert import header
 from localllm.convert.header import Keys
+from localllm.errors import BadCheckpoint
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """`enum llama_token_type` of llama.h."""
@@ -119,9 +120,14 @@ def steps(part: Mapping[str, Any] | None, inner: str) -> list[Mapping[str, Any]]
     """The steps of a normalizer, pre-tokenizer or post-processor of tokenizer.json, however they are nested.
 
     `inner` is what tokenizer.json calls the list inside a Sequence: `normalizers`, `pretokenizers`, `processors`.
+
+    Raises:
+        BadCheckpoint: one of them does not say what it is.
     """
     if part is None:
         return []
+    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+        raise BadCheckpoint(f"One of the tokenizer's {inner} does not say what it is: {str(part)[:80]}.")
     if part.get("type") == "Sequence":
         return [step for nested in part.get(inner) or () for step in steps(nested, inner)]
     return [part]

@@ -56,7 +56,7 @@ def read_source(checkpoint: Checkpoint, rows: int) -> Source:
     settings = {**_object(checkpoint, "special_tokens_map.json"), **_object(checkpoint, "tokenizer_config.json")}
     if "tokenizer.json" in checkpoint.names:
         document = checkpoint.require_json("tokenizer.json")
-        added, notes = within(document.get("added_tokens") or (), rows)
+        added, notes = within(_added(f"{checkpoint.files.title}: tokenizer.json", document.get("added_tokens")), rows)
         model = document.get("model")
         falls_back = isinstance(model, dict) and model.get("byte_fallback") and "merges" in model
         scores, remarks = scores_beside(checkpoint, settings) if falls_back else ({}, ())
@@ -70,6 +70,22 @@ def read_source(checkpoint: Checkpoint, rows: int) -> Source:
         f"{checkpoint.files.title} has no tokenizer: neither tokenizer.json nor {known}.",
         hint="Copy tokenizer.json from where the checkpoint comes from.",
     )
+
+
+def _added(title: str, tokens: Any) -> list[dict[str, Any]]:
+    """The added tokens of a tokenizer.json.
+
+    Raises:
+        BadCheckpoint: one has no id or no text.
+    """
+    listed = [] if tokens is None else tokens
+    if not isinstance(listed, list):
+        raise BadCheckpoint(f"{title}: the added tokens are {listed!r}, not a list.")
+    for token in listed:
+        number, text = (token.get("id"), token.get("content")) if isinstance(token, dict) else (None, None)
+        if not isinstance(number, int) or isinstance(number, bool) or not isinstance(text, str):
+            raise BadCheckpoint(f"{title}: an added token has no id or no text: {token!r}.")
+    return listed
 
 
 def _object(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
