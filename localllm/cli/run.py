@@ -101,6 +101,8 @@ def _answer(model: Model | ModelProcess, prompt: str, sampling: Sampling, args: 
         print(_as_json(model, reply))
     elif not reply.text.endswith("\n"):
         print()
+    for loss in reply.stats.losses if reply.stats is not None else ():
+        print(f"note: {loss}.", file=sys.stderr)
     if reply.stats is not None and reply.stats.stop_reason == "context":
         print("note: the context is full, so the answer ends here; --ctx makes it larger.", file=sys.stderr)
     return 130 if interrupted.is_set() else 0

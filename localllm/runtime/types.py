@@ -155,6 +155,16 @@ class Stats:
     dropped_tokens: int = 0
     rewritten_tokens: int = 0
 
+    @property
+    def losses(self) -> list[str]:
+        """What was left out or computed twice, in words."""
+        counts = {
+            "messages left out, the oldest": self.dropped_messages,
+            "tokens left out, the oldest": self.dropped_tokens,
+            "tokens computed again: the chat template rewrites earlier turns": self.rewritten_tokens,
+        }
+        return [f"{count:,} {what}" for what, count in counts.items() if count]
+
 
 @dataclass(frozen=True)
 class Logprob:

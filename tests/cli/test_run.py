@@ -164,6 +164,13 @@ def test_a_system_prompt_changes_the_answer(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.slow
+def test_what_a_shift_left_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "--raw", "The cat sat on the mat and the dog", "--temperature", "0", "--ctx", "256"]
+    assert main([*command, "--window", "shift", "--max-tokens", "300"]) == 0
+    assert "tokens left out, the oldest." in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_an_answer_cut_by_the_context_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--raw", "la la la la la la la la " * 30, "--temperature", "0", "--ctx", "256"]) == 0
     out, err = capsys.readouterr()

@@ -18,7 +18,7 @@ from localllm.tui.messages import ChatChosen, ChatDropped
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
-from localllm.tui.widgets.status_line import Status, StatusLine
+from localllm.tui.widgets.status_line import Status, StatusLine, cost
 
 MIB, GIB = 1 << 20, 1 << 30
 STATS = Stats(541, 412, 128, 0.123, 800.0, 34.06, "end")
@@ -54,6 +54,15 @@ class Host(App[None]):
 
 def lines(widget: Widget) -> list[str]:
     return [widget.render_line(y).text.rstrip() for y in range(widget.size.height)]
+
+
+def test_the_cost_of_a_reply_tells_what_was_lost() -> None:
+    lossy = replace(STATS, dropped_messages=4, rewritten_tokens=1200)
+    assert cost(lossy)[-2:] == [
+        "4 messages left out, the oldest",
+        "1,200 tokens computed again: the chat template rewrites earlier turns",
+    ]
+    assert cost(STATS)[-1].startswith("reused")
 
 
 async def test_memory_shows_each_part_with_a_bar_in_proportion() -> None:

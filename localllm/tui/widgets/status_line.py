@@ -117,4 +117,4 @@ def cost(stats: Stats) -> list[str]:
     if stats.completion_tokens:
         parts.append(f"first token {amounts.seconds(stats.ttft_s)}")
     parts.append(f"reused {amounts.tokens(stats.cached_tokens)} of {amounts.tokens(stats.prompt_tokens)}")
-    return parts
+    return parts + stats.losses
