@@ -53,6 +53,11 @@ def test_json_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
         "prefill_tps",
         "decode_tps",
         "stop_reason",
+        "drafted_tokens",
+        "accepted_tokens",
+        "dropped_messages",
+        "dropped_tokens",
+        "rewritten_tokens",
     }
     assert answer["stats"]["stop_reason"] == "end"
     assert answer["model"]
