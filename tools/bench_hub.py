@@ -19,7 +19,10 @@ import sys
 from pathlib import Path
 
 from bench_convert import Cost, checkpoint, measure
+from compare_gguf import different_tensors
 from make_tiny_models import TinyLlama
+
+from localllm.gguf_file import read_header
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = TinyLlama(
@@ -46,21 +49,25 @@ def timed(command: list[str], out: Path) -> tuple[Cost, float]:
 
 def compare(workdir: Path, source: Path, kind: str, rounds: int) -> dict[str, object]:
     """Both ways in turns, in one type."""
-    out, best = workdir / "bench-hub.gguf", dict[str, tuple[Cost, float]]()
+    outs = {name: workdir / f"bench-{name}.gguf" for name in ("disk", "hub")}
+    best = dict[str, tuple[Cost, float]]()
     for _ in range(rounds):
         for name, place in (("disk", str(source)), ("hub", "org/random")):
+            out = outs[name]
             command = [sys.executable, "-m", "localllm", "convert", place, "--outfile", str(out), "--type", kind]
             found = timed(command, out)
             best[name] = min(best.get(name, found), found, key=lambda each: each[0].seconds)
-    out.unlink(missing_ok=True)
-    row: dict[str, object] = {"type": kind}
+    different = different_tensors(*(read_header(out) for out in outs.values()))
+    row: dict[str, object] = {"type": kind, "different_tensors": len(different)}
+    for out in outs.values():
+        out.unlink()
     for name, (cost, cpu) in best.items():
         print(
             f"{kind:8} {name:6} {cost.seconds:6.1f} s, {cpu:6.1f} s cpu, {cost.peak_anonymous / 1e6:5.0f} MB anonymous"
         )
         row[name] = {"seconds": cost.seconds, "cpu": cpu, "peak_anonymous": cost.peak_anonymous}
     row["ratio"] = round(best["hub"][0].seconds / best["disk"][0].seconds, 3)
-    print(f"{kind:8} hub / disk: {row['ratio']}")
+    print(f"{kind:8} hub / disk: {row['ratio']}, tensors that differ: {len(different)}")
     return row
 
 
