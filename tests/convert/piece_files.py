@@ -11,7 +11,8 @@ from typing import Any
 
 from localllm.convert import corpus
 from localllm.convert.checkpoint import Checkpoint
-from tests.convert.helpers import tokenizer_files
+from tests.convert.golden import Golden, goldens, write_checkpoint
+from tests.convert.helpers import edit_json, tokenizer_files
 
 FOLDER = Path(__file__).with_name("pieces")
 TEXTS = (*corpus.TEXTS, *corpus.BROKEN)
@@ -83,3 +84,18 @@ def piece_files(model: bytes, tokenizer_class: str = "LlamaTokenizer", **others:
     checkpoint.files.contents["tokenizer.model"] = model  # type: ignore[attr-defined]
     checkpoint.names.append("tokenizer.model")
     return checkpoint
+
+
+def older_checkpoint(name: str, folder: Path) -> Path:
+    """The checkpoint of a golden in the older dialect, whose only tokenizer is a SentencePiece model."""
+    file, rows = {"xlm-roberta": ("sentencepiece.bpe.model", 502)}.get(name, ("tokenizer.model", 900))
+    golden = next(golden for golden in goldens() if golden.name == name)
+    shapes = golden.case["tensors"].items()
+    tensors = {tensor: [rows, *shape[1:]] if shape[0] == 320 else shape for tensor, shape in shapes}
+    config = {**golden.config, "vocab_size": rows}
+    larger = Golden(name, {**golden.case, "tensors": tensors, "config": config})
+    write_checkpoint(larger, folder, larger.old_config)
+    (folder / "tokenizer.json").unlink()
+    (folder / file).write_bytes(trained(name))
+    edit_json(folder / "tokenizer_config.json", tokenizer_class=None, bos_token=None, eos_token=None)
+    return folder

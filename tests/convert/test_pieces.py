@@ -30,9 +30,18 @@ from localllm.errors import BadCheckpoint, UnsupportedModel
 from localllm.gguf_file import read_header
 from localllm.native.vocab import open_vocab
 from tests.convert import piece_files as made
-from tests.convert.golden import Golden, goldens, write_checkpoint
-from tests.convert.helpers import edit_json
-from tests.convert.piece_files import BASE, BYTES, TEXTS, WORDS, field, own_ids, piece_files, piece_model, trained
+from tests.convert.piece_files import (
+    BASE,
+    BYTES,
+    TEXTS,
+    WORDS,
+    field,
+    older_checkpoint,
+    own_ids,
+    piece_files,
+    piece_model,
+    trained,
+)
 
 pytestmark = pytest.mark.all_texts
 
@@ -180,29 +189,15 @@ def test_t5_has_its_sentinels_behind() -> None:
     assert vocabulary.types[500:] == (CONTROL,) * 3
 
 
-def _small(name: str, folder: Path) -> Path:
-    """The checkpoint of a golden in the older dialect, with tokenizer.model as its only tokenizer."""
-    golden = next(golden for golden in goldens() if golden.name == name)
-    tensors = {
-        tensor: [900, *shape[1:]] if shape[0] == 320 else shape for tensor, shape in golden.case["tensors"].items()
-    }
-    config = {**golden.config, "vocab_size": 900}
-    larger = Golden(name, {**golden.case, "tensors": tensors, "config": config})
-    write_checkpoint(larger, folder, larger.old_config)
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.model").write_bytes(trained(name))
-    edit_json(folder / "tokenizer_config.json", tokenizer_class=None, bos_token=None, eos_token=None)
-    return folder
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["llama", "gemma"])
-def test_a_published_checkpoint_of_the_older_dialect_is_converted(name: str, tmp_path: Path) -> None:
-    path = convert(_small(name, tmp_path / name), tmp_path / "model.gguf", type="F16").outfile
+@pytest.mark.parametrize(("name", "kind"), [("llama", "llama"), ("gemma", "llama"), ("xlm-roberta", "t5")])
+def test_a_published_checkpoint_of_the_older_dialect_is_converted(name: str, kind: str, tmp_path: Path) -> None:
+    path = convert(older_checkpoint(name, tmp_path / name), tmp_path / "model.gguf", type="F16").outfile
     keys = read_header(path).metadata
-    assert (keys["tokenizer.ggml.model"], keys["tokenizer.ggml.add_bos_token"]) == ("llama", True)
+    assert (keys["tokenizer.ggml.model"], keys["tokenizer.ggml.add_bos_token"]) == (kind, True)
+    expected = [_shifted(ids) if name == "xlm-roberta" else ids for ids in own_ids(name)]
     with open_vocab(path) as vocab:
-        assert [vocab.tokenize(sample, add_special=False, parse_special=False) for sample in TEXTS] == own_ids(name)
+        assert [vocab.tokenize(sample, add_special=False, parse_special=False) for sample in TEXTS] == expected
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from localllm.errors import BadCheckpoint, BadOutput, Cancelled, DownloadFailed,
 from localllm.gguf_file import read_header
 from localllm.library import hub as hub_module
 from localllm.library import keeping, ranges, readahead
+from tests.convert.piece_files import older_checkpoint
 from tests.convert.torch_pickles import write_tensors
 from tests.library.hub_server import HubServer
 
@@ -73,6 +74,17 @@ def test_a_file_is_verified_against_a_repo_that_is_read_once(hub: HubServer, tin
     hub.add("org/tiny", write_checkpoint(tmp_path / "other", TinyLlama(shards=3, seed=2)))
     problems = localllm.verify_model(path, "org/tiny").problems
     assert {problem.about for problem in problems} == {"source", "tensors"}
+
+
+def test_a_repo_of_the_older_dialect_has_its_tokenizer_in_a_model_file(hub: HubServer, tmp_path: Path) -> None:
+    folder = older_checkpoint("gemma", tmp_path / "gemma")
+    hub.add("org/gemma", folder)
+    theirs = localllm.convert_model("org/gemma", tmp_path / "a.gguf", type="F16").outfile
+    ours = convert(folder, tmp_path / "b.gguf", type="F16").outfile
+    assert same_weights(theirs, ours)
+    found, expected = ({k: v for k, v in read_header(path).metadata.items() if "token" in k} for path in (theirs, ours))
+    assert found == expected
+    assert found["tokenizer.ggml.model"] == "llama"
 
 
 def test_a_preview_reads_headers_only(hub: HubServer, tmp_path: Path) -> None:
