@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from localllm.errors import BadModelFile
 from localllm.native import devices, handles, ledger, lib
 from localllm.runtime import memory
 from localllm.runtime.plan import mib
 from localllm.runtime.simulate import layers_by_device, offload_handles
 from localllm.runtime.types import Options, Plan, needs
+
+
+class ModelFiles:
+    """The files of a loaded model: mapped into memory, so that who writes to them changes the model."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._loaded = {path: path.stat() for path in paths}
+
+    def __str__(self) -> str:
+        """Another text for other contents."""
+        return str([(found.st_size, found.st_mtime_ns) for found in self._loaded.values()])
+
+    def check(self) -> None:
+        """See that they are as they were. One that was replaced or removed is: the mapping keeps what it had.
+
+        Raises:
+            BadModelFile: somebody wrote to one.
+        """
+        for path, before in self._loaded.items():
+            try:
+                now = path.stat()
+            except OSError:
+                continue
+            same_file = (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino)
+            if same_file and (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise BadModelFile(
+                    f"{path} was written to while it was loaded: what the model would say is not to be trusted.",
+                    hint="Load it again.",
+                )
 
 
 def open_weights(

@@ -21,7 +21,7 @@ from localllm.runtime import memory
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.draft_model import open_draft
 from localllm.runtime.engine import Engine
-from localllm.runtime.loading import as_loaded, open_context, open_weights
+from localllm.runtime.loading import ModelFiles, as_loaded, open_context, open_weights
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.reply import LocalReply
@@ -59,6 +59,7 @@ class Model:
         plan = plan_quickly(path, options)
         check_fits(plan)
         self._headers = read_parts(path)
+        self._files = ModelFiles([header.path for header in self._headers])
         self._handle, lines = open_weights(path, plan.options, progress)
         with ExitStack() as made:
             made.callback(self._handle.close)
@@ -170,10 +171,9 @@ class Model:
         """The snapshots that this model, loaded with these options, can take up; None without room for any."""
         if not options.kv_disk:
             return None
-        stats = [header.path.stat() for header in self._headers]
         identity = Identity(
             place=str(self._headers[0].path.resolve()),
-            content=f"{lib.build()} {[(stat.st_size, stat.st_mtime_ns) for stat in stats]}",
+            content=f"{lib.build()} {self._files}",
             setup=f"{options.kv_type} {options.flash_attention}",
         )
         disk = Snapshots(paths.snapshots_dir(), identity, options.kv_disk, whole=whole, texts_of=self._tokens.texts_of)
@@ -189,6 +189,8 @@ class Model:
         with self._using:
             self._check_open()
             check(resolved, self._vocab)
+        if self.plan.options.mmap:
+            self._files.check()
         drafter = self._draft.drafter() if self._draft is not None else Ngrams()
         reply = LocalReply(self._engine, self._vocab, self._tokens, source, resolved, max_tokens, drafter)
         self._replies.add(reply)
