@@ -1,0 +1,1 @@
+"""The rows of `tools/bench_runtime.py`, and the programs they are measured against."""
