@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm import library
 from localllm.gguf_file import read_header
+from localllm.runtime import process
 from localllm.runtime.model import Model
 from localllm.runtime.plan import DEFAULT_CTX, make_plan
 from localllm.runtime.process import ModelProcess
@@ -71,10 +72,16 @@ def load_process(
 
 
 def plan(
-    model: str | Path | None = None, *, n_ctx: int = 0, gpu_layers: int | None = None, kv_type: str = "auto"
+    model: str | Path | None = None,
+    *,
+    n_ctx: int = 0,
+    gpu_layers: int | None = None,
+    kv_type: str = "auto",
+    workers: Sequence[str] = (),
 ) -> Plan:
-    """What `model` would use on each device, in bytes, without loading it. Raises as `load`."""
-    return make_plan(_file(model), Options(n_ctx=n_ctx, gpu_layers=gpu_layers, kv_type=kv_type))
+    """What `model` would use on each device, in bytes, without loading it. Raises as `load` and `load_process`."""
+    options = Options(n_ctx=n_ctx, gpu_layers=gpu_layers, kv_type=kv_type, workers=tuple(workers))
+    return process.plan(_file(model), options)
 
 
 def convert_model(

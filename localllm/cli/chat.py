@@ -48,9 +48,12 @@ def handle(args: argparse.Namespace) -> int:
     _check_packages()
     from localllm import library, paths
     from localllm.chat.store import Store
+    from localllm.native import rpc
     from localllm.tui.app import ChatApp
 
     path = library.resolve(args.model)
+    for worker in args.worker:
+        rpc.ask(worker)
     store = Store.open(paths.chats_file())
     app = ChatApp(opener(path, options.engine_options(args)), store, sampling=sampling, system=args.system)
     try:

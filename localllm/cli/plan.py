@@ -15,6 +15,8 @@ EPILOG = """examples:
   localllm plan                              the default model
   localllm plan model.gguf --ctx 32768       with a larger context
   localllm plan model.gguf --kv-type q8_0    with a KV cache of half the size
+  localllm plan model.gguf --worker 127.0.0.1:50052 --gpu-layers auto
+                                             with the layers on a worker that fit there
   localllm plan model.gguf --json            for programs; sizes in bytes
 
 The numbers come from a simulated load and equal the real one to the byte. Weights that are mapped from the file live
@@ -65,9 +67,11 @@ def _as_json(plan: Plan) -> str:
             "ctx": plan.n_ctx,
             "gpu_layers": plan.gpu_layers,
             "kv_type": plan.options.kv_type,
+            "cpu_moe": plan.options.cpu_moe,
             "devices": [asdict(device) for device in plan.devices],
             "total": plan.total,
             "fits": plan.fits,
+            "advice": plan.advice,
             "exact": plan.exact,
             "notes": list(plan.notes),
         }
@@ -78,7 +82,7 @@ def _print_table(plan: Plan) -> None:
     from localllm.runtime.plan import mib
     from localllm.runtime.types import needs
 
-    settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers on a GPU"
+    settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers offloaded"
     print(f"{plan.path.name}: {settings}")
     print()
     print(f"{'device':<12}{'layers':>7}{'weights':>13}{'KV cache':>13}{'compute':>13}{'total':>13}{'available':>13}")
@@ -87,6 +91,11 @@ def _print_table(plan: Plan) -> None:
         columns = "".join(f"{mib(size):>13}" for size in sizes)
         print(f"{device.name:<12}{device.layers:>7}{columns}")
     print()
+    for device in plan.devices:
+        if device.worker:
+            print(f"{device.name} is the worker at {device.worker}.")
+    if plan.options.cpu_moe:
+        print(f"The experts of {plan.options.cpu_moe} layers stay in RAM.")
     if plan.fits:
         print("It fits.")
     else:

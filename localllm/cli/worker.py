@@ -13,7 +13,6 @@ from localllm.cli import options
 
 if TYPE_CHECKING:
     from localllm.native.devices import Device
-    from localllm.native.rpc import Worker
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 50052
@@ -85,8 +84,8 @@ def handle(args: argparse.Namespace) -> int:
     number = _free_port(args.listen, args.port)
     out = _own_stdout(args.verbose)
 
-    def ready(worker: Worker, offered: list[Device]) -> None:
-        for device, (free, _) in zip(offered, worker.memory, strict=True):
+    def ready(offered: list[tuple[Device, int]]) -> None:
+        for device, free in offered:
             print(f"Serving {device.name} ({device.description}) with {_size(free)} of memory.", file=out)
         print(f"Use it with --worker {args.listen}:{number}. Ctrl-C ends it.", file=out, flush=True)
 

@@ -7,6 +7,7 @@ to tell what is truly left, and to refuse what goes beyond the budget.
 from __future__ import annotations
 
 import ctypes
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -100,11 +101,12 @@ def served_devices() -> list[Device]:
 
 
 def serve(
-    address: str, port: int, *, threads: int, memory: int | None, ready: Callable[[rpc.Worker, list[Device]], None]
+    address: str, port: int, *, threads: int, memory: int | None, ready: Callable[[list[tuple[Device, int]]], None]
 ) -> None:
     """Serve on the IPv4 `address` and `port` until Ctrl-C. `memory` is the budget of each device in bytes.
 
-    Calls `ready` once clients are answered. After Ctrl-C the serving thread still runs: end the process at once.
+    Once it listens, calls `ready` with the devices and how many bytes of each it lends. After Ctrl-C the serving thread
+    still runs: end the process at once.
 
     Raises:
         BadWorker: the address cannot be served on.
@@ -120,14 +122,20 @@ def serve(
 
     thread = threading.Thread(target=run, name="worker", daemon=True)
     thread.start()
-    # Nobody tells when the socket listens.
-    own = f"{'127.0.0.1' if address == '0.0.0.0' else address}:{port}"
-    while thread.is_alive():
-        try:
-            ready(rpc.ask(own), offered)
-            break
-        except BadWorker:
-            thread.join(timeout=0.02)
+    while thread.is_alive() and not _listens(address, port):
+        thread.join(timeout=0.01)
+    if thread.is_alive():
+        ready([(device, budget.memory()[0]) for device, budget in zip(offered, budgets, strict=True)])
     thread.join()
-    del budgets
     raise BadWorker(f"llama.cpp's server on {address}:{port} ended.", hint="Is another program using that port?")
+
+
+def _listens(address: str, port: int) -> bool:
+    """Whether a socket listens there: only then is the address refused to another that shares it. Nobody is asked."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return True
+    return False

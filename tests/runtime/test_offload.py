@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import localllm
 from localllm.cli.main import main
 from localllm.errors import BadWorker, DoesNotFit, EngineDied
 from localllm.native import rpc
@@ -55,6 +56,16 @@ def test_layers_go_where_the_plan_says(
     assert (lent.kind, lent.worker) == ("worker", endpoint)
     assert (lent.layers, cpu.layers) == (expected, 31 - expected)
     assert (lent.kv > 0) == (lent.weights > 0) == (expected > 0)
+
+
+def test_the_table_names_the_workers(endpoint: str, smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(smollm2), "--ctx", "512", "--gpu-layers", "12", "--worker", endpoint]) == 0
+    out = capsys.readouterr().out
+    assert "12 layers offloaded" in out
+    assert f"RPC0 is the worker at {endpoint}." in out
+    assert next(line.split()[1] for line in out.splitlines() if line.startswith("RPC0 ")) == "12"
+    plan = localllm.plan(smollm2, n_ctx=512, gpu_layers=12, workers=[endpoint])
+    assert [part.layers for part in plan.devices] == [12, 19]
 
 
 def test_a_conversation_outlives_its_worker(smollm2: Path) -> None:
