@@ -246,7 +246,7 @@ class RemoteReply:
     """A reply made in the child process; see `Reply`. The request is sent when the iteration begins.
 
     If a worker goes away and the model was to be loaded again without it, the reply goes on there from the text that it
-    has, and `stats` are those of the rest. Not under a grammar: what is left of it is not known.
+    has, and `stats` are those of the rest. Not under a grammar or schema: what is left of it is not known.
     """
 
     def __init__(self, owner: ModelProcess, command: Generate) -> None:
@@ -304,7 +304,8 @@ class RemoteReply:
     def _goes_on(self) -> bool:
         """Whether the rest can be asked for from another engine; `_command` then asks for it."""
         engine = self._engine
-        constrained = self.text and self._command.sampling.grammar
+        sampling = self._command.sampling
+        constrained = self.text and (sampling.grammar, sampling.schema) != (None, None)
         if engine is None or self._cancelled or constrained:
             return False
         try:
