@@ -27,6 +27,7 @@ from localllm.convert.vocabulary.splits import GPT2
 from localllm.errors import BadCheckpoint, UnsupportedModel
 from localllm.gguf_file import read_header
 from tests.convert.helpers import edit_json, slow_files, tokenizer_files, train_byte_level
+from tests.convert.piece_files import piece_files, piece_model
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
@@ -268,3 +269,11 @@ def test_of_two_equal_words_the_last_counts() -> None:
     vocabulary, _ = _proven(_words(lines), rows=len(lines))
     assert vocabulary.tokens[5] == "[PAD5]"
     assert vocabulary.tokens[-1].endswith("the")
+
+
+def test_the_chat_template_arrives_from_every_kind_of_file(trained: dict[str, Any]) -> None:
+    settings = {"chat_template": "T"}
+    byte_level = _files(trained, tokenizer_config__json={"tokenizer_class": "GPT2Tokenizer", **settings})
+    pieces = piece_files(piece_model(), **settings)
+    for checkpoint, rows in ((byte_level, 300), (_words(**settings), len(WORDS)), (pieces, 300)):
+        assert _vocabulary(checkpoint, rows).templates == {"default": "T"}

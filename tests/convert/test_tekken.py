@@ -30,8 +30,8 @@ def _tekken(tokens: list[bytes] | None = None, **changes: Any) -> dict[str, Any]
     return {"config": config, "vocab": [*vocab, spare], "special_tokens": named} | changes
 
 
-def _proven(tekken: dict[str, Any], rows: int) -> tuple[Vocabulary, TokenizerProof, Reference]:
-    checkpoint = tokenizer_files(None, tekken__json=tekken, config__json={})
+def _proven(tekken: dict[str, Any], rows: int, **others: Any) -> tuple[Vocabulary, TokenizerProof, Reference]:
+    checkpoint = tokenizer_files(None, tekken__json=tekken, config__json={}, **others)
     source = read_source(checkpoint, rows)
     reference = Reference(source.document)
     return *prove_vocabulary(read_vocabularies(checkpoint, source, rows), reference), reference
@@ -59,6 +59,13 @@ def test_tokens_are_numbered_behind_the_special_ones() -> None:
 def test_a_whole_word_that_no_merges_make_is_a_token() -> None:
     *_, reference = _proven(_tekken([*BYTES, b"abc", b"xy"]), 264)
     assert reference.encode(["abc", "abcd"], add_special=False) == [[262], [103, 104, 105, 106]]
+
+
+def test_the_settings_of_transformers_count_beside_it() -> None:
+    settings = {"chat_template": "{{ messages }}", "add_bos_token": False, "eos_token": "[INST]"}
+    vocabulary, *_ = _proven(_tekken(), 272, tokenizer_config__json=settings)
+    assert vocabulary.templates == {"default": "{{ messages }}"}
+    assert (vocabulary.special.ids["eos"], vocabulary.special.adds.get("bos")) == (3, False)
 
 
 def test_older_files_do_not_tell_their_special_tokens() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from localllm.convert.checkpoint import Checkpoint
@@ -44,9 +45,8 @@ def read_tekken(checkpoint: Checkpoint, settings: Mapping[str, Any], rows: int) 
     merges = [(_spelled(left), _spelled(right)) for left, right in _merges(ranks)]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [{"id": number, "content": text, **flags, "special": True} for number, text in enumerate(special)]
-    named = {
-        name: token for name, token in _CLASS.named(settings).items() if not isinstance(token, str) or token in ids
-    }
+    known = {role: text for role, text in _CLASS.tokens.items() if text in special}
+    named = replace(_CLASS, tokens=known).named(settings)
     made = document(
         bpe(ids, merges, ignore_merges=True),
         added,
