@@ -13,14 +13,14 @@ from localllm.convert import convert
 from localllm.gguf_file import read_header
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "tiny-llama", TinyLlama())
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("verify") / "tiny-llama", TinyLlama())
 
 
-@pytest.fixture
-def model(checkpoint: Path, tmp_path: Path) -> Path:
-    return convert(checkpoint, tmp_path / "x.gguf", type="Q4_K_M").outfile
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Path:
+    return convert(checkpoint, checkpoint.with_name("x.gguf"), type="Q4_K_M").outfile
 
 
 def test_a_file_by_itself_suggests_what_it_was_made_of(

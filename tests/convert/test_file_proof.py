@@ -16,6 +16,7 @@ import pytest
 from localllm.convert import FileProof, Settings, convert, convert_adapter, verify_file
 from localllm.convert.gguf_source import open_gguf
 from localllm.convert.header import Keys, KeyValue, lay_out, text, texts
+from localllm.convert.recorded import recorded_settings
 from localllm.errors import BadModelFile, ModelNotFound, UnsupportedModel
 from localllm.gguf_file import Array, read_header
 from localllm.native.quants import quantize_file
@@ -107,8 +108,13 @@ SETTINGS = {
 }
 
 
+FAST = ("Q4_K_M", "pruned", "several files", "own keys")
+
+
 @pytest.mark.parametrize("dtype", ["bf16", pytest.param("f32", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS if name not in FAST)]
+)
 def test_what_was_converted_is_the_model_to_the_last_byte(
     tiny: MakeTiny, tmp_path: Path, name: str, dtype: str
 ) -> None:
@@ -151,6 +157,7 @@ def test_losses_are_what_another_dequantizer_finds(tiny: MakeTiny, tmp_path: Pat
         assert check.found.loss.rmse == pytest.approx(rmse, rel=1e-6, abs=1e-12), name
 
 
+@pytest.mark.slow
 def test_files_of_llama_quantize(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(dtype="f32")
     plain = rewrite(convert(source, tmp_path / "x.gguf", type="F16").outfile, tmp_path / "plain.gguf")
@@ -158,6 +165,7 @@ def test_files_of_llama_quantize(tiny: MakeTiny, tmp_path: Path) -> None:
     assert all_identical(verify_file(tmp_path / "theirs.gguf", source))
 
 
+@pytest.mark.slow
 def test_against_another_gguf(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     plain = convert(source, tmp_path / "plain.gguf", type="BF16").outfile
@@ -234,6 +242,7 @@ def test_a_scale_that_is_not_finite(tiny: MakeTiny, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_compared_all_the_same(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     for kind, number in (("Q8_0", 0x7C00), ("F16", 0x7E00)):
@@ -245,6 +254,7 @@ def test_numbers_that_are_not_finite_are_compared_all_the_same(tiny: MakeTiny, t
         assert f"blk.0.ffn_down.weight is damaged: one of 256 rows is not what {source} gives, row 3" in found
 
 
+@pytest.mark.slow
 def test_damage_where_bytes_cannot_be_made_again(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     matrix = write_gguf(tmp_path / "m.gguf", measured(convert(source, tmp_path / "f.gguf", type="F16").outfile))
@@ -267,7 +277,7 @@ def test_a_tensor_of_another_layer(tiny: MakeTiny, tmp_path: Path) -> None:
     assert re.search(r"blk\.1\.attn_q\.weight \(Q4_K\) is off by 14\d", says(verify_file(path, source)))
 
 
-@pytest.mark.parametrize("kind", ["Q4_K_M", "F16", "Q8_0"])
+@pytest.mark.parametrize("kind", ["Q4_K_M", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("F16", "Q8_0"))])
 def test_another_model_of_the_same_size(tiny: MakeTiny, tmp_path: Path, kind: str) -> None:
     path = convert(tiny("one", seed=1), tmp_path / "x.gguf", type=kind).outfile
     found = says(verify_file(path, tiny("other", seed=2)))
@@ -275,6 +285,7 @@ def test_another_model_of_the_same_size(tiny: MakeTiny, tmp_path: Path, kind: st
     assert "or of one that was trained further" in found
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_a_little_further(tiny: MakeTiny, tmp_path: Path) -> None:
     """By one percent: more than Q8_0 loses."""
     source = tiny(dtype="f32")
@@ -305,6 +316,7 @@ def test_another_architecture(tiny: MakeTiny, tmp_path: Path) -> None:
     assert proof.checks == ()
 
 
+@pytest.mark.slow
 def test_a_tensor_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     whole = convert(source, tmp_path / "whole.gguf").outfile
@@ -321,6 +333,7 @@ def test_a_tensor_too_many(tiny: MakeTiny, tmp_path: Path) -> None:
     assert f"the file has one tensor that {tied} does not give: output.weight" in says(verify_file(path, tied))
 
 
+@pytest.mark.slow
 def test_another_mixture(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf", type="Q4_K_M").outfile
@@ -375,6 +388,7 @@ def test_a_vocabulary_with_which_llama_cpp_would_end_the_process(tiny: MakeTiny,
     assert proof.identical == len(proof.checks)
 
 
+@pytest.mark.slow
 def test_a_pre_tokenizer_that_llama_cpp_does_not_know(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     whole = convert(source, tmp_path / "whole.gguf").outfile
@@ -383,6 +397,7 @@ def test_a_pre_tokenizer_that_llama_cpp_does_not_know(tiny: MakeTiny, tmp_path: 
         assert re.search(r"does not take it: .*unknown pre-tokenizer type: 'smonlm'", says(proof))
 
 
+@pytest.mark.slow
 def test_a_key_of_the_vocabulary_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     whole = convert(source, tmp_path / "whole.gguf").outfile
@@ -391,6 +406,7 @@ def test_a_key_of_the_vocabulary_that_is_missing(tiny: MakeTiny, tmp_path: Path)
     assert "tokenizer: tokenizer.ggml.add_bos_token is missing" in says(verify_file(whole, source))
 
 
+@pytest.mark.slow
 def test_another_template(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf").outfile
@@ -401,6 +417,7 @@ def test_another_template(tiny: MakeTiny, tmp_path: Path) -> None:
     assert verify_file(convert(source, tmp_path / "own.gguf", settings=chosen).outfile, source).ok
 
 
+@pytest.mark.slow
 def test_a_template_that_does_not_run(tiny: MakeTiny, tmp_path: Path) -> None:
     whole = convert(tiny(), tmp_path / "whole.gguf").outfile
     broken = rewrite(whole, tmp_path / "x.gguf", keys={"tokenizer.chat_template.tools": text("{% for %}")})
@@ -412,6 +429,7 @@ def test_a_template_that_does_not_run(tiny: MakeTiny, tmp_path: Path) -> None:
     assert "renders no conversation" in says(verify_file(broken))
 
 
+@pytest.mark.slow
 def test_hashes_of_the_source(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf", settings=Settings("Q8_0", hash_source=True)).outfile
@@ -427,6 +445,7 @@ def test_hashes_of_the_source(tiny: MakeTiny, tmp_path: Path) -> None:
     assert proof.identical == len(proof.checks)
 
 
+@pytest.mark.slow
 def test_a_file_without_hashes_says_so(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     proof = verify_file(convert(source, tmp_path / "x.gguf").outfile, source, hash_source=True)
@@ -434,15 +453,25 @@ def test_a_file_without_hashes_says_so(tiny: MakeTiny, tmp_path: Path) -> None:
     assert "the file records no hashes of its source" in proof.notes
 
 
-def test_settings_that_are_not_understood_are_none(tiny: MakeTiny, tmp_path: Path) -> None:
-    source = tiny()
-    whole = convert(source, tmp_path / "whole.gguf").outfile
-    nonsense = ('{"output_type": 5}', '{"pure": "yes"}', '{"tensor_types": [["(", "Q8_0"]]}', '{"metadata": 3}')
-    for number, settings in enumerate(
-        ("[1]", "{", '{"from": "the future"}', '{"tensor_types": [1]}', "null", *nonsense)
-    ):
-        path = rewrite(whole, tmp_path / f"{number}.gguf", keys={"localllm.settings": text(settings)})
-        assert verify_file(path, source).ok, settings
+NONSENSE = [
+    "[1]",
+    "{",
+    "null",
+    '{"from": "the future"}',
+    '{"tensor_types": [1]}',
+    '{"tensor_types": [["(", "Q8_0"]]}',
+    '{"output_type": 5}',
+    '{"pure": "yes"}',
+    '{"prune_layers": "x"}',
+    '{"metadata": 3}',
+]
+
+
+@pytest.mark.parametrize("settings", NONSENSE)
+def test_settings_that_are_not_understood_are_none(tmp_path: Path, settings: str) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(lay_out({"localllm.version": text("9"), "localllm.settings": text(settings)}, []).header)
+    assert recorded_settings(read_header(path)) == (None, frozenset())
 
 
 def test_layers_that_the_source_does_not_have(tiny: MakeTiny, tmp_path: Path) -> None:
@@ -453,6 +482,7 @@ def test_layers_that_the_source_does_not_have(tiny: MakeTiny, tmp_path: Path) ->
     assert re.fullmatch(r"file: it says that it was made without the layers 7, but .*It has no layer 7: .*", found)
 
 
+@pytest.mark.slow
 def test_a_gguf_that_was_quantized_anew_tells_both_settings(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=3)
     pruned = Settings("BF16", prune_layers=(1,), metadata=(("general.description", "first"),))

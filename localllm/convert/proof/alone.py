@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from localllm.chat_template import ChatTemplate
+from localllm.convert import corpus
 from localllm.convert.proof.chats import CHAT_TEMPLATE, TemplateProof, render_chats
-from localllm.convert.proof.trial import try_file
 from localllm.convert.slabs import Buffers, in_threads
 from localllm.convert.writer import Progress
 from localllm.errors import BadModelFile, BadTemplate, DoesNotFit, UnsupportedModel
 from localllm.gguf_file import TENSOR_TYPES, Array, Header, TensorInfo
 from localllm.native import handles, quants
+from localllm.native.trial import try_file
 from localllm.native.vocab import Vocab
 
 _CHUNK = 4 << 20
@@ -62,7 +63,7 @@ def check_alone(parts: Sequence[Header], threads: int, progress: Progress | None
     vocabulary = template = None
     if is_model(header):
         try:
-            try_file(header.path)
+            try_file(header.path, corpus.TEXTS)
             vocabulary, template = _texts(header)
         except (BadModelFile, UnsupportedModel, DoesNotFit) as error:
             # Of a file for a newer llama.cpp too: neither its vocabulary nor its template was looked at.

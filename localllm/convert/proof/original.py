@@ -19,7 +19,6 @@ from localllm.convert.mixture import choose_types
 from localllm.convert.plan import half_type
 from localllm.convert.proof.chats import TemplateProof, checkpoint_side, compare_chats, engine_side
 from localllm.convert.proof.keys import vocabulary_keys
-from localllm.convert.proof.trial import try_file
 from localllm.convert.reading import ReadModel, read_model
 from localllm.convert.settings import Settings
 from localllm.convert.tensor import RowSource
@@ -27,6 +26,7 @@ from localllm.convert.verify import Mismatch, TokenizerProof
 from localllm.convert.vocabulary import Vocabulary
 from localllm.errors import BadModelFile, UnsupportedModel
 from localllm.gguf_file import Header
+from localllm.native.trial import try_file
 from localllm.native.vocab import open_vocab
 
 _TEXTS = 1000
@@ -98,7 +98,7 @@ def compare_texts(original: Original, header: Header) -> TextProof:
     if original.read is not None:
         return _with_checkpoint(original.read, header)
     assert original.path is not None
-    try_file(original.path)
+    try_file(original.path, corpus.TEXTS)
     with engine_side(original.path) as expected, engine_side(header.path) as found:
         template = compare_chats(expected, found)
     return TextProof(

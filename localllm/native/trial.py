@@ -1,6 +1,6 @@
 """Whether llama.cpp takes a file, asked in a process of its own: what is damaged can end the process that loads it.
 
-Reads no weights. Loads the model and its vocabulary, and reads some texts with it.
+Reads no weights. Loads the model and its vocabulary, and reads some texts with it. Imports little: it is started often.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from localllm import paths
-from localllm.convert import corpus
 from localllm.errors import ERRORS, BadModelFile, LocalLLMError
 from localllm.native import handles
 from localllm.native.vocab import Vocab
 
 # Not `-m`: that would look for modules in the current folder first, which may be a folder of downloads.
 _PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from localllm.convert.proof.trial import main; main(sys.argv[2])"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from localllm.native.trial import main; main(sys.argv[2])"
 )
 _ASSERTION = re.compile(r"GGML_(?:ASSERT|ABORT)\(.*|terminate called.*|what\(\):.*")
 
 
-def try_file(path: Path) -> None:
-    """Let llama.cpp load the model at `path`, without its weights.
+def try_file(path: Path, texts: Sequence[str]) -> None:
+    """Let llama.cpp load the model at `path`, without its weights, and make token ids of some texts.
 
     Raises:
         BadModelFile: it refuses, or the process ends while it tries.
@@ -37,7 +36,7 @@ def try_file(path: Path) -> None:
     # An abort in ggml would start a debugger to print a backtrace: slow, and nobody reads it.
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, json.dumps(paths.search_path()), str(path)],
-        stdin=subprocess.DEVNULL,
+        input=json.dumps(list(texts)).encode(),
         capture_output=True,
         env=os.environ | {"GGML_NO_BACKTRACE": "1"},
         check=False,
@@ -63,7 +62,7 @@ def main(path: str) -> None:
         handles.open_model(Path(path), simulate=True).close()
         with handles.open_model(Path(path), vocab_only=True) as model:
             vocab = Vocab(model)
-            for text in (*corpus.TEXTS, *corpus.BROKEN, *corpus.random_texts(100)):
+            for text in json.load(sys.stdin):
                 vocab.tokenize(text, add_special=True, parse_special=True)
             vocab.template_tokens()
     except LocalLLMError as error:
