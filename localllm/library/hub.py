@@ -34,7 +34,7 @@ except ImportError as error:
     ) from error
 
 _SMALL = 32 << 20
-_BESIDE = re.compile(r"(README\.md|[^/]+\.(json|jinja|txt|model)|[^/]+/config\.json)")
+_BESIDE = re.compile(r"(README\.md|[^/]+\.(json|jinja|txt|model)|[^/]+/(config\.json|[^/]+\.jinja))")
 """What a conversion may read beside the weights."""
 
 
@@ -53,7 +53,7 @@ def open_source(name: str, *, keep_download: bool = False, remark: Callable[[str
     """
     repo, _, revision = name.partition("@")
     revision = revision or constants.DEFAULT_REVISION
-    listing = None if constants.is_offline_mode() else _listing(repo, revision)
+    listing = None if constants.HF_HUB_OFFLINE else _listing(repo, revision)
     if listing is None:
         return _cached(repo, revision)
     _refuse_without_weights(listing)
@@ -284,7 +284,7 @@ def _cached(repo: str, revision: str) -> Files:
         remark = "the hub was not asked whether it has a newer one"
         return Listing(repo, revision, folder.name, {}).local(folder, remark)
     part = " with its weights" if folder is not None else ""
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         raise DownloadFailed(
             f"{repo} is not in the hub's cache on this machine{part}, and HF_HUB_OFFLINE forbids to fetch it.",
             hint="Unset HF_HUB_OFFLINE, or give the folder of a checkpoint.",

@@ -30,7 +30,8 @@ def explain(error: Exception, repo: str, revision: str = "") -> LocalLLMError | 
         private = "If it is private, use a token that may read it." if get_token() else f"If it is private: {_LOG_IN}."
         return ModelNotFound(f"There is no model {repo} on the hub.", hint=private)
     if isinstance(error, RevisionNotFoundError):
-        return ModelNotFound(f"{repo} has no revision {revision!r}.", hint="Give a branch, a tag or a commit.")
+        what = f"has no revision {revision!r}" if revision else "was changed, and the old commit is gone"
+        return ModelNotFound(f"{repo} {what}.", hint="Give a branch, a tag or a commit.")
     if isinstance(error, DisabledRepoError):
         return DownloadFailed(f"The hub has disabled {repo}.")
     if isinstance(error, OfflineModeIsEnabled):

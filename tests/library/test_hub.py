@@ -25,7 +25,7 @@ from localllm.convert.files import Files, LocalFiles
 from localllm.errors import BadCheckpoint, BadOutput, Cancelled, DownloadFailed, ModelNotFound
 from localllm.gguf_file import read_header
 from localllm.library import hub as hub_module
-from localllm.library import keeping, ranges, readahead
+from localllm.library import ranges, readahead
 from tests.convert.piece_files import older_checkpoint
 from tests.convert.torch_pickles import write_tensors
 from tests.library.hub_server import HubServer
@@ -332,11 +332,18 @@ def test_a_download_that_would_fill_the_disk_is_refused_first(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_kept_file_with_another_hash_is_removed(
-    hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_another_size_is_not_read(hub: HubServer, tiny: Path) -> None:
     hub.add("org/tiny", tiny)
-    monkeypatch.setattr(keeping, "_sha256", lambda path, stopped: "0" * 64)
+    hub.faults.size = 1_000_000
+    files = open_repo()
+    with pytest.raises(DownloadFailed, match=r"bytes where 1,000,000 were announced"):
+        read(files, "model-00001-of-00003.safetensors")
+    files.close()
+
+
+def test_a_kept_file_with_another_hash_is_removed(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
+    hub.add("org/tiny", tiny)
+    hub.faults.sha256 = "0" * 64
     with pytest.raises(DownloadFailed, match="not what the hub says it is"):
         localllm.convert_model("org/tiny", tmp_path / "a.gguf", keep_download=True)
     assert list((tmp_path / "cache").rglob("*.safetensors")) == []
