@@ -31,13 +31,14 @@ def load(
     flash_attention: bool | None = None,
     mmap: bool = True,
     mlock: bool = False,
+    lora: Sequence[tuple[str | Path, float]] = (),
     progress: Callable[[float], None] | None = None,
 ) -> Model:
     """Load a model into this process.
 
     `model` is a path, a catalogue name, or the name of a model on this machine; None is the embedded default. The rest
-    is as in `Options`: 0, None and "auto" mean that localllm chooses. `progress` is called with 0…1 while the file
-    loads.
+    is as in `Options`: 0, None and "auto" mean that localllm chooses; `lora` are adapters and their scales. `progress`
+    is called with 0…1 while the file loads.
 
     Raises:
         ModelNotFound: nothing here has that name; says the nearest.
@@ -52,6 +53,7 @@ def load(
         flash_attention=flash_attention,
         mmap=mmap,
         mlock=mlock,
+        lora=tuple((str(path), scale) for path, scale in lora),
     )
     return Model.load(_file(model), options, progress=progress)
 

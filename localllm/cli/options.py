@@ -118,6 +118,15 @@ def layers(text: str) -> int | None:
     return None if text == "auto" else whole(text)
 
 
+def adapter(text: str) -> tuple[str, float]:
+    """FILE or FILE=SCALE."""
+    path, equals, scale = text.rpartition("=")
+    try:
+        return (path, float(scale)) if equals else (text, 1.0)
+    except ValueError:
+        return text, 1.0  # a name with an =
+
+
 def endpoint(text: str) -> str:
     """HOST:PORT of a worker."""
     from localllm.native.rpc import parse_endpoint
@@ -139,6 +148,7 @@ for _parse, _name in (
     (byte_count, "number of bytes"),
     (layers, "number of layers"),
     (endpoint, "HOST:PORT"),
+    (adapter, "FILE[=SCALE]"),
     (kv_type, "type of the KV cache"),
     (proportions, "proportions"),
 ):
@@ -199,6 +209,14 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         default="stop",
         help="when the context is full: end the answer, leave out the oldest turns, or shift the oldest tokens out "
         "(default: stop)",
+    )
+    group.add_argument(
+        "--lora",
+        type=adapter,
+        action="append",
+        default=[],
+        metavar="FILE[=SCALE]",
+        help="a LoRA adapter, and how much it counts (default: 1); may be given several times",
     )
     add_worker_flag(group)
     group.add_argument(
@@ -278,6 +296,7 @@ def engine_options(args: argparse.Namespace) -> Options:
         cpu_moe=args.cpu_moe,
         retry_locally=args.retry_locally,
         tuned=not args.no_tuned,
+        lora=tuple(args.lora),
         n_batch=args.batch,
         n_ubatch=min(args.ubatch, args.batch),
         flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],

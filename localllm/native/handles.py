@@ -67,9 +67,9 @@ class ModelHandle:
                 return buffer.value.decode("utf-8", "replace")
             size = length + 1
 
-    def chat_template(self) -> str | None:
-        """The chat template in the file, or None."""
-        text = lib.llama().llama_model_chat_template(self.pointer, None)
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The chat template in the file, or that of another `name`, or None."""
+        text = lib.llama().llama_model_chat_template(self.pointer, name.encode() if name else None)
         return text.decode("utf-8", "replace") if text else None
 
 
@@ -214,15 +214,18 @@ def open_context(
     guesses: int = 0,
     kv_types: tuple[str, str] = ("f16", "f16"),
     flash_attention: bool | None = None,
+    pooling: int | None = None,
 ) -> ContextHandle:
     """Make a context for some sequences that outputs the logits of one token of each at a time, and of `guesses` more.
 
-    The sequences share the `n_ctx` cells of one KV cache, and each may be that long.
+    The sequences share the `n_ctx` cells of one KV cache, and each may be that long. With `pooling`, which is one of
+    `enum llama_pooling_type`, it outputs a vector for each sequence. An embedding model has no KV cache, and so the
+    context no `memory`.
 
     Raises:
         DoesNotFit: llama.cpp could not allocate it.
         EngineDied: llama.cpp refused the settings; the message holds its reason.
-        UnsupportedModel: the model does not write text.
+        UnsupportedModel: the model has an encoder beside its decoder.
     """
     api = lib.llama()
     params = api.llama_context_default_params()
@@ -234,6 +237,8 @@ def open_context(
     params.swa_full = False
     params.kv_unified = True
     params.no_perf = True
+    if pooling is not None:
+        params.embeddings, params.pooling_type = True, pooling
     stop_flag = ctypes.create_string_buffer(2)
     lib.listen()
     pointer = api.llama_init_from_model(model.pointer, params)
@@ -242,15 +247,15 @@ def open_context(
         if "alloc" in reason:
             raise DoesNotFit(f"{model.path.name}: {reason}", hint="Try a smaller --ctx, or --kv-type q8_0.")
         raise EngineDied(f"llama.cpp made no context for {model.path.name}: {reason}")
-    if not api.llama_get_memory(pointer) or api.llama_model_has_encoder(model.pointer):
+    if api.llama_model_has_encoder(model.pointer):
         api.llama_free(pointer)
         raise UnsupportedModel(
-            f"{model.path.name} does not write text: it is an embedding model or has an encoder.",
+            f"{model.path.name} has an encoder beside its decoder, which localllm does not run.",
             hint="Choose a model that was trained to chat or to continue text.",
         )
     _set_abort(api, pointer, stop_flag)
     n_ctx, n_batch = api.llama_n_ctx(pointer), api.llama_n_batch(pointer)
-    return ContextHandle(pointer, api.llama_get_memory(pointer), n_ctx, n_batch, stop_flag)
+    return ContextHandle(pointer, api.llama_get_memory(pointer) or None, n_ctx, n_batch, stop_flag)
 
 
 def _set_abort(api: Any, context: Any, flag: ctypes.Array[ctypes.c_char]) -> None:

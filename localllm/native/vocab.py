@@ -25,6 +25,9 @@ class Vocab:
         self.kind: int = api.llama_vocab_type(model.vocab)
         self.bos: int = api.llama_vocab_bos(model.vocab)
         self.eos: int = api.llama_vocab_eos(model.vocab)
+        self.sep: int = api.llama_vocab_sep(model.vocab)
+        self.adds_eos: bool = api.llama_vocab_get_add_eos(model.vocab)
+        self.adds_sep: bool = api.llama_vocab_get_add_sep(model.vocab)
         self.adds_bos: bool = api.llama_vocab_get_add_bos(model.vocab)
         self._pieces: dict[int, bytes] = {}
 

@@ -24,7 +24,7 @@ def biased_tokens(sampling: Sampling, vocab: Vocab) -> dict[int, float]:
         ValueError: a token that the vocabulary does not have, or a text that is not one token.
     """
     biases = dict.fromkeys(vocab.suppressed(), FORBIDDEN)
-    if sampling.grammar is not None or sampling.schema is not None:
+    if sampling.constrained:
         # A grammar reads the names of control tokens as text, and in the reply they have none.
         biases.update(dict.fromkeys(vocab.control, FORBIDDEN))
     for token, bias in sampling.logit_bias:

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from localllm.errors import BadModelFile
 from localllm.native import devices, handles, ledger, lib
 from localllm.runtime import memory
+from localllm.runtime.adapters import Adapter, set_adapters
 from localllm.runtime.plan import mib
 from localllm.runtime.simulate import layers_by_device, offload_handles
 from localllm.runtime.types import Options, Plan, needs
@@ -69,23 +71,30 @@ def open_weights(
     return lib.apart(load, stopped.set, lambda opened: opened[0].close())
 
 
-def open_context(model: handles.ModelHandle, options: Options) -> handles.ContextHandle:
-    """A context with these options, in which nothing may be left open."""
-    return handles.open_context(
-        model,
-        n_ctx=options.n_ctx,
-        n_batch=options.n_batch,
-        n_ubatch=options.n_ubatch,
-        sequences=options.sequences,
-        guesses=options.guesses,
-        threads=options.threads,
-        kv_types=options.kv_types,
-        flash_attention=options.flash_attention,
-    )
+def open_context(
+    model: handles.ModelHandle, options: Options, adapters: Sequence[Adapter] = (), **settings: Any
+) -> handles.ContextHandle:
+    """A context with these options, in which nothing may be left open, and the adapters.
+
+    `settings` of `handles.open_context` take the place of what the options say.
+    """
+    chosen: dict[str, Any] = {
+        "n_ctx": options.n_ctx,
+        "n_batch": options.n_batch,
+        "n_ubatch": options.n_ubatch,
+        "sequences": options.sequences,
+        "guesses": options.guesses,
+        "threads": options.threads,
+        "kv_types": options.kv_types,
+        "flash_attention": options.flash_attention,
+    }
+    context = handles.open_context(model, **{**chosen, **settings})
+    set_adapters(context, adapters)
+    return context
 
 
-def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str]) -> Plan:
-    """The plan with what the load really took, and a note where that is not what was planned.
+def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str], adapters: Sequence[Adapter] = ()) -> Plan:
+    """The plan with what the load really took, a note where that is not what was planned, and one on each adapter.
 
     `lines` are the log of the load.
 
@@ -93,6 +102,7 @@ def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str]) -> P
     and that covers tensors which were copied out of it too.
     """
     options = replace(plan.options, n_ctx=context.n_ctx)
+    plan = replace(plan, notes=(*plan.notes, *(adapter.note for adapter in adapters)))
     if not ledger.supported():
         return replace(plan, options=options)
     taken = memory.by_device(ledger.read(context.pointer), layers_by_device(lines), devices.devices(options.workers))

@@ -7,23 +7,29 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from localllm import paths
 from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.gguf_file import read_parts
-from localllm.native import lib
+from localllm.native import handles, lib
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
+from localllm.runtime.adapters import Adapter, load_adapters
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.draft_model import open_draft
 from localllm.runtime.engine import Engine
 from localllm.runtime.loading import ModelFiles, as_loaded, open_context, open_weights
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.prompt import Prompter, Source
+from localllm.runtime.reading import RANK, Pooling, Reader
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import resolve
@@ -66,25 +72,22 @@ class Model:
             self._vocab = Vocab(self._handle)
             if not self._vocab.kind:
                 raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
-            context = open_context(self._handle, plan.options)
+            adapters = load_adapters(self._handle, self._headers[0].architecture, plan.options.lora)
+            opened = partial(open_context, self._handle, plan.options, adapters)
+            context = opened()
+            made.callback(context.close)
             self._tokens = TokenMemory(self._vocab)
-            kv = KV(self._handle, context)
-            self._engine = Engine(
-                self._vocab,
-                context,
-                kv,
-                chunk=plan.options.n_ubatch,
-                sequences=plan.options.sequences,
-                ram=plan.options.kv_ram,
-                disk=self._snapshots(plan.options, whole=kv.whole),
-                guesses=plan.options.guesses,
-            )
-            made.callback(self._engine.close)
+            self._engine = self._make_engine(context, plan.options, adapters)
             self._template: ChatTemplate | None = None
             self._prompter = Prompter(self._tokens, self._chat_template, context.n_ctx, plan.options.window)
-            self._draft, self.plan = open_draft(as_loaded(plan, context, lines))
+            self._draft, self.plan = open_draft(as_loaded(plan, context, lines, adapters))
             if self._draft is not None:
                 made.callback(self._draft.close)
+            if self._engine is None:
+                context.close()
+            # A context is rounded up, and what reads has no positions beyond those that it was trained with.
+            longest = min(self.plan.n_ctx, self._headers[0].context_length or self.plan.n_ctx)
+            self._reader = Reader(self._handle, self._vocab, opened, longest)
             self.default_sampling = recommended(self._handle)
             self.info = self._describe()
             made.pop_all()
@@ -117,7 +120,9 @@ class Model:
             if self._closed:
                 return
             self._closed = True
-            self._engine.close()
+            self._reader.close()
+            if self._engine is not None:
+                self._engine.close()
             if self._draft is not None:
                 self._draft.close()
             # Their threads may be between a token and its text, which the vocabulary has.
@@ -147,6 +152,52 @@ class Model:
             raise ValueError("the prompt is empty")
         return self._answer(self._prompter.raw(prompt), sampling, max_tokens)
 
+    def fill(self, prefix: str, suffix: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> LocalReply:
+        """What stands between `prefix` and `suffix`, by a model that was trained to fill in the middle.
+
+        Raises:
+            UnsupportedModel: its vocabulary has no tokens for that.
+        """
+        return self._answer(self._prompter.raw(self._filling(prefix, suffix)), sampling, max_tokens)
+
+    def embed(
+        self, texts: Sequence[str], *, normalize: bool = True, truncate: bool = False, pooling: Pooling | None = None
+    ) -> NDArray[np.float32]:
+        """Vectors for texts: float32 [n, d], of length one if `normalize`. Batched by tokens.
+
+        The vectors of the tokens become one as the model file says; `pooling` overrules it. A text that is longer than
+        the context is an error, or with `truncate` only its start counts.
+
+        Raises:
+            ContextFull: a text is too long.
+            UnsupportedModel: the file does not say how to pool, and neither do you.
+            ValueError: a text has no tokens.
+        """
+        return self._reader.embed(texts, normalize=normalize, truncate=truncate, pooling=pooling)
+
+    def rerank(self, query: str, documents: Sequence[str]) -> NDArray[np.float32]:
+        """How well each document answers `query`, by a model that was trained to rank: float32 [n], higher is better.
+
+        Raises:
+            UnsupportedModel: it was not.
+            ContextFull: a document is too long.
+        """
+        if self._headers[0].integer("{arch}.pooling_type") != RANK:
+            raise UnsupportedModel(
+                f"{self.info.path.name} is no reranker.", hint="Choose one that was trained to rank documents."
+            )
+        return self._reader.rerank(query, documents)
+
+    def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """The logits of what follows each of `tokens`: float32 [n, vocabulary].
+
+        Raises:
+            ContextFull: they are more than the context holds.
+            ValueError: there are none, or one is not in the vocabulary.
+        """
+        self._writer()
+        return self._reader.logits(tokens)
+
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text` as a whole prompt, special tokens read."""
         with self._using:
@@ -156,29 +207,58 @@ class Model:
     def memory(self) -> MemorySample:
         """Memory now; see `MemorySample`."""
         files = [header.path for header in self._headers]
-        return memory.sample(files, self.plan.devices, used_tokens=self._engine.cells(), n_ctx=self.info.n_ctx)
+        return memory.sample(files, self.plan.devices, used_tokens=self._cells(), n_ctx=self.info.n_ctx)
 
     def forget(self) -> None:
         """Empty the KV cache and forget what was generated: the next prompt is tokenized and evaluated whole."""
-        self._engine.forget()
+        self._writer().forget()
         self._tokens.forget()
 
     def context_used(self) -> int:
         """Tokens of the conversation that was used last, in the KV cache."""
-        return self._engine.latest()
+        return self._engine.latest() if self._engine is not None else 0
 
-    def _snapshots(self, options: Options, *, whole: bool) -> Snapshots | None:
+    def _snapshots(self, options: Options, adapters: Sequence[Adapter], *, whole: bool) -> Snapshots | None:
         """The snapshots that this model, loaded with these options, can take up; None without room for any."""
         if not options.kv_disk:
             return None
         identity = Identity(
             place=str(self._headers[0].path.resolve()),
             content=f"{lib.build()} {self._files}",
-            setup=f"{options.kv_type} {options.flash_attention}",
+            setup=f"{options.kv_type} {options.flash_attention} {[adapter.identity for adapter in adapters]}",
         )
         disk = Snapshots(paths.snapshots_dir(), identity, options.kv_disk, whole=whole, texts_of=self._tokens.texts_of)
         self._tokens.learn(disk.texts())
         return disk
+
+    def _make_engine(
+        self, context: handles.ContextHandle, options: Options, adapters: Sequence[Adapter]
+    ) -> Engine | None:
+        """What serves replies; None for a model that only reads, which has no KV cache."""
+        if context.memory is None:
+            return None
+        kv = KV(self._handle, context)
+        return Engine(
+            self._vocab,
+            context,
+            kv,
+            chunk=options.n_ubatch,
+            sequences=options.sequences,
+            ram=options.kv_ram,
+            disk=self._snapshots(options, adapters, whole=kv.whole),
+            guesses=options.guesses,
+        )
+
+    def _cells(self) -> int:
+        return self._engine.cells() if self._engine is not None else 0
+
+    def _writer(self) -> Engine:
+        if self._engine is None:
+            raise UnsupportedModel(
+                f"{self.info.path.name} does not write text: it is an embedding model.",
+                hint="Use embed() with it, or choose a model that was trained to chat or to continue text.",
+            )
+        return self._engine
 
     def _check_open(self) -> None:
         if self._closed:
@@ -192,9 +272,20 @@ class Model:
         if self.plan.options.mmap:
             self._files.check()
         drafter = self._draft.drafter() if self._draft is not None else Ngrams()
-        reply = LocalReply(self._engine, self._vocab, self._tokens, source, resolved, max_tokens, drafter)
+        reply = LocalReply(self._writer(), self._vocab, self._tokens, source, resolved, max_tokens, drafter)
         self._replies.add(reply)
         return reply
+
+    def _filling(self, prefix: str, suffix: str) -> str:
+        """The text before, behind and at the gap, each after its token, as llama.cpp's server orders them."""
+        tokens = self._vocab.fill_in_middle()
+        if min(tokens.values()) < 0:
+            raise UnsupportedModel(
+                f"{self.info.path.name} was not trained to fill in the middle: its vocabulary has no tokens for it.",
+                hint="Choose a model of code such as Qwen2.5-Coder or StarCoder2, or use complete().",
+            )
+        before, behind, at = (self._vocab.text(tokens[name]) for name in ("fim_pre", "fim_suf", "fim_mid"))
+        return f"{before}{prefix}{behind}{suffix}{at}"
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:

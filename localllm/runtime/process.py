@@ -304,8 +304,7 @@ class RemoteReply:
     def _goes_on(self) -> bool:
         """Whether the rest can be asked for from another engine; `_command` then asks for it."""
         engine = self._engine
-        sampling = self._command.sampling
-        constrained = self.text and (sampling.grammar, sampling.schema) != (None, None)
+        constrained = self.text and self._command.sampling.constrained
         if engine is None or self._cancelled or constrained:
             return False
         try:

@@ -193,7 +193,8 @@ def _rebuilt(name: str, value: Any) -> Any:
 
 
 def _options(fields: dict[str, Any]) -> Options:
-    return Options(**{**fields, "workers": tuple(fields["workers"]), "split": tuple(fields["split"])})
+    sequences = {"workers": tuple(fields["workers"]), "split": tuple(fields["split"])}
+    return Options(**{**fields, **sequences, "lora": tuple((path, scale) for path, scale in fields["lora"])})
 
 
 def _logprob(kind: type[L], fields: dict[str, Any]) -> L:

@@ -119,6 +119,11 @@ class Sampling:
             raise ValueError("a stop string is empty")
         _set(self, "logit_bias", tuple(_bias(token, bias) for token, bias in _pairs(self.logit_bias)))
 
+    @property
+    def constrained(self) -> bool:
+        """Whether a grammar or a schema says what may be written."""
+        return self.grammar is not None or self.schema is not None
+
 
 def _said(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)

@@ -62,6 +62,8 @@ class Options:
     share the layers, in the order of the plan; empty means by what fits. The experts of the first `cpu_moe` layers of a
     mixture of experts stay in RAM; None means as few as possible.
 
+    `lora` are LoRA adapters, each a GGUF and the scale with which it counts.
+
     `window` is what happens when a conversation fills the context. `stop`: the answer ends, and a longer prompt is
     refused. `drop-oldest-turns`: the oldest turns are left out, half of them at once, never the system prompt nor the
     last turn. `shift`: the oldest tokens behind the system prompt are left out, wherever that cuts.
@@ -92,6 +94,7 @@ class Options:
     cpu_moe: int | None = None
     retry_locally: bool = False
     tuned: bool = True
+    lora: tuple[tuple[str, float], ...] = ()
 
     @property
     def guesses(self) -> int:
@@ -99,6 +102,8 @@ class Options:
         return MOST if self.draft not in ("", "off") else 0
 
     def __post_init__(self) -> None:
+        if any(not math.isfinite(scale) for _, scale in self.lora):
+            raise ValueError("the scale of a LoRA adapter is a number")
         for worker in self.workers:
             parse_endpoint(worker)
         for kind in self.kv_types:
