@@ -329,7 +329,7 @@ def test_a_tensor_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:
 
 def test_a_tensor_too_many(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny("one"), tmp_path / "x.gguf").outfile
-    tied = tiny("tied", tied=True)
+    tied = tiny("{tied}", tied=True)
     assert f"the file has one tensor that {tied} does not give: output.weight" in says(verify_file(path, tied))
 
 

@@ -57,7 +57,7 @@ def check_alone(parts: Sequence[Header], threads: int, progress: Progress | None
     """Check a file, by the headers of all its parts.
 
     Raises:
-        BadModelFile: a part became shorter while it was read.
+        BadModelFile: a part cannot be read, or became shorter while it was.
     """
     header, problems, notes = parts[0], list(_damaged(parts, threads, progress)), list(_behind(parts))
     vocabulary = template = None
@@ -85,10 +85,7 @@ def _damaged(parts: Sequence[Header], threads: int, progress: Progress | None) -
     def look(chunk: tuple[Header, TensorInfo, int, int]) -> tuple[TensorInfo, int, int | None]:
         part, info, start, size = chunk
         data = buffers.get("chunk", size)
-        with part.path.open("rb") as file:
-            file.seek(info.offset + start)
-            if file.readinto(data.data) != size:
-                raise BadModelFile(f"{part.path} became shorter while it was read.")
+        _read(part, info.offset + start, data.data)
         if quants.is_valid(info.type_name, data, size):
             return info, size, None
         unit = _unit(info)
@@ -109,6 +106,17 @@ def _damaged(parts: Sequence[Header], threads: int, progress: Progress | None) -
                 f"{info.name} ({info.type_name}) holds a number that is not finite, at byte {info.offset + bad:,} of "
                 "the file",
             )
+
+
+def _read(part: Header, offset: int, target: memoryview) -> None:
+    try:
+        with part.path.open("rb") as file:
+            file.seek(offset)
+            if file.readinto(target) == len(target):
+                return
+    except OSError as error:
+        raise BadModelFile(f"{part.path} cannot be read: {error.strerror}.") from error
+    raise BadModelFile(f"{part.path} became shorter while it was read.")
 
 
 def _chunks(info: TensorInfo) -> Iterator[tuple[int, int]]:

@@ -47,16 +47,14 @@ def match(tensors: Sequence[PlannedTensor], names: Mapping[str, str], parts: Seq
             pairs.append(Pair(tensor, _entry(info)))
     missing, unknown = [name for name in wanted if name not in infos], [name for name in infos if name not in wanted]
     said = [
-        (missing, f"the file lacks {{}} of {title}"),
-        (unknown, f"the file has {{}} that {title} does not give"),
-        (sizes, "{} of another size, as in another model"),
-        (strange, "{} of a type in which no weights are compared"),
+        (missing, f"the file lacks {_count(missing)} of {title}"),
+        (unknown, f"the file has {_count(unknown)} that {title} does not give"),
+        (sizes, f"{_count(sizes)} of another size, as in another model"),
+        (strange, f"{_count(strange)} of a type in which no weights are compared"),
     ]
-    problems = [f"{says.format(_count(names))}: {_some(names)}" for names, says in said if names]
+    problems = tuple(Problem("tensors", f"{says}: {_some(names)}") for names, says in said if names)
     # In a model of another size what fits by chance says nothing.
-    return Matched(
-        tuple(pairs) if len(sizes) <= len(pairs) else (), tuple(Problem("tensors", says) for says in problems)
-    )
+    return Matched(tuple(pairs) if len(sizes) <= len(pairs) else (), problems)
 
 
 def _entry(info: TensorInfo) -> Entry:

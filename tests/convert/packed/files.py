@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from localllm.convert import convert
+from localllm.convert import convert, verify_file
 from localllm.convert.checkpoint import open_checkpoint
 from localllm.gguf_file import read_header
 from tests.convert.helpers import edit_json
@@ -75,6 +75,9 @@ def check_files(
     held = _pack_matrices(packed, pack, **quantization)
     write_stored(plain, read_stored(plain) | {name: ("F32", numbers) for name, numbers in held.items()})
     assert_same_files(packed, plain)
+    proof = verify_file(packed / "Q4_K_M.gguf", packed)
+    assert proof.ok, proof.problems
+    assert proof.identical == len(proof.checks)
 
 
 def _pack_matrices(
