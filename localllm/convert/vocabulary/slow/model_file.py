@@ -74,7 +74,10 @@ def parse_model(title: str, data: bytes) -> PieceModel:
         UnsupportedModel: it is a file of tiktoken, or a model of words or characters.
     """
     if _RANKS.match(data):
-        raise UnsupportedModel(f"{title} is not a SentencePiece model but a list of ranks for tiktoken.")
+        raise UnsupportedModel(
+            f"{title} is not a SentencePiece model but ranks for tiktoken, which do not say how text is split.",
+            hint="Copy tokenizer.json from where the checkpoint comes from.",
+        )
     pieces: list[Piece] = []
     trainer, normalizer = _Trainer(), Normalizer()
     for field in fields(title, data, 0, len(data)):
