@@ -156,7 +156,7 @@ def _fitted(args: argparse.Namespace, settings: Settings) -> Settings:
     from dataclasses import replace
 
     from localllm import api
-    from localllm.runtime.plan import mib
+    from localllm.runtime.types import mib
 
     found = api.fit(args.source, args.fit, n_ctx=args.ctx, kv_type=args.kv_type, settings=settings)
     about = "" if found.need.exact else "about "

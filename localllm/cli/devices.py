@@ -128,7 +128,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _size(size: int) -> str:
-    from localllm.runtime.plan import mib
+    from localllm.runtime.types import mib
 
     return mib(size)
 

@@ -79,8 +79,7 @@ def _as_json(plan: Plan) -> str:
 
 
 def _print_table(plan: Plan) -> None:
-    from localllm.runtime.plan import mib
-    from localllm.runtime.types import needs
+    from localllm.runtime.types import mib, needs
 
     settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers offloaded"
     print(f"{plan.path.name}: {settings}")

@@ -109,7 +109,7 @@ def _table(found: Tuning) -> str:
 
 
 def _line(row: Row, *, chosen: bool) -> str:
-    from localllm.runtime.plan import mib
+    from localllm.runtime.types import mib
 
     choice, speed = row.choice, row.speed
     return (

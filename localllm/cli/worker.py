@@ -132,6 +132,6 @@ def _own_stdout(verbose: bool) -> TextIO:
 
 
 def _size(size: int) -> str:
-    from localllm.runtime.plan import mib
+    from localllm.runtime.types import mib
 
     return mib(size)

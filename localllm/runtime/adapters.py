@@ -12,7 +12,7 @@ from typing import Any
 from localllm.errors import BadModelFile, UnsupportedModel
 from localllm.gguf_file import read_header
 from localllm.native import handles, lib
-from localllm.runtime.plan import mib
+from localllm.runtime.types import mib
 
 
 @dataclass(frozen=True)

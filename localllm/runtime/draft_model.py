@@ -15,11 +15,12 @@ from localllm.native.batch import Batch
 from localllm.native.candidates import logits_at
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
+from localllm.runtime.context import open_context
 from localllm.runtime.draft import Drafter
-from localllm.runtime.loading import open_context, open_weights
-from localllm.runtime.plan import check_fits, mib, plan_quickly
+from localllm.runtime.loading import open_weights
+from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.tokens import shared
-from localllm.runtime.types import Options, Plan
+from localllm.runtime.types import Options, Plan, mib
 
 CHUNK = 256
 """Tokens of a prompt that are read at once."""
@@ -104,7 +105,7 @@ class _Slot:
 
 
 class DraftModel:
-    """A loaded model that drafts for as many replies as the context `open_context` makes has sequences.
+    """A loaded model that drafts for as many replies as its context has `sequences`.
 
     Raises:
         UnsupportedModel: it remembers in a way that cannot go back, or has another vocabulary.

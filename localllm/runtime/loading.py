@@ -6,15 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from localllm.errors import BadModelFile
 from localllm.native import devices, handles, ledger, lib
 from localllm.runtime import memory
-from localllm.runtime.adapters import Adapter, set_adapters
-from localllm.runtime.plan import mib
+from localllm.runtime.adapters import Adapter
 from localllm.runtime.simulate import layers_by_device, offload_handles
-from localllm.runtime.types import Options, Plan, needs
+from localllm.runtime.types import Options, Plan, mib, needs
 
 
 class ModelFiles:
@@ -69,28 +67,6 @@ def open_weights(
             return opened, lines
 
     return lib.apart(load, stopped.set, lambda opened: opened[0].close())
-
-
-def open_context(
-    model: handles.ModelHandle, options: Options, adapters: Sequence[Adapter] = (), **settings: Any
-) -> handles.ContextHandle:
-    """A context with these options, in which nothing may be left open, and the adapters.
-
-    `settings` of `handles.open_context` take the place of what the options say.
-    """
-    chosen: dict[str, Any] = {
-        "n_ctx": options.n_ctx,
-        "n_batch": options.n_batch,
-        "n_ubatch": options.n_ubatch,
-        "sequences": options.sequences,
-        "guesses": options.guesses,
-        "threads": options.threads,
-        "kv_types": options.kv_types,
-        "flash_attention": options.flash_attention,
-    }
-    context = handles.open_context(model, **{**chosen, **settings})
-    set_adapters(context, adapters)
-    return context
 
 
 def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str], adapters: Sequence[Adapter] = ()) -> Plan:

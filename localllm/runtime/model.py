@@ -23,10 +23,11 @@ from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.adapters import Adapter, load_adapters
+from localllm.runtime.context import open_context
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.draft_model import open_draft
 from localllm.runtime.engine import Engine
-from localllm.runtime.loading import ModelFiles, as_loaded, open_context, open_weights
+from localllm.runtime.loading import ModelFiles, as_loaded, open_weights
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.reading import RANK, Pooling, Reader

@@ -13,7 +13,7 @@ from localllm.runtime.advice import what_fits
 from localllm.runtime.memory import by_device
 from localllm.runtime.placement import largest, margin, place
 from localllm.runtime.simulate import estimated, simulated
-from localllm.runtime.types import Options, Plan, needs
+from localllm.runtime.types import Options, Plan, mib, needs
 
 DEFAULT_CTX = 8192
 SMALLEST_CTX = 2048
@@ -100,11 +100,6 @@ def check_fits(plan: Plan) -> None:
                 f"{mib(device.free)} are free.",
                 hint=plan.advice,
             )
-
-
-def mib(size: int) -> str:
-    """Bytes for people, in MiB or GiB."""
-    return f"{size / (1 << 30):,.2f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):,.1f} MiB"
 
 
 def _wanted_ctx(header: Header, options: Options) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from localllm.gguf_file import Header
 from localllm.native import devices, handles, ledger, lib
 from localllm.runtime import estimate
+from localllm.runtime.context import open_context
 from localllm.runtime.memory import by_device
 from localllm.runtime.types import Options, Plan
 
@@ -103,17 +104,7 @@ def _simulate(path: Path, _stamp: tuple[int, int], options: Options) -> Found:
             simulate=True,
         ) as model,
     ):
-        context = handles.open_context(
-            model,
-            n_ctx=options.n_ctx,
-            n_batch=options.n_batch,
-            n_ubatch=options.n_ubatch,
-            sequences=options.sequences,
-            guesses=options.guesses,
-            threads=1,
-            kv_types=options.kv_types,
-            flash_attention=options.flash_attention,
-        )
+        context = open_context(model, replace(options, threads=1))
         try:
             return tuple(ledger.read(context.pointer)), layers_by_device(lines), context.n_ctx
         finally:

@@ -245,6 +245,11 @@ class Plan:
         return sum(needs(device) for device in self.devices)
 
 
+def mib(size: int) -> str:
+    """Bytes for people, in MiB or GiB."""
+    return f"{size / (1 << 30):,.2f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):,.1f} MiB"
+
+
 def needs(device: DeviceMemory) -> int:
     """Bytes that the plan puts on the device."""
     return device.weights + device.kv + device.compute

@@ -8,9 +8,23 @@ from pathlib import Path
 import pytest
 
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options, Sampling
+from localllm.runtime.types import Options, Sampling, Stats
 
 GREEDY = Sampling(temperature=0)
+
+
+def say(model: Model, prompt: str, tokens: int = 12) -> tuple[str, int]:
+    """(text, reused tokens) of a greedy completion."""
+    text, stats = say_with_stats(model, prompt, tokens)
+    return text, stats.cached_tokens
+
+
+def say_with_stats(model: Model, prompt: str, tokens: int = 12) -> tuple[str, Stats]:
+    """A greedy completion, and what it cost."""
+    reply = model.complete(prompt, sampling=GREEDY, max_tokens=tokens)
+    text = "".join(reply)
+    assert reply.stats is not None
+    return text, reply.stats
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from localllm.convert import convert
 from localllm.errors import UnsupportedModel
 from localllm.runtime.draft import MOST, Ngrams
 from localllm.runtime.model import Model
-from localllm.runtime.types import Message, Options, Stats
+from localllm.runtime.types import Message, Options
 from tests.convert.golden import goldens, write_checkpoint
-from tests.runtime.conftest import GREEDY
+from tests.runtime.conftest import GREEDY, say_with_stats
 from tests.runtime.test_sequences import sure
 
 NOTHING = array("i")
@@ -71,18 +71,11 @@ def guessing(smollm2: Path) -> Iterator[Model]:
         yield model
 
 
-def say(model: Model, prompt: str, tokens: int) -> tuple[str, Stats]:
-    reply = model.complete(prompt, sampling=GREEDY, max_tokens=tokens)
-    text = "".join(reply)
-    assert reply.stats is not None
-    return text, reply.stats
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, 2, 3, 24, 25])
 def test_text_that_repeats_is_said_in_fewer_steps(model: Model, guessing: Model, tokens: int) -> None:
-    text, stats = say(guessing, sure(0), tokens)
-    assert text == say(model, sure(0), tokens)[0]
+    text, stats = say_with_stats(guessing, sure(0), tokens)
+    assert text == say_with_stats(model, sure(0), tokens)[0]
     assert stats.completion_tokens == tokens
     assert stats.accepted_tokens <= stats.drafted_tokens
     if tokens > 20:
@@ -92,19 +85,19 @@ def test_text_that_repeats_is_said_in_fewer_steps(model: Model, guessing: Model,
 @pytest.mark.slow
 def test_the_next_turn_finds_what_was_guessed_right(guessing: Model) -> None:
     guessing.forget()
-    text, _ = say(guessing, sure(1), 20)
-    _, stats = say(guessing, sure(1) + text, 4)
+    text, _ = say_with_stats(guessing, sure(1), 20)
+    _, stats = say_with_stats(guessing, sure(1) + text, 4)
     assert stats.cached_tokens >= len(guessing.tokenize(sure(1) + text)) - 2
 
 
 @pytest.mark.slow
 def test_several_replies_guess_at_once(model: Model, guessing: Model) -> None:
     prompts = [sure(0), sure(1)]
-    expected = [say(model, prompt, 16)[0] for prompt in prompts]
+    expected = [say_with_stats(model, prompt, 16)[0] for prompt in prompts]
     texts: dict[int, str] = {}
 
     def read(number: int) -> None:
-        texts[number] = say(guessing, prompts[number], 16)[0]
+        texts[number] = say_with_stats(guessing, prompts[number], 16)[0]
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(2)]
     for thread in threads:
@@ -117,7 +110,7 @@ def test_several_replies_guess_at_once(model: Model, guessing: Model) -> None:
 @pytest.mark.slow
 def test_the_end_of_the_context_is_not_passed(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=256, draft="ngram")) as model:
-        text, stats = say(model, sure(0), 0)
+        text, stats = say_with_stats(model, sure(0), 0)
         assert stats.stop_reason == "context"
         assert text
         assert stats.prompt_tokens + stats.completion_tokens == 257
@@ -126,8 +119,8 @@ def test_the_end_of_the_context_is_not_passed(smollm2: Path) -> None:
 @pytest.mark.slow
 def test_a_model_that_drafts_for_itself_is_mostly_right(smollm2: Path, model: Model) -> None:
     with Model.load(smollm2, Options(n_ctx=1024, draft=str(smollm2))) as drafted:
-        text, stats = say(drafted, sure(0), 24)
-        assert text == say(model, sure(0), 24)[0]
+        text, stats = say_with_stats(drafted, sure(0), 24)
+        assert text == say_with_stats(model, sure(0), 24)[0]
         assert stats.accepted_tokens > 10
         assert drafted.plan.total > model.plan.total
         assert any("drafts" in note for note in drafted.notes)
@@ -152,7 +145,7 @@ def test_a_model_that_cannot_go_back_is_not_guessed_for(tmp_path: Path) -> None:
     golden = next(golden for golden in goldens() if golden.name == "mamba")
     path = convert(write_checkpoint(golden, tmp_path / "checkpoint"), tmp_path / "tiny.gguf", type="F32").outfile
     with Model.load(path, Options(n_ctx=512, draft="ngram")) as model:
-        text, stats = say(model, "one two three " * 8, 30)
+        text, stats = say_with_stats(model, "one two three " * 8, 30)
         assert text
         assert stats.drafted_tokens == 0
     with pytest.raises(UnsupportedModel, match="cannot take back"):

@@ -12,17 +12,9 @@ import pytest
 from localllm.errors import ContextFull, EngineDied
 from localllm.runtime.model import Model
 from localllm.runtime.types import Message, Options, Sampling
-from tests.runtime.conftest import GREEDY
+from tests.runtime.conftest import GREEDY, say
 
 LONG = "The history of the city begins with a small market by the river. " * 30
-
-
-def _say(model: Model, prompt: str, tokens: int = 12) -> tuple[str, int]:
-    """(text, reused tokens) of a greedy completion."""
-    reply = model.complete(prompt, sampling=GREEDY, max_tokens=tokens)
-    text = "".join(reply)
-    assert reply.stats is not None
-    return text, reply.stats.cached_tokens
 
 
 def test_it_knows_the_capital_of_france(model: Model) -> None:
@@ -38,18 +30,18 @@ def test_it_knows_the_capital_of_france(model: Model) -> None:
 @pytest.mark.slow
 def test_a_reused_prefix_changes_nothing(model: Model, second: str) -> None:
     prompt = LONG[:600]
-    _say(model, prompt + " But then it")
-    reused_text, reused = _say(model, prompt + second)
+    say(model, prompt + " But then it")
+    reused_text, reused = say(model, prompt + second)
     model.forget()
-    fresh_text, fresh = _say(model, prompt + second)
+    fresh_text, fresh = say(model, prompt + second)
     assert fresh == 0
     assert reused > 100
     assert reused_text == fresh_text
 
 
 def test_a_shorter_prompt_cuts_the_cache_back(model: Model) -> None:
-    _say(model, LONG[:800])
-    _, reused = _say(model, LONG[:400])
+    say(model, LONG[:800])
+    _, reused = say(model, LONG[:400])
     assert 50 < reused < len(model.tokenize(LONG[:400]))
     assert model.context_used() == len(model.tokenize(LONG[:400])) + 11  # the twelfth token was not evaluated
 
@@ -58,7 +50,7 @@ def test_a_prompt_longer_than_a_tiny_context_asked_for_is_evaluated_in_parts(smo
     with Model.load(smollm2, Options(n_ctx=16)) as model:
         prompt = LONG[:300]
         assert 16 < len(model.tokenize(prompt)) < model.info.n_ctx
-        text, _ = _say(model, prompt)
+        text, _ = say(model, prompt)
         assert text
 
 
@@ -140,7 +132,7 @@ def test_a_prompt_longer_than_the_context_says_by_how_much(model: Model) -> None
     tokens = len(model.tokenize(LONG * 4))
     with pytest.raises(ContextFull, match=f"{tokens:,} tokens and the context holds 1,024: {tokens - 1023:,} too many"):
         list(model.complete(LONG * 4))
-    assert _say(model, "Hello")[0]  # and the engine still works
+    assert say(model, "Hello")[0]  # and the engine still works
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before", "in prefill"])
@@ -155,9 +147,9 @@ def test_cancel_ends_prefill_at_once(model: Model, begun: bool) -> None:
     assert reply.stats.stop_reason == "cancelled"
     assert reply.stats.completion_tokens == 0
     # What the cache says it holds, it holds: the same prompt gives the same text as a fresh engine.
-    text, _ = _say(model, LONG[:500])
+    text, _ = say(model, LONG[:500])
     model.forget()
-    assert text == _say(model, LONG[:500])[0]
+    assert text == say(model, LONG[:500])[0]
 
 
 def test_cancel_in_decode_keeps_the_text(model: Model) -> None:
@@ -170,7 +162,7 @@ def test_cancel_in_decode_keeps_the_text(model: Model) -> None:
     assert reply.text == text
     assert reply.stats is not None
     assert reply.stats.stop_reason == "cancelled"
-    _, reused = _say(model, "Once upon a time" + text)
+    _, reused = say(model, "Once upon a time" + text)
     assert reused >= reply.stats.prompt_tokens
 
 

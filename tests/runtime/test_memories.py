@@ -16,7 +16,7 @@ from localllm.convert import convert
 from localllm.runtime.model import Model
 from localllm.runtime.types import Options
 from tests.convert.golden import goldens, write_checkpoint
-from tests.runtime.conftest import GREEDY
+from tests.runtime.conftest import GREEDY, say
 
 pytestmark = pytest.mark.slow
 
@@ -43,14 +43,6 @@ def model(tiny: Path) -> Iterator[Model]:
 @pytest.fixture(autouse=True)
 def _fresh(model: Model) -> None:
     model.forget()
-
-
-def say(model: Model, prompt: str, tokens: int = 12) -> tuple[str, int]:
-    """(text, tokens that were not computed again)."""
-    reply = model.complete(prompt, sampling=GREEDY, max_tokens=tokens)
-    text = "".join(reply)
-    assert reply.stats is not None
-    return text, reply.stats.cached_tokens
 
 
 def test_a_conversation_that_goes_on(model: Model) -> None:

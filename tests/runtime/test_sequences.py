@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +11,14 @@ import pytest
 
 from localllm.runtime.model import Model
 from localllm.runtime.types import Options
+from tests.runtime import conftest
 from tests.runtime.conftest import GREEDY
 
 RIVER = "The history of the city begins with a small market by the river, where boats were unloaded. " * 6
 DESERT = "Caravans crossed the desert at night, when the sand was cool and the stars showed the way. " * 6
 
 
-def say(model: Model, prompt: str, tokens: int = 8) -> tuple[str, int]:
-    """(text, reused tokens) of a greedy completion."""
-    reply = model.complete(prompt, sampling=GREEDY, max_tokens=tokens)
-    text = "".join(reply)
-    assert reply.stats is not None
-    return text, reply.stats.cached_tokens
-
+say = functools.partial(conftest.say, tokens=8)
 
 PHRASES = ("the cat sat on the mat and ", "one dog ran in the park but ")
 
