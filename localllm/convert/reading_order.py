@@ -5,8 +5,9 @@ A hint for files that are far away: what it names too much is fetched in vain, w
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from localllm.convert.files import Range
 from localllm.convert.plan import PlannedTensor
@@ -15,20 +16,15 @@ from localllm.convert.tensor import RowSource, SourceTensor
 
 def reading_order(source: RowSource, tensors: Sequence[PlannedTensor]) -> list[Range]:
     """The bytes of all stored tensors that these are made of, each once."""
-    names = sorted(source.stored)
-    sources = (name for tensor in tensors for name in tensor.sources)
-    stored = {part.name: part for name in dict.fromkeys(sources) for part in _parts(source, names, name)}
-    return [(tensor.file, tensor.offset, tensor.rows * tensor.row_bytes) for tensor in stored.values()]
+    names = dict.fromkeys(name for tensor in tensors for name in tensor.sources)
+    stored = (part for name in names for part in _stored(source.tensors[name]))
+    return list(dict.fromkeys((part.file, part.offset, part.rows * part.row_bytes) for part in stored))
 
 
-def _parts(source: RowSource, names: Sequence[str], name: str) -> Iterator[SourceTensor]:
-    """The tensor itself, or those that a packed one is made of: they are called like it, with other endings."""
-    if isinstance(source.tensors[name], SourceTensor):
-        yield source.stored[name]
-        return
-    stem = name.removesuffix(".weight")
-    for number in range(bisect.bisect_left(names, stem), len(names)):
-        if not names[number].startswith(stem):
-            return
-        if names[number][len(stem) :].startswith((".", "_")):
-            yield source.stored[names[number]]
+def _stored(value: Any) -> Iterator[SourceTensor]:
+    """The tensor itself, or those that a packed one holds to be made of."""
+    if isinstance(value, SourceTensor):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _stored(getattr(value, field.name))

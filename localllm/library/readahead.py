@@ -1,8 +1,8 @@
 """Reads files from afar as if they were near: what will be read is fetched ahead by a few connections.
 
 Files are fetched in pieces. A piece is dropped after it was read, when its room is needed; while what was fetched and
-not read fills the room, no more is fetched ahead. What nobody expected is fetched as soon as it is asked for. Knows
-nothing of HTTP.
+not read fills the room, no more is fetched ahead. What nobody expected is fetched as soon as it is asked for, so memory
+is the room, or a tensor of which small parts of all rows are read at a time. Knows nothing of HTTP.
 """
 
 from __future__ import annotations

@@ -108,6 +108,16 @@ def test_no_more_is_fetched_ahead_than_there_is_room_for(make: Callable[[], Read
     assert sum(piece.size for piece in ahead._held) <= readahead.ROOM + readahead.PIECE
 
 
+def test_a_tensor_that_is_read_column_by_column_is_fetched_about_once(make: Callable[[], ReadAhead], far: Far) -> None:
+    ahead = make()
+    ahead.expect(EVERYTHING)
+    for column in range(0, 1000, 100):
+        for row in range(0, SIZES["a"], 1000):
+            assert read(ahead, "a", row + column, 100) == CONTENT["a"][row + column : row + column + 100]
+    assert read(ahead, "b", 0, SIZES["b"]) == CONTENT["b"]
+    assert far.bytes < 2 * sum(SIZES.values())
+
+
 def test_threads_that_read_at_once_get_their_bytes(make: Callable[[], ReadAhead]) -> None:
     ahead, wrong = make(), []
     ahead.expect(EVERYTHING)
