@@ -143,7 +143,8 @@ def _opened(target: Path, keep: bool, take_back: bool) -> OutFile:
             _lock(descriptor, target)
             # While this waited for its turn, the file may have got its name or been removed.
             if place.exists() and os.path.samestat(os.fstat(descriptor), place.stat()):
-                place.replace(part)
+                if place != part:
+                    place.replace(part)
                 return OutFile(target, part, descriptor, keep)
         except BaseException:
             os.close(descriptor)
