@@ -23,6 +23,7 @@ from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
 from localllm.runtime.adapters import Adapter, load_adapters
+from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.context import open_context
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.draft_model import open_draft
@@ -40,7 +41,7 @@ from localllm.runtime.template import TokenMemory
 from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling
 
 
-class Model:
+class Model(AsyncAnswers):
     """A loaded model. Use it as a context manager, or `close()` it: that frees everything. `plan` is what it took.
 
     Replies may be made at once, each read by a thread of its own: they share batches and the KV cache. All methods may
@@ -95,17 +96,40 @@ class Model:
 
     @classmethod
     def load(
-        cls, path: Path, options: Options | None = None, *, progress: Callable[[float], None] | None = None
+        cls,
+        path: Path,
+        options: Options | None = None,
+        *,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> Model:
-        """Plan, check that it fits, and load the GGUF at `path`. `progress` is called with 0…1.
+        """Plan, check that it fits, and load the GGUF at `path`.
+
+        `progress` is called with 0…1; when `cancelled` returns True the load is given up.
 
         Raises:
-            ModelNotFound, BadModelFile, UnsupportedModel: the file cannot be run.
+            ModelNotFound, BadModelFile, UnsupportedModel: the file cannot be run, or an adapter is not for it.
             DoesNotFit: there is not enough memory, or no device for the layers asked for.
             BadWorker: `options` name workers, which only `ModelProcess` may use.
+            Cancelled: `cancelled` returned True.
         """
-        report = None if progress is None else lambda fraction: (progress(fraction), True)[1]
+
+        def report(fraction: float) -> bool:
+            if progress is not None:
+                progress(fraction)
+            return cancelled is None or not cancelled()
+
         return cls(Path(path), options or Options(), report)
+
+    @classmethod
+    async def aload(
+        cls, path: Path, options: Options | None = None, *, progress: Callable[[float], None] | None = None
+    ) -> Model:
+        """`load` for `await`; `progress` is called in another thread. Cancelling the task gives the load up."""
+        stopped = threading.Event()
+        return await in_thread(
+            lambda: cls.load(path, options, progress=progress, cancelled=stopped.is_set), stopped.set, cls.close
+        )
 
     def __enter__(self) -> Model:
         return self

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from localllm.errors import BadWorker, EngineDied
+from localllm.errors import BadWorker, Cancelled, EngineDied
 from localllm.native import rpc
+from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.engine_process import EngineProcess, Events
 from localllm.runtime.model import Model
 from localllm.runtime.plan import make_plan
@@ -71,7 +72,7 @@ def plan(path: Path, options: Options | None = None) -> Plan:
         engine.close()
 
 
-class ModelProcess:
+class ModelProcess(AsyncAnswers):
     """A loaded model in a child process. Use it as a context manager, or `close()` it.
 
     `notes` are sentences on what was chosen or is unusual; one is added when a worker went away.
@@ -115,6 +116,16 @@ class ModelProcess:
             model.close()
             raise
         return model
+
+    @classmethod
+    async def aload(
+        cls, path: Path, options: Options | None = None, *, progress: Callable[[float], None] | None = None
+    ) -> ModelProcess:
+        """`load` for `await`; `progress` is called in another thread. Cancelling the task gives the load up."""
+        stopped = threading.Event()
+        return await in_thread(
+            lambda: cls.load(path, options, progress=progress, cancelled=stopped.is_set), stopped.set, cls.close
+        )
 
     def __enter__(self) -> ModelProcess:
         return self
@@ -206,16 +217,18 @@ def _load(
     events = engine.begin(0, Load(str(Path(path).absolute()), options))
     asked = False
     while True:
+        if not asked and cancelled is not None and cancelled():
+            asked = True
+            engine.send(Cancel(0))
         try:
             event = events.get(timeout=0.1)
         except queue.Empty:
-            if not asked and cancelled is not None and cancelled():
-                asked = True
-                engine.send(Cancel(0))
             continue
         if isinstance(event, Loading) and progress is not None:
             progress(event.fraction)
         elif isinstance(event, Loaded):
+            if asked:  # too late for the engine, which was done
+                raise Cancelled(f"Loading {path.name} was stopped.")
             return event
         elif isinstance(event, Failed):
             raise as_error(event)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
+from localllm.runtime.aio import pieces_of
 from localllm.runtime.types import Message, Reply, Responder, Sampling, Stats
 
 
@@ -30,7 +31,7 @@ class Chat:
         self.max_tokens = max_tokens
         self.stats: Stats | None = None
 
-    def stream(self, text: str) -> Iterator[str]:
+    def stream(self, text: str) -> Generator[str]:
         """Say `text` and yield the answer piece by piece.
 
         A reply that is cancelled, or whose iteration is left early, stays in the conversation as far as it came. If it
@@ -45,7 +46,19 @@ class Chat:
         """Say `text` and return the whole answer."""
         return "".join(self.stream(text))
 
-    def regenerate(self) -> Iterator[str]:
+    def astream(self, text: str) -> AsyncIterator[str]:
+        """`stream` for `async for`. Cancelling the task stops the reply, which stays as far as it came."""
+        return self._awaited(self.stream(text))
+
+    async def aask(self, text: str) -> str:
+        """`ask` for `await`."""
+        return "".join([piece async for piece in self.astream(text)])
+
+    def aregenerate(self) -> AsyncIterator[str]:
+        """`regenerate` for `async for`."""
+        return self._awaited(self.regenerate())
+
+    def regenerate(self) -> Generator[str]:
         """Answer the last message of the user once more; the earlier answer is forgotten.
 
         Raises:
@@ -93,6 +106,9 @@ class Chat:
         reply = self._reply
         if reply is not None:
             reply.cancel()
+
+    def _awaited(self, pieces: Generator[str]) -> AsyncIterator[str]:
+        return pieces_of(pieces, self.cancel, pieces.close)
 
     def _last_question(self) -> int:
         for index in range(len(self.messages) - 1, -1, -1):

@@ -1,0 +1,97 @@
+"""Replies for asyncio: made in a thread of their own, read by a task, and ended when the task is.
+
+Knows no model: it hands over what blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from localllm.runtime.types import Message, Reply, Sampling, Stats
+
+T = TypeVar("T")
+
+_AGAIN_S = 0.05
+"""How long until a cancel is repeated that came before there was anything to cancel."""
+
+
+async def pieces_of(pieces: Iterator[str], cancel: Callable[[], None], close: Callable[[], None]) -> AsyncIterator[str]:
+    """What `pieces` yields, made in another thread.
+
+    When the task is cancelled or stops reading, `cancel` is called, and `close` in that thread once it is quiet.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="reply") as thread:
+        loop = asyncio.get_running_loop()
+        try:
+            while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
+                yield piece
+        finally:
+            closed = loop.run_in_executor(thread, close)
+            while not closed.done():
+                cancel()
+                await asyncio.wait([closed], timeout=_AGAIN_S)
+            closed.result()
+
+
+async def in_thread(work: Callable[[], T], cancel: Callable[[], None], discard: Callable[[T], None]) -> T:
+    """The result of `work`, done in another thread.
+
+    When the task is cancelled, `cancel` is called, `work` is awaited, and what it still made is given to `discard`.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="work") as thread:
+        future = asyncio.get_running_loop().run_in_executor(thread, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            cancel()
+            await asyncio.wait([future])
+            if not future.cancelled() and future.exception() is None:
+                discard(future.result())
+            raise
+
+
+class AsyncReply:
+    """A reply to be read with `async for`. Cancelling the task that reads it ends it; so does `cancel()`."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+
+    @property
+    def text(self) -> str:
+        """All that was said so far."""
+        return self.reply.text
+
+    @property
+    def stats(self) -> Stats | None:
+        """What it cost; None until the iteration ended."""
+        return self.reply.stats
+
+    def cancel(self) -> None:
+        """Stop as soon as possible."""
+        self.reply.cancel()
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return pieces_of(iter(self.reply), self.reply.cancel, self.reply.close)
+
+
+class _Answers(Protocol):
+    def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply: ...
+
+    def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply: ...
+
+
+class AsyncAnswers:
+    """What `reply` and `complete` of a model are for asyncio."""
+
+    def astream(
+        self: _Answers, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
+    ) -> AsyncReply:
+        """`reply` for `async for`."""
+        return AsyncReply(self.reply(messages, sampling=sampling, max_tokens=max_tokens))
+
+    def acomplete(self: _Answers, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> AsyncReply:
+        """`complete` for `async for`."""
+        return AsyncReply(self.complete(prompt, sampling=sampling, max_tokens=max_tokens))
