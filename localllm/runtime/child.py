@@ -1,7 +1,8 @@
 """The child process that runs one model for `ModelProcess`.
 
 Commands come on stdin, events leave on stdout, both as lines of JSON. The main thread reads commands, so that a cancel
-is seen at once; one thread runs the model. When stdin ends, the parent is gone and the process ends.
+is seen at once; one thread loads the model, and each reply has one of its own, so that replies share batches as they do
+in one process. When stdin ends, the parent is gone and the process ends.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ from localllm.runtime.reply import LocalReply
 
 
 class Child:
-    """The state of the process: the model, the reply that is being made, and the queue of commands for the model."""
+    """The state of the process: the model, the replies that are being made, and the queue of commands for the model."""
 
     def __init__(self, send: Callable[[Event], None]) -> None:
         self._send = send
         self._work: queue.Queue[Load | MakePlan | Generate | None] = queue.Queue()
         self._model: Model | None = None
-        self._reply: tuple[int, LocalReply] | None = None
+        self._replies: dict[int, LocalReply | None] = {}  # None while it is not begun yet
+        self._lock = threading.Lock()  # for the replies, and for what is cancelled
         self._cancelled: set[int] = set()
         self._parent_gone = False
 
@@ -58,37 +60,53 @@ class Child:
         for line in iter(read_line, b""):
             self._accept(decode_command(line))
         self._parent_gone = True
-        self._cancelled.add(0)
-        if self._reply is not None:
-            self._reply[1].cancel()
+        for request in (0, *list(self._replies)):
+            self._cancel(request)
         self._work.put(None)
         worker.join(timeout=5)
 
     def _accept(self, command: Command) -> None:
+        if isinstance(command, Generate):
+            self._replies[command.request] = None
         if isinstance(command, Load | MakePlan | Generate):
             self._work.put(command)
         elif isinstance(command, Cancel):
-            self._cancelled.add(command.request)
-            reply = self._reply
-            if reply is not None and reply[0] == command.request:
-                reply[1].cancel()
+            self._cancel(command.request)
         elif isinstance(command, AskMemory) and self._model is not None:
             self._send(Memory(self._model.memory(), self._model.context_used()))
 
+    def _cancel(self, request: int) -> None:
+        with self._lock:
+            if request == 0 or request in self._replies:
+                self._cancelled.add(request)
+            reply = self._replies.get(request)
+        if reply is not None:
+            reply.cancel()
+
     def _serve(self) -> None:
+        answering: list[threading.Thread] = []
         while (command := self._work.get()) is not None and not self._parent_gone:
-            request = command.request if isinstance(command, Generate) else 0
-            try:
-                if isinstance(command, Load):
-                    self._load(command)
-                elif isinstance(command, MakePlan):
-                    self._send(Planned(make_plan(Path(command.path), command.options)))
-                else:
-                    self._generate(command)
-            except Exception as error:  # whatever it was, the parent must hear of it
-                self._send(failure(request, error))
+            if isinstance(command, Generate):
+                thread = threading.Thread(target=self._do, args=(command,), name=f"reply {command.request}")
+                answering = [*(other for other in answering if other.is_alive()), thread]
+                thread.start()
+            else:
+                self._do(command)
+        for thread in answering:
+            thread.join()
         if self._model is not None:
             self._model.close()
+
+    def _do(self, command: Load | MakePlan | Generate) -> None:
+        try:
+            if isinstance(command, Load):
+                self._load(command)
+            elif isinstance(command, MakePlan):
+                self._send(Planned(make_plan(Path(command.path), command.options)))
+            else:
+                self._generate(command)
+        except Exception as error:  # whatever it was, the parent must hear of it
+            self._send(failure(command.request if isinstance(command, Generate) else 0, error))
 
     def _load(self, command: Load) -> None:
         last = -1.0
@@ -106,6 +124,14 @@ class Child:
         self._send(Loaded(self._model.info, self._model.plan.notes))
 
     def _generate(self, command: Generate) -> None:
+        try:
+            self._answer(command)
+        finally:
+            with self._lock:
+                self._replies.pop(command.request, None)
+                self._cancelled.discard(command.request)
+
+    def _answer(self, command: Generate) -> None:
         model = self._model
         if model is None:
             raise RuntimeError("no model is loaded")
@@ -114,20 +140,17 @@ class Child:
             reply = model.reply(command.messages, **options)  # type: ignore[arg-type]
         else:
             reply = model.complete(command.prompt, **options)  # type: ignore[arg-type]
-        self._reply = (command.request, reply)
+        with self._lock:
+            self._replies[command.request] = reply
         if command.request in self._cancelled:
             reply.cancel()
         reply.on_progress = lambda progress: self._send(Prefill(command.request, progress))
-        try:
-            told = 0
-            for text in reply:
-                self._send(Piece(command.request, text, tuple(reply.logprobs[told:])))
-                told = len(reply.logprobs)
-            if told < len(reply.logprobs):  # of tokens without a text
-                self._send(Piece(command.request, "", tuple(reply.logprobs[told:])))
-        finally:
-            self._reply = None
-            self._cancelled.discard(command.request)
+        told = 0
+        for text in reply:
+            self._send(Piece(command.request, text, tuple(reply.logprobs[told:])))
+            told = len(reply.logprobs)
+        if told < len(reply.logprobs):  # of tokens without a text
+            self._send(Piece(command.request, "", tuple(reply.logprobs[told:])))
         if reply.stats is not None:
             self._send(Finished(command.request, reply.stats, reply.sampling, model.context_used()))
 

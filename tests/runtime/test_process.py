@@ -181,6 +181,22 @@ def _swallowed(reply: Iterator[str]) -> Iterator[str]:
         return
 
 
+def test_replies_are_made_at_once(remote: ModelProcess) -> None:
+    """One thread reads them in turns: each goes on while the other is read."""
+    story = remote.reply([Message("user", "Tell me a long story about the sea.")], sampling=GREEDY)
+    begun = next(story)
+    france = remote.reply([Message("user", "Name the capital of France.")], sampling=GREEDY, max_tokens=24)
+    assert "Paris" in "".join(france)
+    assert next(story)
+    story.cancel()
+    rest = "".join(story)
+    assert begun + rest != story.text  # of the story a piece was read in between
+    assert story.text.startswith(begun)
+    assert story.text.endswith(rest)
+    assert story.stats is not None
+    assert story.stats.stop_reason == "cancelled"
+
+
 def test_a_reply_that_is_dropped_makes_room(remote: ModelProcess) -> None:
     reply = remote.reply([Message("user", "Tell me a very long story.")], sampling=GREEDY)
     next(reply)
