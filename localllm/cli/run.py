@@ -12,7 +12,8 @@ from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
     from localllm.runtime.model import Model
-    from localllm.runtime.process import ModelProcess, RemoteReply
+    from localllm.runtime.process import ModelProcess
+    from localllm.runtime.remote_reply import RemoteReply
     from localllm.runtime.reply import LocalReply
     from localllm.runtime.types import Sampling
 

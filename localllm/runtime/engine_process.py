@@ -143,6 +143,10 @@ class EngineProcess:
             self._child.stdout.close()
         self._errors.close()
 
+    def kill(self) -> None:
+        """End the process by force. Who waits for an event hears of its end."""
+        self._child.kill()
+
     def death(self) -> EngineDied:
         """Why there is no answer, as an error."""
         if self._closed:

@@ -1,4 +1,4 @@
-"""Opening what a plan decided: the model's weights, and a context with its KV cache."""
+"""Loading what a plan decided: the model's weights, and what the load really took."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from localllm.errors import BadModelFile
 from localllm.native import devices, handles, ledger, lib
 from localllm.runtime import memory
 from localllm.runtime.adapters import Adapter
-from localllm.runtime.simulate import layers_by_device, offload_handles
+from localllm.runtime.opening import open_model
+from localllm.runtime.simulate import layers_by_device
 from localllm.runtime.types import Options, Plan, mib, needs
 
 
@@ -55,16 +56,7 @@ def open_weights(
 
     def load() -> tuple[handles.ModelHandle, list[str]]:
         with lib.captured_log() as lines:
-            opened = handles.open_model(
-                path,
-                gpu_layers=options.gpu_layers or 0,
-                devices=offload_handles(options),
-                split=options.split,
-                cpu_moe=options.cpu_moe or 0,
-                load_mode=_load_mode(options),
-                progress=go_on,
-            )
-            return opened, lines
+            return open_model(path, options, progress=go_on), lines
 
     return lib.apart(load, stopped.set, lambda opened: opened[0].close())
 
@@ -93,9 +85,3 @@ def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str], adap
         if plan.exact
     ]
     return replace(plan, options=options, devices=parts, exact=True, notes=(*plan.notes, *notes))
-
-
-def _load_mode(options: Options) -> int:
-    if options.mlock:
-        return handles.LOAD_MMAP_MLOCK if options.mmap else handles.LOAD_MLOCK
-    return handles.LOAD_MMAP if options.mmap else handles.LOAD_READ

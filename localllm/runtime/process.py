@@ -7,46 +7,22 @@ workers always runs like this, for llama.cpp ends the process whose worker goes 
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from localllm.errors import BadWorker, Cancelled, EngineDied
-from localllm.native import rpc
+from localllm.errors import Cancelled
 from localllm.runtime.aio import AsyncAnswers, in_thread
-from localllm.runtime.engine_process import EngineProcess, Events
+from localllm.runtime.engine_process import EngineProcess
 from localllm.runtime.model import Model
 from localllm.runtime.plan import make_plan
-from localllm.runtime.protocol import (
-    Cancel,
-    Failed,
-    Finished,
-    Generate,
-    Load,
-    Loaded,
-    Loading,
-    MakePlan,
-    Piece,
-    Planned,
-    Prefill,
-    as_error,
-)
+from localllm.runtime.protocol import Cancel, Failed, Generate, Load, Loaded, Loading, MakePlan, Planned, as_error
+from localllm.runtime.remote_reply import RemoteReply, why_ended
 from localllm.runtime.session import Chat
-from localllm.runtime.types import (
-    MemorySample,
-    Message,
-    ModelInfo,
-    Options,
-    Plan,
-    Progress,
-    Sampling,
-    Stats,
-    TokenLogprob,
-)
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling
 
 
 def load(
@@ -67,7 +43,7 @@ def plan(path: Path, options: Options | None = None) -> Plan:
         event = engine.begin(0, MakePlan(str(Path(path).absolute()), options)).get()
         if isinstance(event, Planned):
             return event.plan
-        raise as_error(event) if isinstance(event, Failed) else _death(engine, options)
+        raise as_error(event) if isinstance(event, Failed) else why_ended(engine, options.workers)
     finally:
         engine.close()
 
@@ -180,7 +156,8 @@ class ModelProcess(AsyncAnswers):
         with self._lock:
             self._requests += 1
             request = self._requests
-        return RemoteReply(self, Generate(request, messages, prompt, sampling or Sampling(), max_tokens))
+        command = Generate(request, messages, prompt, sampling or Sampling(), max_tokens)
+        return RemoteReply(command, lambda: (self._engine, self._options.workers), self._recovered)
 
     def _recovered(self, engine: EngineProcess) -> bool:
         """Whether there is another engine instead of `engine`, which ended: one without workers, if that was asked for.
@@ -193,7 +170,7 @@ class ModelProcess(AsyncAnswers):
                 return True
             if engine.closed or not (self._options.workers and self._options.retry_locally):
                 return False
-            death = _death(engine, self._options)
+            death = why_ended(engine, self._options.workers)
             alone, options = EngineProcess(), replace(self._options, workers=(), split=())
             try:
                 loaded = _load(alone, self.info.path, options)
@@ -233,154 +210,4 @@ def _load(
         elif isinstance(event, Failed):
             raise as_error(event)
         elif event is None:
-            raise _death(engine, options)
-
-
-def _death(engine: EngineProcess, options: Options) -> EngineDied:
-    """Why the engine gives no answer; a worker that is gone is named."""
-    gone = [] if engine.closed else [worker for worker in options.workers if not _answers(worker)]
-    if not gone:
-        return engine.death()
-    return EngineDied(
-        f"The worker at {' and the one at '.join(gone)} went away, and llama.cpp ended the engine that used it.",
-        hint="The conversation is safe. Load the model again without the worker; --retry-locally does so by itself.",
-    )
-
-
-def _answers(worker: str) -> bool:
-    try:
-        rpc.ask(worker, seconds=1)
-    except BadWorker:
-        return False
-    return True
-
-
-class RemoteReply:
-    """A reply made in the child process; see `Reply`. The request is sent when the iteration begins.
-
-    If a worker goes away and the model was to be loaded again without it, the reply goes on there from the text that it
-    has, and `stats` are those of the rest. Not under a grammar or schema: what is left of it is not known.
-    """
-
-    def __init__(self, owner: ModelProcess, command: Generate) -> None:
-        self.sampling = command.sampling
-        self.text = ""
-        self.logprobs: list[TokenLogprob] = []
-        self._owner = owner
-        self._command = command
-        self._engine: EngineProcess | None = None
-        self._events: Events | None = None
-        self._pieces = self._continued = 0  # since the reply began, or went on elsewhere; characters before that
-        self._stats: Stats | None = None
-        self._progress: Progress | None = None
-        self._cancelled = self._ended = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._ended:
-            raise StopIteration
-        events = self._events or self._begin()
-        while True:
-            event = events.get()
-            if isinstance(event, Piece):
-                self.text += event.text
-                self.logprobs += event.logprobs
-                if event.text:
-                    self._pieces += 1
-                    return event.text
-                continue
-            if isinstance(event, Prefill):
-                self._progress = event.progress
-                continue
-            if event is None and self._goes_on():
-                events = self._begin()
-                continue
-            self._end()
-            if isinstance(event, Finished):
-                self._stats, self.sampling = event.stats, event.sampling
-                raise StopIteration
-            raise as_error(event) if isinstance(event, Failed) else self._death()
-
-    def _begin(self) -> Events:
-        try:
-            self._engine = self._owner._engine
-            self._events = self._engine.begin(self._command.request, self._command)
-            if self._cancelled:
-                self._engine.send(Cancel(self._command.request))
-        except EngineDied:
-            self._end()
-            raise
-        return self._events
-
-    def _goes_on(self) -> bool:
-        """Whether the rest can be asked for from another engine; `_command` then asks for it."""
-        engine = self._engine
-        constrained = self.text and self._command.sampling.constrained
-        if engine is None or self._cancelled or constrained:
-            return False
-        try:
-            if not self._owner._recovered(engine):
-                return False
-        except BaseException:
-            self._end()
-            raise
-        self._command = _rest(self._command, self.text[self._continued :], self._pieces)
-        self._continued, self._pieces = len(self.text), 0
-        return True
-
-    def _death(self) -> EngineDied:
-        engine = self._engine
-        return _death(engine, self._owner._options) if engine is not None else EngineDied("There is no engine.")
-
-    def _end(self) -> None:
-        self._ended = True
-        if self._engine is not None:
-            self._engine.done(self._command.request)
-
-    @property
-    def stats(self) -> Stats | None:
-        """What it cost; None until the iteration ended."""
-        return self._stats
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far the prompt is evaluated; None before that begins."""
-        return self._progress
-
-    def cancel(self) -> None:
-        """Stop as soon as possible; safe from any thread."""
-        self._cancelled = True
-        if self._events is not None and not self._ended:
-            with contextlib.suppress(EngineDied):
-                if self._engine is not None:
-                    self._engine.send(Cancel(self._command.request))
-
-    def close(self) -> None:
-        """Cancel, and take what is still on its way."""
-        if self._events is None:
-            self._end()
-        elif not self._ended:
-            self.cancel()
-            for _ in self:
-                pass
-
-    def __del__(self) -> None:
-        # Nobody will read the rest: the engine must not go on for nobody.
-        if self._events is not None and not self._ended:
-            self.cancel()
-            self._end()
-
-
-def _rest(command: Generate, text: str, pieces: int) -> Generate:
-    """The command that makes what is left of a reply of which `text` was made, in `pieces` of about one token each."""
-    left = max(1, command.max_tokens - pieces) if command.max_tokens else 0
-    if not text:
-        return command
-    if command.prompt is not None:
-        return replace(command, prompt=command.prompt + text, max_tokens=left)
-    *before, last = command.messages
-    if last.role == "assistant":
-        return replace(command, messages=(*before, Message("assistant", last.content + text)), max_tokens=left)
-    return replace(command, messages=(*command.messages, Message("assistant", text)), max_tokens=left)
+            raise why_ended(engine, options.workers)

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from localllm.gguf_file import Header
-from localllm.native import devices, handles, ledger, lib
+from localllm.native import devices, ledger, lib
 from localllm.runtime import estimate
 from localllm.runtime.context import open_context
 from localllm.runtime.memory import by_device
+from localllm.runtime.opening import open_model
 from localllm.runtime.types import Options, Plan
 
 # A simulated load allocates no cells of the KV cache but does keep books on each: gigabytes for a context that large.
@@ -59,11 +60,6 @@ def estimated(header: Header, options: Options) -> Found:
     return estimate.buffers(header, options, cpu, [device.name for device in devices.offload_devices(present)])
 
 
-def offload_handles(options: Options) -> list[int]:
-    """ggml's pointers to the devices over which a model with these options is split."""
-    return [device.handle for device in devices.offload_devices(devices.devices(options.workers))]
-
-
 def layers_by_device(lines: list[str]) -> dict[str, int]:
     """How many layers each device runs, the output layer included, from the log of a load."""
     found = [line.split("assigned to device ")[1] for line in lines if "assigned to device " in line]
@@ -75,6 +71,7 @@ def _simulated(header: Header, options: Options) -> Found:
     # Only what the ledger depends on, so that nothing else makes a second entry in the cache.
     key = Options(
         n_ctx=options.n_ctx,
+        threads=1,
         gpu_layers=options.gpu_layers,
         kv_type=options.kv_type,
         n_batch=options.n_batch,
@@ -95,16 +92,9 @@ def _simulate(path: Path, _stamp: tuple[int, int], options: Options) -> Found:
     with (
         _simulation,
         lib.captured_log() as lines,
-        handles.open_model(
-            path,
-            gpu_layers=options.gpu_layers or 0,
-            devices=offload_handles(options),
-            split=options.split,
-            cpu_moe=options.cpu_moe or 0,
-            simulate=True,
-        ) as model,
+        open_model(path, options, simulate=True) as model,
     ):
-        context = open_context(model, replace(options, threads=1))
+        context = open_context(model, options)
         try:
             return tuple(ledger.read(context.pointer)), layers_by_device(lines), context.n_ctx
         finally:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import localllm
 from localllm.cli.main import main
 from localllm.errors import BadWorker, DoesNotFit, EngineDied
 from localllm.native import rpc
-from localllm.runtime import process
+from localllm.runtime import process, remote_reply
 from localllm.runtime.model import Model
 from localllm.runtime.process import ModelProcess
 from localllm.runtime.types import DeviceMemory, Message, Options
@@ -122,6 +122,30 @@ def test_an_engine_that_dies_by_itself_is_no_workers_fault(endpoint: str, smollm
         os.kill(remote.pid, signal.SIGKILL)
         with pytest.raises(EngineDied, match="SIGKILL"):
             list(reply)
+
+
+def test_a_reply_under_a_grammar_does_not_go_on_elsewhere(smollm2: Path) -> None:
+    with worker() as running:
+        options = Options(n_ctx=512, workers=(running.endpoint,), retry_locally=True)
+        with ModelProcess.load(smollm2, options) as remote:
+            sampling = replace(GREEDY, grammar='root ::= "a"{100}')
+            reply = remote.reply([Message("user", STORY)], sampling=sampling)
+            assert next(reply)
+            running.process.kill()
+            with pytest.raises(EngineDied, match="went away"):
+                list(reply)
+
+
+def test_a_worker_that_hangs_does_not_hold_who_cancels(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_reply, "CANCEL_SECONDS", 0.2)
+    with worker() as running, ModelProcess.load(smollm2, Options(n_ctx=512, workers=(running.endpoint,))) as remote:
+        reply = remote.reply([Message("user", STORY)], sampling=GREEDY)
+        assert next(reply)
+        running.process.send_signal(signal.SIGSTOP)
+        reply.cancel()
+        with pytest.raises(EngineDied, match="went away"):
+            list(reply)
+        assert reply.text
 
 
 def test_workers_are_for_child_processes(endpoint: str, smollm2: Path) -> None:
