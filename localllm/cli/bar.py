@@ -23,7 +23,7 @@ class Bar:
         self._unit = unit
         self._received = None if source is None or isinstance(source, Path) else source.received
         self._bar: tqdm[NoReturn] | None = None
-        self._seen = (time.monotonic(), 0)
+        self._seen: tuple[float, int] | None = None
 
     def __enter__(self) -> Bar:
         return self
@@ -49,7 +49,8 @@ class Bar:
         """Megabytes per second since it was last said."""
         if self._received is None:
             return
-        (before, had), now, has = self._seen, time.monotonic(), self._received()
+        now, has = time.monotonic(), self._received()
+        before, had = self._seen = self._seen or (now, has)
         if has and now - before >= _INTERVAL:
             bar.set_postfix_str(f"{(has - had) / (now - before) / 1e6:.1f} MB/s from the hub", refresh=False)
             self._seen = (now, has)
