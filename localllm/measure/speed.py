@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from localllm.errors import EngineDied
-from localllm.native import lib
+from localllm.native import lib, spin
 from localllm.native.batch import Batch
 from localllm.native.handles import ContextHandle, ModelHandle
 from localllm.native.kv import KV
@@ -117,6 +117,7 @@ class _Run:
 
     def _decode(self, count: int) -> None:
         tokens = array("i", ((7919 * position + 13) % self._n_vocab for position in range(self._at, self._at + count)))
+        spin.watch()
         self._batch.clear()
         self._batch.add(_SEQUENCE, self._at, tokens, outputs=1)
         code = self._api.llama_decode(self._context.pointer, self._batch.native)

@@ -69,7 +69,7 @@ def _import_bindings() -> Any:
     bare.__path__ = list(spec.submodule_search_locations)
     sys.modules["llama_cpp"] = bare
     try:
-        with _short_spin():
+        with _spin_counts():
             return importlib.import_module("llama_cpp.llama_cpp")
     except (OSError, RuntimeError) as error:
         raise MissingPackage(
@@ -81,21 +81,24 @@ def _import_bindings() -> Any:
 
 
 @contextlib.contextmanager
-def _short_spin() -> Iterator[None]:
-    """Load OpenMP with threads that wait for each other by spinning briefly and then sleep, unless told otherwise.
+def _spin_counts() -> Iterator[None]:
+    """Load OpenMP with two spin counts, between which `spin` switches, unless somebody chose how threads wait.
 
-    By default they spin for long. As soon as anything else runs on their cores, each of the hundreds of waits a token
-    burns a time slice; docs/experiments.md has the figures. libgomp reads the variable once, when it is loaded.
+    libgomp reads the variables once, when it is loaded. Where the kernel does not tell who waits for a core, there is
+    nothing to switch by, and threads always spin briefly.
     """
-    name = "GOMP_SPINCOUNT"
-    if name in os.environ or "OMP_WAIT_POLICY" in os.environ:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    if any(name in os.environ for name in names):
         yield
         return
-    os.environ[name] = "1000"
+    # "active" makes the short count 1,000 instead of 100; the long one is libgomp's own default.
+    chosen = ("active", "300000") if Path("/proc/self/schedstat").exists() else ("", "1000")
+    os.environ.update({name: value for name, value in zip(names, chosen, strict=True) if value})
     try:
         yield
     finally:
-        del os.environ[name]
+        for name in names:
+            os.environ.pop(name, None)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from localllm.native import handles
+from localllm.native import handles, spin
 from localllm.runtime.adapters import Adapter, set_adapters
 from localllm.runtime.types import Options
 
@@ -17,6 +17,7 @@ def open_context(
 
     `settings` of `handles.open_context` take the place of what the options say.
     """
+    spin.begin(options.threads)
     chosen: dict[str, Any] = {
         "n_ctx": options.n_ctx,
         "n_batch": options.n_batch,

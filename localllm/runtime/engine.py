@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localllm.errors import ContextFull, EngineDied
-from localllm.native import handles, lib
+from localllm.native import handles, lib, spin
 from localllm.native.batch import Batch
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
@@ -248,6 +248,7 @@ class Engine:
 
     def _step(self, group: list[Stream]) -> None:
         """Decode one batch for `group` and sample. A stream for which there is no place has to wait."""
+        spin.watch()
         placed: list[Stream] = []
         for stream in sorted(group, key=lambda stream: stream.sequence is None):
             if (not placed or self._has_room(stream)) and self._place(stream, group):

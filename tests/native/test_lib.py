@@ -55,18 +55,28 @@ def test_the_whole_package_can_still_be_imported_beside_us() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "seen"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+    ("given", "schedstat", "seen"),
+    [
+        ({}, True, "active 300000"),
+        ({}, False, "None 1000"),
+        ({"GOMP_SPINCOUNT": "7"}, True, "None 7"),
+        ({"OMP_WAIT_POLICY": "passive"}, True, "passive None"),
+    ],
 )
-def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], seen: str) -> None:
-    program = """
+def test_openmp_is_loaded_with_counts_unless_told_otherwise(given: dict[str, str], schedstat: bool, seen: str) -> None:
+    program = f"""
 import importlib, os
+from pathlib import Path
 from localllm.native import lib
 real, seen = importlib.import_module, []
-importlib.import_module = lambda name: (seen.append(os.environ.get("GOMP_SPINCOUNT")), real(name))[1]
+names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+importlib.import_module = lambda name: (seen.append([os.environ.get(name) for name in names]), real(name))[1]
+exists = Path.exists
+Path.exists = lambda path: {schedstat} if path.name == "schedstat" else exists(path)
 before = dict(os.environ)
 lib.llama()
 assert dict(os.environ) == before
-print(seen[0])
+print(*seen[0])
 """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("GOMP_", "OMP_"))}
     done = subprocess.run(

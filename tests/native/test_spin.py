@@ -1,0 +1,115 @@
+"""When threads spin long and when briefly, and that OpenMP's threads do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from localllm.native import spin
+from localllm.native.spin import CHECK_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NEXT_PAUSE, STEADY_SECONDS, Policy
+
+
+class Cores:
+    """A clock, and cores that are shared or not."""
+
+    def __init__(self) -> None:
+        self.policy = Policy()
+        self.now = self.waited = 0.0
+
+    def compute(self, seconds: float, *, shared: float) -> float:
+        """Compute for so long, threads waiting a part `shared` of the time. Returns how much of it they spun long."""
+        long = 0.0
+        for _ in range(round(seconds / CHECK_SECONDS)):
+            long += CHECK_SECONDS * self.policy.long
+            self.now += CHECK_SECONDS
+            self.waited += shared * CHECK_SECONDS
+            self.policy.judge(self.now, self.waited)
+        return long / seconds
+
+
+def test_free_cores_are_spun_on_after_a_moment() -> None:
+    cores = Cores()
+    assert cores.compute(FIRST_PAUSE, shared=0) == 0
+    cores.compute(2 * CHECK_SECONDS, shared=0)
+    assert cores.compute(10, shared=0) == pytest.approx(1)
+
+
+def test_shared_cores_are_left_alone() -> None:
+    assert Cores().compute(60, shared=0.5) == 0
+
+
+def test_cores_that_get_shared_are_left_within_one_look() -> None:
+    cores = Cores()
+    cores.compute(2 * STEADY_SECONDS, shared=0)
+    assert cores.policy.long
+    cores.compute(CHECK_SECONDS, shared=0.5)
+    assert not cores.policy.long
+    assert cores.compute(NEXT_PAUSE - CHECK_SECONDS, shared=0) == 0
+    cores.compute(2 * CHECK_SECONDS, shared=0)
+    assert cores.policy.long
+
+
+def test_tries_that_fail_get_rare() -> None:
+    cores = Cores()
+    long = 0.0
+    for _ in range(6000):  # cores look free while threads spin briefly, and are not
+        long += cores.compute(CHECK_SECONDS, shared=0.5 if cores.policy.long else 0)
+    assert long <= 4 + 600 / LONGEST_PAUSE
+
+
+def test_a_rest_is_no_crowd() -> None:
+    cores = Cores()
+    cores.compute(1, shared=0)
+    cores.now += 3600
+    cores.policy.judge(cores.now, cores.waited)
+    assert cores.policy.long
+
+
+@pytest.mark.skipif(spin.waited() is None, reason="the kernel does not tell who waits for a core")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two threads that wait for each other need two cores")
+def test_openmp_threads_do_as_they_are_told() -> None:
+    program = """
+import ctypes, json, os, time
+os.sched_setaffinity(0, range(os.cpu_count()))
+from localllm.native import lib, spin
+lib.llama()
+cpu = lib.ggml("ggml-cpu")
+number = lib.bind(cpu, "omp_get_thread_num", ctypes.c_int)
+fork = lib.bind(cpu, "GOMP_parallel", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def work(_):
+    if number():
+        time.sleep(0.05)
+
+def burned():
+    "CPU seconds of a thread that waits for another one; of a second call, for a thread goes a little after its join."
+    fork(ctypes.cast(work, ctypes.c_void_p), None, 2, 0)
+    before = time.thread_time()
+    fork(ctypes.cast(work, ctypes.c_void_p), None, 2, 0)
+    return time.thread_time() - before
+
+spins = spin.shared()
+found = [burned()]
+spins.begin(2)
+found.append(burned())
+spins._crowd.leave()
+found.append(burned())
+spins._crowd.gather(2)
+found.append(burned())
+print(json.dumps(found))
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("GOMP_", "OMP_"))}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    long, short, again, short_again = json.loads(done.stdout)
+    assert min(long, again) > 3 * max(short, short_again)
+
+
+@pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_a_persons_choice_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "passive")
+    assert spin.shared.__wrapped__() is None
