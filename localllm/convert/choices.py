@@ -76,13 +76,22 @@ def choose_for_tensors(keys: Keys, tensors: Sequence[PlannedTensor], half: str |
         UnsupportedModel: an importance matrix is needed, or what is asked for a tensor or layer cannot be done.
     """
     keys = with_metadata(keys, _of(settings.metadata, keys))
-    # To a type of floats the reference converts in one step, also what its quantizer leaves alone.
-    before = settings.type if half and settings.type in FLOAT_TYPES else half
-    mixture = choose_types(keys, [unquantized(tensor, before) for tensor in tensors], settings)
+    mixture = choose_mixture(keys, tensors, half, settings)
     names = kept_names([tensor.name for tensor in tensors], keys, settings.prune_layers)
     kept = tuple(replace(tensor, name=names[tensor.name]) for tensor in tensors if tensor.name in names)
     matrix, remarks = _importance(settings, mixture, kept, half, names)
     return Types(mixture, names, kept, matrix, remarks)
+
+
+def choose_mixture(keys: Keys, tensors: Sequence[PlannedTensor], half: str | None, settings: Settings) -> Mixture:
+    """The type that each tensor gets. Of the importance matrix only counts whether there is one.
+
+    Raises:
+        BadModelFile, BadOutput, UnsupportedModel: as `choose_types`.
+    """
+    # To a type of floats the reference converts in one step, also what its quantizer leaves alone.
+    before = settings.type if half and settings.type in FLOAT_TYPES else half
+    return choose_types(keys, [_unquantized(tensor, before) for tensor in tensors], settings)
 
 
 def choose(model: UntypedModel, settings: Settings, types: Types | None = None) -> Choices:
@@ -114,7 +123,7 @@ def _of(changes: Sequence[tuple[str, str]], keys: Keys) -> list[tuple[str, str]]
     return [(key, value) for key, value in changes if key in keys]
 
 
-def unquantized(tensor: PlannedTensor, half: str | None) -> TensorInfo:
+def _unquantized(tensor: PlannedTensor, half: str | None) -> TensorInfo:
     """A tensor as the reference converter gives it to llama.cpp's quantizer: in F32, 16 bits, or as it is packed."""
     as_it_is = half is None or tensor.dtype in BLOCKS
     kind = tensor.dtype if as_it_is or half is None else tensor.before_quantizing(half)

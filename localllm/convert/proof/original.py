@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localllm.convert import corpus, verify
-from localllm.convert.choices import UntypedModel, unquantized
+from localllm.convert.choices import UntypedModel, choose_mixture
 from localllm.convert.files import Files
 from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import Keys
-from localllm.convert.mixture import choose_types
 from localllm.convert.plan import half_type
 from localllm.convert.proof.chats import TemplateProof, checkpoint_side, compare_chats, engine_side
 from localllm.convert.proof.keys import vocabulary_keys
@@ -57,9 +56,9 @@ class Original(AbstractContextManager["Original"]):
 
     def types(self, settings: Settings) -> Mapping[str, str] | None:
         """The type that each tensor gets with these settings, or None where they cannot be followed here."""
-        infos = [unquantized(tensor, self.model.half) for tensor in self.model.tensors]
+        model = self.model
         try:
-            return choose_types(self.model.hyperparameters, infos, settings).types
+            return choose_mixture(model.hyperparameters, model.tensors, model.half, settings).types
         except (UnsupportedModel, BadModelFile):
             return None
 
