@@ -78,7 +78,7 @@ class Stream:
 
     def draft(self, most: int, n_ctx: int) -> array[int]:
         """Guesses of the tokens after the last one, if that is all that is to be evaluated."""
-        if self._drafter is None or self.in_prompt or self.left != 1:
+        if most <= 0 or self._drafter is None or self.in_prompt or self.left != 1:
             return NOTHING
         most = min(most, n_ctx - len(self.tokens))
         if self._max_tokens:
