@@ -20,9 +20,11 @@ from localllm.native import lib
 from localllm.runtime.model import Model
 from localllm.runtime.plan import make_plan
 from localllm.runtime.protocol import (
+    READING,
     AskMemory,
     Cancel,
     Command,
+    Compute,
     Event,
     Finished,
     Generate,
@@ -34,6 +36,7 @@ from localllm.runtime.protocol import (
     Piece,
     Planned,
     Prefill,
+    computed,
     decode_command,
     encode,
     failure,
@@ -46,7 +49,7 @@ class Child:
 
     def __init__(self, send: Callable[[Event], None]) -> None:
         self._send = send
-        self._work: queue.Queue[Load | MakePlan | Generate | None] = queue.Queue()
+        self._work: queue.Queue[Load | MakePlan | Generate | Compute | None] = queue.Queue()
         self._model: Model | None = None
         self._replies: dict[int, LocalReply | None] = {}  # None while it is not begun yet
         self._lock = threading.Lock()  # for the replies, and for what is cancelled
@@ -68,7 +71,7 @@ class Child:
     def _accept(self, command: Command) -> None:
         if isinstance(command, Generate):
             self._replies[command.request] = None
-        if isinstance(command, Load | MakePlan | Generate):
+        if isinstance(command, Load | MakePlan | Generate | Compute):
             self._work.put(command)
         elif isinstance(command, Cancel):
             self._cancel(command.request)
@@ -86,8 +89,8 @@ class Child:
     def _serve(self) -> None:
         answering: list[threading.Thread] = []
         while (command := self._work.get()) is not None and not self._parent_gone:
-            if isinstance(command, Generate):
-                thread = threading.Thread(target=self._do, args=(command,), name=f"reply {command.request}")
+            if isinstance(command, Generate | Compute):
+                thread = threading.Thread(target=self._do, args=(command,), name=f"request {command.request}")
                 answering = [*(other for other in answering if other.is_alive()), thread]
                 thread.start()
             else:
@@ -97,16 +100,18 @@ class Child:
         if self._model is not None:
             self._model.close()
 
-    def _do(self, command: Load | MakePlan | Generate) -> None:
+    def _do(self, command: Load | MakePlan | Generate | Compute) -> None:
         try:
             if isinstance(command, Load):
                 self._load(command)
             elif isinstance(command, MakePlan):
                 self._send(Planned(make_plan(Path(command.path), command.options)))
+            elif isinstance(command, Compute):
+                self._compute(command)
             else:
                 self._generate(command)
         except Exception as error:  # whatever it was, the parent must hear of it
-            self._send(failure(command.request if isinstance(command, Generate) else 0, error))
+            self._send(failure(command.request if isinstance(command, Generate | Compute) else 0, error))
 
     def _load(self, command: Load) -> None:
         last = -1.0
@@ -123,6 +128,17 @@ class Child:
             raise Cancelled("Loading was stopped.")
         self._send(Loaded(self._model.info, self._model.plan.notes))
 
+    def _compute(self, command: Compute) -> None:
+        if command.method not in READING:
+            raise ValueError(f"a model has no {command.method!r} that only reads")
+        value = getattr(self._loaded(), command.method)(**command.arguments)
+        self._send(computed(command.request, value))
+
+    def _loaded(self) -> Model:
+        if self._model is None:
+            raise RuntimeError("no model is loaded")
+        return self._model
+
     def _generate(self, command: Generate) -> None:
         try:
             self._answer(command)
@@ -132,11 +148,11 @@ class Child:
                 self._cancelled.discard(command.request)
 
     def _answer(self, command: Generate) -> None:
-        model = self._model
-        if model is None:
-            raise RuntimeError("no model is loaded")
+        model = self._loaded()
         options = {"sampling": command.sampling, "max_tokens": command.max_tokens}
-        if command.prompt is None:
+        if command.gap is not None:
+            reply = model.fill(*command.gap, **options)  # type: ignore[arg-type]
+        elif command.prompt is None:
             reply = model.reply(command.messages, **options)  # type: ignore[arg-type]
         else:
             reply = model.complete(command.prompt, **options)  # type: ignore[arg-type]

@@ -14,12 +14,29 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from localllm.errors import Cancelled
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.engine_process import EngineProcess
 from localllm.runtime.model import Model
 from localllm.runtime.plan import make_plan
-from localllm.runtime.protocol import Cancel, Failed, Generate, Load, Loaded, Loading, MakePlan, Planned, as_error
+from localllm.runtime.protocol import (
+    Cancel,
+    Compute,
+    Computed,
+    Failed,
+    Generate,
+    Load,
+    Loaded,
+    Loading,
+    MakePlan,
+    Planned,
+    as_array,
+    as_error,
+)
+from localllm.runtime.reading import Pooling
 from localllm.runtime.remote_reply import RemoteReply, why_ended
 from localllm.runtime.session import Chat
 from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling
@@ -132,6 +149,30 @@ class ModelProcess(AsyncAnswers):
             raise ValueError("the prompt is empty")
         return self._request((), prompt, sampling, max_tokens)
 
+    def fill(self, prefix: str, suffix: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> RemoteReply:
+        """What stands between `prefix` and `suffix`; see `Model.fill`, but raises on the first iteration."""
+        return self._request((), None, sampling, max_tokens, (prefix, suffix))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text` as a whole prompt, special tokens read."""
+        return list(self._compute("tokenize", text=text).value)  # type: ignore[arg-type]
+
+    def embed(
+        self, texts: Sequence[str], *, normalize: bool = True, truncate: bool = False, pooling: Pooling | None = None
+    ) -> NDArray[np.float32]:
+        """Vectors for texts: float32 [n, d]; see `Model.embed`."""
+        given = texts if isinstance(texts, str) else list(texts)
+        return as_array(self._compute("embed", texts=given, normalize=normalize, truncate=truncate, pooling=pooling))
+
+    def rerank(self, query: str, documents: Sequence[str]) -> NDArray[np.float32]:
+        """How well each document answers `query`: float32 [n]; see `Model.rerank`."""
+        given = documents if isinstance(documents, str) else list(documents)
+        return as_array(self._compute("rerank", query=query, documents=given))
+
+    def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """The logits of what follows each of `tokens`: float32 [n, vocabulary]; see `Model.logits`."""
+        return as_array(self._compute("logits", tokens=list(tokens)))
+
     def memory(self) -> MemorySample:
         """Memory of the engine's process now.
 
@@ -151,13 +192,34 @@ class ModelProcess(AsyncAnswers):
         self._engine.close()
 
     def _request(
-        self, messages: tuple[Message, ...], prompt: str | None, sampling: Sampling | None, max_tokens: int
+        self,
+        messages: tuple[Message, ...],
+        prompt: str | None,
+        sampling: Sampling | None,
+        max_tokens: int,
+        gap: tuple[str, str] | None = None,
     ) -> RemoteReply:
+        command = Generate(self._next_request(), messages, prompt, sampling or Sampling(), max_tokens, gap)
+        return RemoteReply(command, lambda: (self._engine, self._options.workers), self._recovered)
+
+    def _next_request(self) -> int:
         with self._lock:
             self._requests += 1
-            request = self._requests
-        command = Generate(request, messages, prompt, sampling or Sampling(), max_tokens)
-        return RemoteReply(command, lambda: (self._engine, self._options.workers), self._recovered)
+            return self._requests
+
+    def _compute(self, method: str, **arguments: object) -> Computed:
+        """Let the engine read something, and wait for what it gives."""
+        request = self._next_request()
+        with self._recovering:
+            engine = self._engine
+        events = engine.begin(request, Compute(request, method, arguments))
+        try:
+            event = events.get()
+        finally:
+            engine.done(request)
+        if isinstance(event, Computed):
+            return event
+        raise as_error(event) if isinstance(event, Failed) else why_ended(engine, self._options.workers)
 
     def _recovered(self, engine: EngineProcess) -> bool:
         """Whether there is another engine instead of `engine`, which ended: one without workers, if that was asked for.

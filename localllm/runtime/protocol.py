@@ -5,10 +5,14 @@ Typed dataclasses on both sides; an error crosses as its name, text and hint and
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from localllm.errors import ERRORS, EngineDied, LocalLLMError
 from localllm.runtime.types import (
@@ -27,6 +31,8 @@ from localllm.runtime.types import (
 
 L = TypeVar("L", bound=Logprob)
 
+_MISTAKES: dict[str, type[Exception]] = {"ValueError": ValueError, "TypeError": TypeError}
+
 
 @dataclass(frozen=True)
 class Load:
@@ -38,13 +44,24 @@ class Load:
 
 @dataclass(frozen=True)
 class Generate:
-    """Answer `messages`, or continue `prompt` as it stands; answered by events and then `Finished` or `Failed`."""
+    """Answer `messages`, or continue `prompt` as it stands, or fill the `gap` between two texts; answered by events and
+    then `Finished` or `Failed`."""
 
     request: int
     messages: tuple[Message, ...]
     prompt: str | None
     sampling: Sampling
     max_tokens: int
+    gap: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Call a `method` of the model that only reads, one of `READING`; answered by `Computed` or `Failed`."""
+
+    request: int
+    method: str
+    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -117,6 +134,15 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Computed:
+    """What a `Compute` gave: token ids, or float32 numbers as their `shape` and their bytes in base64."""
+
+    request: int
+    value: list[int] | str
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Memory:
     """Memory of the child process, and the tokens in its KV cache."""
 
@@ -134,12 +160,17 @@ class Failed:
     hint: str
 
 
-Command = Load | MakePlan | Generate | Cancel | AskMemory
-Event = Planned | Loading | Loaded | Prefill | Piece | Finished | Memory | Failed
+Command = Load | MakePlan | Generate | Compute | Cancel | AskMemory
+Event = Planned | Loading | Loaded | Prefill | Piece | Finished | Computed | Memory | Failed
 
-_COMMANDS: dict[str, type[Command]] = {kind.__name__: kind for kind in (Load, MakePlan, Generate, Cancel, AskMemory)}
+READING = ("embed", "rerank", "logits", "tokenize")
+"""The methods of a model that a `Compute` may call."""
+
+_COMMANDS: dict[str, type[Command]] = {
+    kind.__name__: kind for kind in (Load, MakePlan, Generate, Compute, Cancel, AskMemory)
+}
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Planned, Loading, Loaded, Prefill, Piece, Finished, Memory, Failed)
+    kind.__name__: kind for kind in (Planned, Loading, Loaded, Prefill, Piece, Finished, Computed, Memory, Failed)
 }
 
 
@@ -176,8 +207,8 @@ def _rebuilt(name: str, value: Any) -> Any:
             _logprob(TokenLogprob, {**one, "top": tuple(_logprob(Logprob, other) for other in one["top"])})
             for one in value
         )
-    if name == "notes":
-        return tuple(value)
+    if name in ("notes", "gap", "shape"):
+        return None if value is None else tuple(value)
     if name == "info":
         return ModelInfo(**{**value, "path": Path(value["path"])})
     if name == "options":
@@ -201,17 +232,31 @@ def _logprob(kind: type[L], fields: dict[str, Any]) -> L:
     return kind(**{**fields, "bytes": tuple(fields["bytes"])})
 
 
+def computed(request: int, value: NDArray[np.float32] | list[int]) -> Computed:
+    """What a method of `READING` gave, as an event."""
+    if isinstance(value, list):
+        return Computed(request, value)
+    return Computed(request, base64.b64encode(value.astype("<f4").tobytes()).decode(), value.shape)
+
+
+def as_array(event: Computed) -> NDArray[np.float32]:
+    """The numbers that an event carries."""
+    numbers = np.frombuffer(base64.b64decode(str(event.value)), "<f4")
+    array: NDArray[np.float32] = numbers.reshape(event.shape or ()).copy()
+    return array
+
+
 def failure(request: int, error: BaseException) -> Failed:
-    """`error` as an event; what is not from the tree becomes `EngineDied`, but a `ValueError` is the caller's."""
+    """`error` as an event; what is not from the tree becomes `EngineDied`, but some are the caller's."""
     if isinstance(error, LocalLLMError):
         return Failed(request, type(error).__name__, error.message, error.hint)
-    if type(error) is ValueError:
-        return Failed(request, "ValueError", str(error), "")
+    if type(error) in _MISTAKES.values():
+        return Failed(request, type(error).__name__, str(error), "")
     return Failed(request, EngineDied.__name__, f"The engine failed: {type(error).__name__}: {error}", "")
 
 
-def as_error(event: Failed) -> LocalLLMError | ValueError:
+def as_error(event: Failed) -> Exception:
     """The error that an event carries."""
-    if event.error == "ValueError":
-        return ValueError(event.message)
+    if event.error in _MISTAKES:
+        return _MISTAKES[event.error](event.message)
     return ERRORS.get(event.error, EngineDied)(event.message, hint=event.hint)

@@ -98,7 +98,7 @@ class RemoteReply:
     def _goes_on(self) -> bool:
         """Whether the rest can be asked for from another engine; `_command` then asks for it."""
         engine = self._engine
-        constrained = self.text and self._command.sampling.constrained
+        constrained = self.text and (self._command.sampling.constrained or self._command.gap is not None)
         if engine is None or self._cancelled or constrained:
             return False
         try:

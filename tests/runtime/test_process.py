@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from localllm import paths
-from localllm.errors import Cancelled, ContextFull, DoesNotFit, EngineDied, ModelNotFound
+from localllm.errors import Cancelled, ContextFull, DoesNotFit, EngineDied, ModelNotFound, UnsupportedModel
 from localllm.runtime.model import Model
 from localllm.runtime.process import ModelProcess
 from localllm.runtime.types import Message, Options, Sampling
@@ -50,6 +51,23 @@ def test_what_is_asked_of_the_sampling_crosses_both_ways(remote: ModelProcess, m
     assert "".join(theirs) == "".join(ours)
     assert theirs.logprobs == ours.logprobs
     assert theirs.sampling.stop == (" Germany",)
+
+
+def test_what_only_reads_gives_the_same(remote: ModelProcess, model: Model) -> None:
+    tokens = model.tokenize("The capital of France is")
+    assert remote.tokenize("The capital of France is") == tokens
+    np.testing.assert_allclose(remote.logits(tokens), model.logits(tokens), atol=1e-4)
+    texts = ["a text", "another"]
+    np.testing.assert_allclose(remote.embed(texts, pooling="mean"), model.embed(texts, pooling="mean"), atol=1e-5)
+    with pytest.raises(UnsupportedModel, match="is no reranker"):
+        remote.rerank("a", ["b"])
+    with pytest.raises(UnsupportedModel, match="fill in the middle"):
+        list(remote.fill("a", "b"))
+    with pytest.raises(ValueError, match="token -1 is not in"):
+        remote.logits([-1])
+    with pytest.raises(TypeError, match="a list of texts"):
+        remote.embed("text", pooling="mean")
+    assert remote.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
 
 
 def test_memory_is_the_childs(remote: ModelProcess) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from localllm import errors
@@ -33,6 +34,8 @@ SAMPLE = MemorySample(1, None, 2, 3, 4, 5, 6, 7, (DeviceMemory("CPU", "cpu", 1, 
         protocol.Generate(3, (Message("user", 'a "b"\n\ud800 é 🙂'),), None, Sampling(seed=1), 7),
         protocol.Generate(4, (), "Hi", Sampling(samplers=("top_k",), logit_bias=((5, 1.0), (" a", -2.0))), 7),
         protocol.Load("/m.gguf", Options(lora=(("a.gguf", 0.5),))),
+        protocol.Generate(5, (), None, Sampling(), 7, ("before", "behind")),
+        protocol.Compute(6, "embed", {"texts": ["a"], "normalize": True, "pooling": None}),
         protocol.Cancel(3),
         protocol.AskMemory(),
     ],
@@ -53,6 +56,8 @@ def test_commands(command: protocol.Command) -> None:
         protocol.Piece(1, "a", (TokenLogprob(3, "a", (97,), -0.5, (Logprob(4, "b", (98,), -1.0),)),)),
         protocol.Finished(1, STATS, Sampling(temperature=0), 13),
         protocol.Memory(SAMPLE, 13),
+        protocol.Computed(6, [1, 2, 3]),
+        protocol.Computed(6, "AACAPw==", (1,)),
     ],
 )
 def test_events(event: protocol.Event) -> None:
@@ -73,6 +78,16 @@ def test_an_unexpected_error_is_the_engines_death() -> None:
     received = protocol.as_error(protocol.failure(0, ZeroDivisionError("x")))
     assert isinstance(received, errors.EngineDied)
     assert "ZeroDivisionError: x" in received.message
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (0, 4), (5,)])
+def test_numbers(shape: tuple[int, ...]) -> None:
+    sent = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    event = protocol.decode_event(protocol.encode(protocol.computed(1, sent)))
+    assert isinstance(event, protocol.Computed)
+    received = protocol.as_array(event)
+    assert received.dtype == np.float32
+    np.testing.assert_array_equal(received, sent)
 
 
 def test_a_mistake_of_the_programmer_stays_one() -> None:
