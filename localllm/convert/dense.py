@@ -42,9 +42,10 @@ def settle(checkpoint: Checkpoint, config: Config) -> Config:
 def _matrix(checkpoint: Checkpoint, folder: str) -> SourceTensor:
     """The matrix of the layer in a folder."""
     settings, file = checkpoint.require_json(f"{folder}/config.json"), f"{folder}/model.safetensors"
-    activation = str(settings.get("activation_function", "Identity")).rpartition(".")[2]
-    if settings.get("bias") or activation != "Identity":
-        what = "a bias" if settings.get("bias") else f"the activation {activation}"
+    # What sentence-transformers does where the file says nothing.
+    bias, activation = settings.get("bias", True), str(settings.get("activation_function", "Tanh")).rpartition(".")[2]
+    if bias or activation != "Identity":
+        what = "a bias" if bias else f"the activation {activation}"
         raise UnsupportedModel(
             f"{folder}/config.json: a layer behind the pooling has {what}; llama.cpp only multiplies by its matrix."
         )

@@ -134,7 +134,7 @@ def test_a_gate_is_cut_off_where_most_of_a_normal_distribution_lies_below() -> N
     assert gemma3n.cut_off(0.0) == float("-inf")
 
 
-@pytest.mark.parametrize("pattern", [[0.95] * 21, 0.95, [2.0] * 22])
+@pytest.mark.parametrize("pattern", [[0.95] * 21, 0.95, [2.0] * 22, ["0.95"] * 22])
 def test_other_than_one_part_of_the_gates_for_each_layer_is_an_error(pattern: Any) -> None:
     with pytest.raises(BadCheckpoint, match="activation_sparsity_pattern"):
         gemma3n.sparsities(Config(_golden("gemma3n").config | {"activation_sparsity_pattern": pattern}))
@@ -196,3 +196,9 @@ def test_weights_in_layers_that_reuse_keys_are_kept_as_published(tmp_path: Path)
     assert {tensor.name for tensor in plan if "attn_k.weight" in tensor.name} == {
         f"blk.{layer}.attn_k.weight" for layer in range(5)
     }
+
+
+@pytest.mark.parametrize("found", [[{"head_dim": 32}], {"5": 32}])
+def test_settings_of_layers_that_are_no_objects_are_an_error(found: Any) -> None:
+    with pytest.raises(BadCheckpoint, match="per_layer_config is"):
+        _keys(_golden("gemma4").config | {"per_layer_config": found})

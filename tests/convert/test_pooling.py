@@ -99,6 +99,7 @@ def test_layers_behind_the_pooling_make_the_embedding(type: str, limit: float, t
     [
         ([(128, 64), (64, 128)], {"bias": True}, "2_Dense/config.json: .* has a bias"),
         ([(128, 64), (64, 128)], {"activation_function": "torch.nn.modules.activation.Tanh"}, "the activation Tanh"),
+        ([(128, 64), (64, 128)], {"activation_function": None}, "the activation None"),
         ([(64, 64)], {}, r"behind the pooling are \[64, 64\]; llama.cpp has two"),
         ([(128, 64), (32, 128)], {}, r"are \[128, 64\], \[32, 128\]; llama.cpp has two"),
     ],

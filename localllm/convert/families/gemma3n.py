@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import NormalDist
+from typing import Any
 
 from localllm.convert.config import Config
 from localllm.convert.families import Rule, Sizes, decoder, gemma2, gemma3, multimodal
@@ -62,11 +63,15 @@ def sparsities(config: Config) -> list[float]:
     layers = config.count("num_hidden_layers")
     usual = [_SPARSITY] * (_SPARSE if layers > _SPARSE else 0)
     found = config.get("activation_sparsity_pattern", usual + [0.0] * (layers - len(usual)))
-    if not isinstance(found, list) or len(found) != layers or not all(0 <= part < 1 for part in found):
+    if not isinstance(found, list) or len(found) != layers or not all(_is_part(part) for part in found):
         raise BadCheckpoint(
             f"config.json: activation_sparsity_pattern is {str(found)[:60]}, not {layers} parts of one."
         )
     return found
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
 
 
 def refuse(config: Config) -> None:

@@ -13,7 +13,7 @@ from localllm.convert.families import Extra, Rule, decoder, gemma2, gemma3n, mul
 from localllm.convert.families.usual import UsualDecoder
 from localllm.convert.header import Keys, f32, flags, i32s, u32
 from localllm.convert.transforms import Given
-from localllm.errors import UnsupportedModel
+from localllm.errors import BadCheckpoint, UnsupportedModel
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
@@ -38,24 +38,31 @@ def full_layer(config: Config) -> Config:
     and `num_global_key_value_heads`.
 
     Raises:
+        BadCheckpoint: `per_layer_config` is not an object of objects.
         UnsupportedModel: layers with the same attention differ in something, or in something else.
     """
     own: dict[str, Any] = {"head_dim": config.count("global_head_dim")}
     if config.flag("attention_k_eq_v") and config.get("num_global_key_value_heads") is not None:
         own["num_key_value_heads"] = config.count("num_global_key_value_heads")
-    listed = config.get("per_layer_config")
-    if listed is not None:
-        by_layer = [listed.get(str(layer)) or {} for layer in range(config.count("num_hidden_layers"))]
-        own = by_layer[-1]
-        if by_layer != [{} if window else own for window in slides(config)] or own.keys() - {
-            "head_dim",
-            "num_key_value_heads",
-        }:
-            raise UnsupportedModel(
-                "config.json: in per_layer_config all layers without a window, and no other, must have the same "
-                "head_dim and num_key_value_heads; llama.cpp has no keys for anything else."
-            )
+    if config.get("per_layer_config") is not None:
+        own = _by_layer(config)
     return Config({**config.for_layers(_FULL).values, **own})
+
+
+def _by_layer(config: Config) -> dict[str, Any]:
+    """What `per_layer_config` says of every layer without a window, and of no other."""
+    found = config.get("per_layer_config")
+    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+        raise BadCheckpoint(f"config.json: per_layer_config is {str(found)[:60]}, not an object for each layer.")
+    by_layer = [found.get(str(layer), {}) for layer in range(config.count("num_hidden_layers"))]
+    own: dict[str, Any] = by_layer[-1]
+    alike = by_layer == [{} if window else own for window in slides(config)]
+    if not alike or own.keys() - {"head_dim", "num_key_value_heads"}:
+        raise UnsupportedModel(
+            "config.json: in per_layer_config all layers without a window, and no other, must have the same "
+            "head_dim and num_key_value_heads; llama.cpp has no keys for anything else."
+        )
+    return own
 
 
 def refuse(config: Config) -> None:
