@@ -39,6 +39,17 @@ def test_every_known_architecture_has_a_family_with_defaults(architecture: str) 
     assert min(sizes["layers"], sizes["vocab"], sizes["hidden"]) > 1
 
 
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [("LlamaForCausalLM", "num_hidden_layers"), ("BloomForCausalLM", "n_layer"), ("GPT2LMHeadModel", "n_layer")],
+)
+def test_more_layers_than_llama_cpp_has_room_for_are_refused_at_once(architecture: str, name: str) -> None:
+    family = known()[architecture]
+    assert family.dimensions(family.complete(Config({"architectures": [architecture], name: 512})))["layers"] == 512
+    with pytest.raises(UnsupportedModel, match=r"is 10{12}; llama\.cpp runs at most 512 layers"):
+        family.complete(Config({"architectures": [architecture], name: 10**12}))
+
+
 def test_defaults_are_those_of_transformers() -> None:
     keys = _keys(_config())
     assert (keys["block_count"], keys["embedding_length"], keys["context_length"]) == (32, 4096, 2048)

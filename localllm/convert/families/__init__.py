@@ -17,6 +17,10 @@ from typing import Any
 from localllm.convert.config import Config
 from localllm.convert.header import Keys
 from localllm.convert.transforms import Keep, Transform
+from localllm.errors import UnsupportedModel
+
+MOST_LAYERS = 512
+"""`LLAMA_MAX_LAYERS` of llama.cpp."""
 
 DENSE, DENSE_WIDTH = ("dense.0.weight", "dense.1.weight"), "dense_width"
 """The matrices of the layers behind the pooling among a checkpoint's tensors, and the key of the width between them."""
@@ -121,8 +125,17 @@ class Family:
     dense: bool = False
 
     def complete(self, config: Config) -> Config:
-        """A checkpoint's configuration under the names of `defaults`, and with what it leaves out."""
-        return config.completed(self.defaults[config.architecture], self.aliases)
+        """A checkpoint's configuration under the names of `defaults`, and with what it leaves out.
+
+        Raises:
+            UnsupportedModel: it names more layers than llama.cpp has room for.
+        """
+        completed = config.completed(self.defaults[config.architecture], self.aliases)
+        for name in ("num_hidden_layers", "n_layer"):
+            layers = completed.get(name)
+            if isinstance(layers, int) and layers > MOST_LAYERS:
+                raise UnsupportedModel(f"config.json: {name} is {layers}; llama.cpp runs at most {MOST_LAYERS} layers.")
+        return completed
 
 
 @functools.cache
