@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from localllm.errors import BadModelFile
-from localllm.native import devices, handles, ledger, lib
+from localllm.gguf_file import read_parts
+from localllm.native import devices, handles, ledger, lib, mapped
 from localllm.runtime import memory
 from localllm.runtime.adapters import Adapter
 from localllm.runtime.opening import open_model
@@ -58,7 +59,15 @@ def open_weights(
         with lib.captured_log() as lines:
             return open_model(path, options, progress=go_on), lines
 
-    return lib.apart(load, stopped.set, lambda opened: opened[0].close())
+    opened, lines = lib.apart(load, stopped.set, lambda opened: opened[0].close())
+    if options.mmap and not options.mlock and _copied(lines):
+        mapped.let_go([header.path for header in read_parts(path)])
+    return opened, lines
+
+
+def _copied(lines: list[str]) -> bool:
+    """Whether tensors were copied out of the mapped file, to a GPU or into an order that the processor likes better."""
+    return any("model buffer size" in line and "_Mapped" not in line for line in lines)
 
 
 def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str], adapters: Sequence[Adapter] = ()) -> Plan:
