@@ -7,8 +7,10 @@ names and sizes of files, not what is in them.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +24,24 @@ from localllm.errors import BadCheckpoint, DownloadFailed, LocalLLMError, Missin
 try:
     import huggingface_hub as hub
     from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     from localllm.library import refusals
     from localllm.library.keeping import Keeper
-    from localllm.library.ranges import Fetcher, RemoteFile
+    from localllm.library.ranges import LONG, Fetcher, RemoteFile, asked_wait, seconds_to_wait
     from localllm.library.readahead import PAGE, ReadAhead
 except ImportError as error:
     raise MissingPackage(
         "Models of the hub need the package huggingface_hub.", hint="pip install 'localllm[hub]'"
     ) from error
 
+_ASKED = 3
 _SMALL = 32 << 20
 _BESIDE = re.compile(r"(README\.md|[^/]+\.(json|jinja|txt|model)|[^/]+/(config\.json|[^/]+\.jinja))")
 """What a conversion may read beside the weights."""
@@ -53,11 +62,15 @@ def open_source(name: str, *, keep_download: bool = False, remark: Callable[[str
     """
     repo, _, revision = name.partition("@")
     revision = revision or constants.DEFAULT_REVISION
-    listing = None if constants.HF_HUB_OFFLINE else _listing(repo, revision)
-    if listing is None:
-        return _cached(repo, revision)
+    remark = remark or (lambda _: None)
+    if constants.HF_HUB_OFFLINE:
+        return _cached(repo, revision, "HF_HUB_OFFLINE forbids to ask the hub")
+    try:
+        listing = _listing(repo, revision, remark)
+    except _Unreachable as error:
+        return _cached(repo, revision, f"the hub ({constants.ENDPOINT}) {error}")
     _refuse_without_weights(listing)
-    return HubFiles(listing, keep=keep_download, remark=remark or (lambda _: None))
+    return HubFiles(listing, keep=keep_download, remark=remark)
 
 
 @dataclass(frozen=True)
@@ -206,21 +219,38 @@ def _is_small(file: RemoteFile) -> bool:
     return file.size <= _SMALL and _BESIDE.fullmatch(file.name) is not None
 
 
-def _listing(repo: str, revision: str) -> Listing | None:
-    """What the hub says of the repo; None when the hub cannot be reached."""
-    try:
-        info = hub.HfApi().model_info(
-            repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
-        )
-    except hub.errors.HFValidationError as error:
-        raise ModelNotFound(f"{repo!r} is no name of a repo: org/name.") from error
-    except (HTTPError, OSError) as error:
-        refused = refusals.explain(error, repo, revision)
-        if refused is None:
-            return None
-        raise _with_nearest(refused, error, repo) from error
-    files = [_remote(repo, info.sha, sibling) for sibling in info.siblings]
-    return Listing(repo, revision, info.sha, {file.name: file for file in files})
+class _Unreachable(Exception):
+    """The hub does not answer; its text says what it does."""
+
+
+def _listing(repo: str, revision: str, remark: Callable[[str], None]) -> Listing:
+    """What the hub says of the repo. A busy hub is asked again.
+
+    Raises:
+        _Unreachable: it does not answer.
+    """
+    for failures in itertools.count(1):
+        try:
+            timeout = constants.HF_HUB_ETAG_TIMEOUT
+            info = hub.HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
+            files = [_remote(repo, info.sha, sibling) for sibling in info.siblings]
+            return Listing(repo, revision, info.sha, {file.name: file for file in files})
+        except hub.errors.HFValidationError as error:
+            raise ModelNotFound(f"{repo!r} is no name of a repo: org/name.") from error
+        except (HTTPError, OSError) as error:
+            refused = refusals.explain(error, repo, revision)
+            if refused is not None:
+                raise _with_nearest(refused, error, repo) from error
+            if not isinstance(error, HfHubHTTPError):
+                raise _Unreachable("cannot be reached") from error
+            reason = f"answers {error.response.status_code}"
+            if failures == _ASKED:
+                raise _Unreachable(reason) from error
+            seconds = seconds_to_wait(asked_wait(error.response.headers), failures)
+            if seconds >= LONG:
+                remark(f"the hub {reason}; waiting {seconds:.0f} s")
+            time.sleep(seconds)
+    raise AssertionError("unreachable")
 
 
 def _remote(repo: str, commit: str, sibling: Any) -> RemoteFile:
@@ -277,19 +307,20 @@ def _in_cache(listing: Listing) -> LocalFiles | None:
     return listing.local(folder) if folder is not None else None
 
 
-def _cached(repo: str, revision: str) -> Files:
-    """What the cache has, when the hub is not to be asked or does not answer."""
+def _cached(repo: str, revision: str, why: str) -> Files:
+    """What the cache has, when the hub is not to be asked or does not answer: `why`.
+
+    Raises:
+        DownloadFailed: it has no weights of the repo.
+    """
     folder = _snapshot(repo, revision)
     if folder is not None and any(kind.is_in([path.name for path in folder.iterdir()]) for kind in KINDS):
-        remark = "the hub was not asked whether it has a newer one"
+        remark = f"{why}: there may be a newer one"
         return Listing(repo, revision, folder.name, {}).local(folder, remark)
     part = " with its weights" if folder is not None else ""
-    if constants.HF_HUB_OFFLINE:
-        raise DownloadFailed(
-            f"{repo} is not in the hub's cache on this machine{part}, and HF_HUB_OFFLINE forbids to fetch it.",
-            hint="Unset HF_HUB_OFFLINE, or give the folder of a checkpoint.",
-        )
     raise DownloadFailed(
-        f"{repo}: the hub ({constants.ENDPOINT}) cannot be reached, and it is not in the cache on this machine{part}.",
-        hint="Check the network and HF_ENDPOINT, or give the folder of a checkpoint.",
+        f"{repo} is not in the hub's cache on this machine{part}, and {why}.",
+        hint="Unset HF_HUB_OFFLINE, or give the folder of a checkpoint."
+        if constants.HF_HUB_OFFLINE
+        else "Check the network and HF_ENDPOINT, or give the folder of a checkpoint.",
     )

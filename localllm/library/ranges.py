@@ -30,9 +30,10 @@ TRIES = 6
 FIRST_WAIT, LONGEST_WAIT = 0.5, 120.0
 """Seconds before the second try, which double from try to try; and the most that a server may ask to wait."""
 
-_LONG = 4.0
+LONG = 4.0
+"""Seconds of waiting that people hear of."""
+
 _MOST_SKIPPED = 16 << 20
-_BUSY = (408, 429, 500, 502, 503, 504)
 _REFUSED = (401, 403, 404, 410)
 
 
@@ -107,10 +108,8 @@ class Fetcher:
                     response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _wait(self, error: Exception, failures: int) -> None:
-        """Before another try: as long as the server asks for, else twice as long each time."""
-        asked = error.wait if isinstance(error, _Again) else None
-        seconds = min(FIRST_WAIT * 2 ** (failures - 1) if asked is None else asked, LONGEST_WAIT)
-        if seconds >= _LONG:
+        seconds = seconds_to_wait(error.wait if isinstance(error, _Again) else None, failures)
+        if seconds >= LONG:
             self._say(f"{self.repo}: {error}; waiting {seconds:.0f} s", seconds)
         self._pause(seconds)
 
@@ -137,8 +136,8 @@ class Fetcher:
             if signed and response.status_code in _REFUSED:
                 self._links.pop(file.name, None)
                 raise _Again(f"the link to {file.name} is no longer valid", 0.0)
-            if response.status_code in _BUSY:
-                raise _Again(f"the server answers {response.status_code}", _asked_wait(response.headers))
+            if response.status_code in refusals.BUSY:
+                raise _Again(f"the server answers {response.status_code}", asked_wait(response.headers))
             hf_raise_for_status(response)
             if signed:
                 self._links[file.name] = str(response.url)
@@ -176,7 +175,12 @@ def _hub_headers() -> dict[str, str]:
     return headers
 
 
-def _asked_wait(headers: Any) -> float | None:
+def seconds_to_wait(asked: float | None, failures: int) -> float:
+    """Before the next try after so many failures, when a server asked for some time or for none."""
+    return min(FIRST_WAIT * 2 ** (failures - 1) if asked is None else asked, LONGEST_WAIT)
+
+
+def asked_wait(headers: Any) -> float | None:
     """The seconds that a busy server asks to wait, by either of the headers that the hub sends."""
     if (after := headers.get("Retry-After", "").strip()).isdigit():
         return float(after)

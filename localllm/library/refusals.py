@@ -15,6 +15,9 @@ from huggingface_hub.errors import (
 
 from localllm.errors import DownloadFailed, LocalLLMError, ModelNotFound
 
+BUSY = (408, 429, 500, 502, 503, 504)
+"""Statuses of a server that may answer another time."""
+
 _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -28,7 +31,7 @@ def explain(error: Exception, repo: str, revision: str = "") -> LocalLLMError | 
         )
     if isinstance(error, RepositoryNotFoundError):
         private = "If it is private, use a token that may read it." if get_token() else f"If it is private: {_LOG_IN}."
-        return ModelNotFound(f"There is no model {repo} on the hub.", hint=private)
+        return ModelNotFound(f"There is no folder {repo}, and no model of that name on the hub.", hint=private)
     if isinstance(error, RevisionNotFoundError):
         what = f"has no revision {revision!r}" if revision else "was changed, and the old commit is gone"
         return ModelNotFound(f"{repo} {what}.", hint="Give a branch, a tag or a commit.")
@@ -41,6 +44,9 @@ def explain(error: Exception, repo: str, revision: str = "") -> LocalLLMError | 
         )
     if isinstance(error, EntryNotFoundError):
         return DownloadFailed(f"{repo}: a file that was listed is not there.", hint="Try again.")
-    if isinstance(error, HfHubHTTPError) and 400 <= error.response.status_code < 500:
-        return DownloadFailed(f"The hub refuses {repo}: {str(error).splitlines()[0]}")
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    if 400 <= status < 500 and status not in BUSY:
+        hint = "The token may be wrong or have ended: `hf auth whoami` tries it." if status == 401 else ""
+        said = f": {error.server_message}" if error.server_message else "."
+        return DownloadFailed(f"The hub refuses {repo} with status {status}{said}", hint=hint)
     return None

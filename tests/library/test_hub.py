@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants, hf_hub_download
@@ -156,6 +157,27 @@ def test_a_server_that_ignores_ranges_of_a_large_file_is_refused(
     files.close()
 
 
+def test_a_busy_hub_is_asked_again_what_it_has(hub: HubServer, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(hub_module, "time", SimpleNamespace(sleep=waited.append))
+    hub.add("org/tiny", tiny)
+    said: list[str] = []
+    hub.faults.retry_after, hub.faults.statuses = "9", [503, 429]
+    open_repo(remark=said.append).close()
+    assert waited == [9.0, 9.0]
+    assert said == ["the hub answers 503; waiting 9 s", "the hub answers 429; waiting 9 s"]
+    hub.faults.statuses = [503, 503, 502]
+    with pytest.raises(DownloadFailed, match=r"not in the hub's cache on this machine, and the hub .* answers 502"):
+        open_repo()
+
+
+def test_a_hub_that_refuses_is_quoted(hub: HubServer, tiny: Path) -> None:
+    hub.add("org/tiny", tiny)
+    hub.faults.statuses = [400]
+    with pytest.raises(DownloadFailed, match="The hub refuses org/tiny with status 400"):
+        open_repo()
+
+
 def test_retry_after_is_waited_for(hub: HubServer, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(ranges.Fetcher, "_pause", lambda self, seconds: waited.append(seconds))
@@ -217,7 +239,10 @@ def test_the_token_opens_a_private_repo_and_stays_with_the_hub(
 
 def test_no_such_repo_names_the_nearest(hub: HubServer, tiny: Path) -> None:
     hub.add("organisation/tiny", tiny)
-    with pytest.raises(ModelNotFound, match=r"no model organization/tiny on the hub.*\n.*organisation/tiny"):
+    with pytest.raises(
+        ModelNotFound,
+        match=r"There is no folder organization/tiny, and no model of that name on the hub.*\n.*organisation/tiny",
+    ):
         open_repo("organization/tiny")
 
 
@@ -289,7 +314,7 @@ def test_offline_the_cache_is_all_there_is(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     files = open_repo()
     assert same_weights(convert(files, tmp_path / "b.gguf").outfile, tmp_path / "a.gguf")
-    with pytest.raises(DownloadFailed, match="HF_HUB_OFFLINE forbids"):
+    with pytest.raises(DownloadFailed, match="HF_HUB_OFFLINE forbids to ask"):
         open_repo("org/other")
     assert hub.requests == []
 
@@ -394,7 +419,7 @@ def test_the_environment_counts_on_the_command_line(
     assert hub.requests == []
     done = run(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "empty"))
     assert done.returncode == 1
-    assert "HF_HUB_OFFLINE forbids" in done.stderr
+    assert "HF_HUB_OFFLINE forbids to ask" in done.stderr
 
 
 @pytest.mark.slow
