@@ -44,9 +44,15 @@ def explain(error: Exception, repo: str, revision: str = "") -> LocalLLMError | 
         )
     if isinstance(error, EntryNotFoundError):
         return DownloadFailed(f"{repo}: a file that was listed is not there.", hint="Try again.")
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
-    if 400 <= status < 500 and status not in BUSY:
-        hint = "The token may be wrong or have ended: `hf auth whoami` tries it." if status == 401 else ""
-        said = f": {error.server_message}" if error.server_message else "."
-        return DownloadFailed(f"The hub refuses {repo} with status {status}{said}", hint=hint)
+    if isinstance(error, HfHubHTTPError) and 400 <= error.response.status_code < 500:
+        return _refused(error, repo)
     return None
+
+
+def _refused(error: HfHubHTTPError, repo: str) -> DownloadFailed | None:
+    status = error.response.status_code
+    if status in BUSY:
+        return None
+    said = f": {error.server_message}" if error.server_message else "."
+    hint = "The token may be wrong or have ended: `hf auth whoami` tries it." if status == 401 else ""
+    return DownloadFailed(f"The hub refuses {repo} with status {status}{said}", hint=hint)

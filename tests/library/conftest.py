@@ -25,6 +25,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents"), raising=False)
         monkeypatch.setattr(ranges, "FIRST_WAIT", 0.001)
         for name in ("RANDOM_TEXTS", "CLASS_TEXTS", "PIECE_TEXTS", "SAMPLED_TOKENS"):
             monkeypatch.setattr(verify, name, 20)

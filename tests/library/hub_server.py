@@ -149,7 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.hub.lock:
             self.hub.requests.append((self.command, self.path, self.headers.get("Range", "")))
-            status = self.hub.faults.statuses.pop(0) if self.hub.faults.statuses else 0
+            # The client may ask for things beside, such as names of programs that start it.
+            ours = any(name in self.path for name in self.hub.repos)
+            status = self.hub.faults.statuses.pop(0) if ours and self.hub.faults.statuses else 0
         if status:
             headers = {"Retry-After": self.hub.faults.retry_after} if self.hub.faults.retry_after else {}
             self.answer(status, b"", headers)

@@ -166,14 +166,14 @@ def test_a_busy_hub_is_asked_again_what_it_has(hub: HubServer, tiny: Path, monke
     open_repo(remark=said.append).close()
     assert waited == [9.0, 9.0]
     assert said == ["the hub answers 503; waiting 9 s", "the hub answers 429; waiting 9 s"]
-    hub.faults.statuses = [503, 503, 502]
+    hub.faults.statuses = [502] * 5
     with pytest.raises(DownloadFailed, match=r"not in the hub's cache on this machine, and the hub .* answers 502"):
         open_repo()
 
 
 def test_a_hub_that_refuses_is_quoted(hub: HubServer, tiny: Path) -> None:
     hub.add("org/tiny", tiny)
-    hub.faults.statuses = [400]
+    hub.faults.statuses = [400] * 5
     with pytest.raises(DownloadFailed, match="The hub refuses org/tiny with status 400"):
         open_repo()
 
