@@ -65,6 +65,7 @@ class HubServer:
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
+        self.moved: dict[str, str] = {}
         self.faults = Faults()
         self.requests: list[tuple[str, str, str]] = []
         self.sent = 0
@@ -150,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.hub.lock:
             self.hub.requests.append((self.command, self.path, self.headers.get("Range", "")))
             # The client may ask for things beside, such as names of programs that start it.
-            ours = any(name in self.path for name in self.hub.repos)
+            ours = any(name in self.path for name in (*self.hub.repos, *self.hub.moved))
             status = self.hub.faults.statuses.pop(0) if ours and self.hub.faults.statuses else 0
         if status:
             headers = {"Retry-After": self.hub.faults.retry_after} if self.hub.faults.retry_after else {}
@@ -210,7 +211,10 @@ class _Hub(_Handler):
     """`/api/models/…` and `/owner/name/resolve/…`."""
 
     def route(self, path: str) -> None:
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+        old = next((name for name in self.hub.moved if name in path), None)
+        if old is not None:
+            self.answer(307, b"", {"Location": self.path.replace(old, self.hub.moved[old])})
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
             repo = self.repo(found[1], unquote(found[2] or "main"))
             if repo:
                 self.info(found[1], repo)

@@ -237,6 +237,17 @@ def test_the_token_opens_a_private_repo_and_stays_with_the_hub(
     files.close()
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_repo_that_was_renamed_is_found(
+    hub: HubServer, tiny: Path, tmp_path: Path, keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    hub.add("organisation/new", tiny, gate="private")
+    hub.moved["org/old"] = "organisation/new"
+    result = localllm.convert_model("org/old", tmp_path / "a.gguf", keep_download=keep)
+    assert same_weights(result.outfile, convert(tiny, tmp_path / "b.gguf").outfile)
+
+
 def test_no_such_repo_names_the_nearest(hub: HubServer, tiny: Path) -> None:
     hub.add("organisation/tiny", tiny)
     with pytest.raises(
