@@ -229,7 +229,7 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         default="",
         metavar="ngram|MODEL|off",
         help="guess tokens for the model to check several at once, from the text where it repeats or by a small model "
-        "of the same family; the answers are the same (default: off)",
+        "of the same family; the answers are the same (default: off unless tuned)",
     )
     group.add_argument("--batch", type=batch, default=2048, metavar="N", help="tokens per call (default: 2048)")
     group.add_argument(

@@ -34,12 +34,20 @@ class Effort:
     depth: int
 
 
+CHECKED = 5
+"""Tokens of a step that checks guesses: the last token, and some that were guessed."""
+
+
 @dataclass(frozen=True)
 class Speed:
-    """Tokens per second, each at the start of a context and deep in it."""
+    """Tokens per second, each at the start of a context and deep in it.
+
+    `check` is how many times as long as one token a step of `CHECKED` tokens takes.
+    """
 
     prefill: tuple[float, float]
     decode: tuple[float, float]
+    check: float
 
     def seconds(self, reads: int, writes: int) -> float:
         """How long a turn takes that reads and writes so many tokens, halfway between the two depths.
@@ -50,7 +58,8 @@ class Speed:
 
     def best(self, other: Speed) -> Speed:
         """The higher one of each rate: what else the machine does only ever slows it down."""
-        return Speed(_higher(self.prefill, other.prefill), _higher(self.decode, other.decode))
+        check = min(self.check, other.check)
+        return Speed(_higher(self.prefill, other.prefill), _higher(self.decode, other.decode), check)
 
 
 def _higher(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
@@ -64,8 +73,9 @@ def measure(model: ModelHandle, options: Options, effort: Effort) -> Speed:
         DoesNotFit: there is no memory for it.
         EngineDied: llama.cpp refuses the settings, or cannot compute.
     """
-    room = effort.depth + 2 * (effort.chunk + effort.steps + _WARM_UP)
-    context = open_context(model, replace(options, n_ctx=room, n_batch=max(options.n_ubatch, 1), sequences=2))
+    room = effort.depth + (2 + CHECKED) * (effort.chunk + effort.steps + _WARM_UP)
+    wanted = replace(options, n_ctx=room, n_batch=max(options.n_ubatch, CHECKED), sequences=2, draft="ngram")
+    context = open_context(model, wanted)
     run = _Run(model, context, options.n_ubatch)
     try:
         return run.measure(effort)
@@ -93,10 +103,11 @@ class _Run:
         self._kv.clear()
         self._at = 0
         prefill, decode = self._rate(self._read, effort.chunk), self._rate(self._write, effort.steps)
+        checks = self._rate(self._check, max(1, effort.steps // 4))
         self._fill(effort.depth)
         self._write(_WARM_UP)
         deep_decode, deep_prefill = self._rate(self._write, effort.steps), self._rate(self._read, effort.chunk)
-        return Speed((prefill, deep_prefill), (decode, deep_decode))
+        return Speed((prefill, deep_prefill), (decode, deep_decode), decode / checks)
 
     def _rate(self, work: Callable[[int], None], count: int) -> float:
         start = time.perf_counter()
@@ -115,11 +126,16 @@ class _Run:
         for _ in range(count):
             self._decode(1)
 
-    def _decode(self, count: int) -> None:
+    def _check(self, count: int) -> None:
+        """Take `count` steps of several tokens, each of which could be sampled from."""
+        for _ in range(count):
+            self._decode(CHECKED, outputs=CHECKED)
+
+    def _decode(self, count: int, outputs: int = 1) -> None:
         tokens = array("i", ((7919 * position + 13) % self._n_vocab for position in range(self._at, self._at + count)))
         spin.watch()
         self._batch.clear()
-        self._batch.add(_SEQUENCE, self._at, tokens, outputs=1)
+        self._batch.add(_SEQUENCE, self._at, tokens, outputs=outputs)
         code = self._api.llama_decode(self._context.pointer, self._batch.native)
         self._api.llama_synchronize(self._context.pointer)
         if code:

@@ -42,6 +42,10 @@ _ROUNDS = 3
 _CHUNK_SECONDS, _STEPS_SECONDS = 0.4, 0.25
 _SMALLEST_CHUNK, _FEWEST_STEPS, _MOST_STEPS = 64, 4, 32
 
+DRAFTING_PAYS = 3.0
+"""How many times as long as one token a step of `speed.CHECKED` may take, for guesses from text that repeats to pay:
+they do then when somewhat more than half of them are right, and where text does not repeat none are made."""
+
 WORTH_A_CHANGE, WORTH_QUANTIZED_KV = 1.02, 1.05
 """How many times faster something must be than the default, which noise can also make it; and than a cache that is not
 quantized, which changes the answers a little."""
@@ -113,6 +117,7 @@ def tune(
     with model:
         bench = _Bench(model, plan, started + seconds, on_row or (lambda _: None))
         choice = _search(bench, seconds)
+        choice = replace(choice, draft="ngram" if bench.speeds[choice].check <= DRAFTING_PAYS else "off")
     rows = tuple(bench.row(measured) for measured in bench.speeds)
     took = time.monotonic() - started
     return Tuning(path, choice, bench.before, rows, bench.effort, took, tuple(bench.notes))

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,14 @@ class Choice:
     flash_attention: bool
     kv_type: str
     n_ubatch: int
+    draft: str = field(default="off", compare=False)  # it is decided when the others are
 
     def __post_init__(self) -> None:
         counts = (self.threads, self.n_ubatch)
         if any(type(count) is not int or count < 1 for count in counts) or type(self.flash_attention) is not bool:
             raise ValueError("threads and ubatch are counts, and flash attention is on or off")
+        if self.draft not in ("off", "ngram"):
+            raise ValueError("text that repeats drafts, or nobody does")
         if self.kv_type == "auto":
             raise ValueError("the type of the KV cache is open")
         Options(
@@ -50,7 +53,8 @@ class Choice:
     def __str__(self) -> str:
         attention = "on" if self.flash_attention else "off"
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{threads}, flash attention {attention}, KV cache {self.kv_type}, ubatches of {self.n_ubatch}"
+        drafting = ", drafts by n-grams" if self.draft == "ngram" else ""
+        return f"{threads}, flash attention {attention}, KV cache {self.kv_type}, ubatches of {self.n_ubatch}{drafting}"
 
 
 def settle(path: Path, options: Options) -> tuple[Options, tuple[str, ...]]:
@@ -75,6 +79,7 @@ def _filled(options: Options, choice: Choice | None) -> dict[str, Any]:
         "threads": options.threads or (choice.threads if choice else devices.usable_threads()),
         "flash_attention": attention,
         "kv_type": DEFAULT_KV_TYPE if kv_type == "auto" else kv_type,
+        "draft": options.draft or (choice.draft if choice else ""),
         "n_ubatch": min(options.n_ubatch or (choice.n_ubatch if choice else DEFAULT_UBATCH), options.n_batch),
     }
 

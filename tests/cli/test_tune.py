@@ -18,7 +18,7 @@ from localllm.runtime.types import Options
 def _off_is_twice_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(_model: ModelHandle, options: Options, _effort: Effort) -> Speed:
         fast = 2 if options.flash_attention is False else 1
-        return Speed((1234, 1000), (100 * fast, 50 * fast))
+        return Speed((1234, 1000), (100 * fast, 50 * fast), 4)
 
     monkeypatch.setattr(tune_module, "measure", measure)
 

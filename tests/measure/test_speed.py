@@ -16,13 +16,13 @@ OPTIONS = Options(threads=1, kv_type="f16", n_ubatch=32)
 
 
 def test_a_turn_is_read_and_written_halfway_between_the_depths() -> None:
-    speed = Speed(prefill=(100, 50), decode=(20, 10))
+    speed = Speed(prefill=(100, 50), decode=(20, 10), check=2)
     assert speed.seconds(reads=100, writes=0) == 1.5
     assert speed.seconds(reads=0, writes=20) == 1.5
 
 
 def test_the_best_of_each_rate_counts() -> None:
-    assert Speed((1, 2), (3, 4)).best(Speed((2, 1), (4, 3))) == Speed((2, 2), (4, 4))
+    assert Speed((1, 2), (3, 4), 2).best(Speed((2, 1), (4, 3), 1)) == Speed((2, 2), (4, 4), 1)
 
 
 def test_every_rate_is_measured(smollm2: Path) -> None:

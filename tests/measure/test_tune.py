@@ -30,7 +30,7 @@ def tuned_with(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate
     def find(rate: Rate) -> Tuning:
         def measure(_model: ModelHandle, options: Options, _effort: Effort) -> Speed:
             fast = rate(options)
-            return Speed((1000, 1000), (100 * fast, 50 * fast))
+            return Speed((1000, 1000), (100 * fast, 50 * fast), 4 - (options.threads == 1) * 2)
 
         monkeypatch.setattr(tune_module, "measure", measure)
         monkeypatch.setattr(devices, "limits", lambda: devices.Limits(2, 2, None, None))
@@ -48,6 +48,13 @@ def test_the_fastest_of_each_setting(tuned_with: Callable[[Rate], Tuning]) -> No
     assert found.before == Choice(threads=2, flash_attention=True, kv_type="f16", n_ubatch=512)
     assert found.gain > 2
     assert found.notes == ()
+
+
+def test_drafting_is_chosen_where_a_step_of_several_tokens_is_cheap(tuned_with: Callable[[Rate], Tuning]) -> None:
+    assert tuned_with(lambda _: 1).choice.draft == "off"
+    found = tuned_with(lambda options: 1 + (options.threads == 1))
+    assert found.choice.draft == "ngram"
+    assert "n-grams" in str(found.choice)
 
 
 def test_noise_changes_nothing(tuned_with: Callable[[Rate], Tuning]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_a_choice_fills_what_is_open_and_says_so(gguf: Path) -> None:
 def test_what_was_asked_for_stays(gguf: Path, asked: Options, wanted: tuple[object, ...]) -> None:
     tuned.store(gguf, Options(), CHOICE, {})
     assert settled(gguf, asked) == wanted
+
+
+def test_drafting_is_tuned_unless_asked_for(gguf: Path) -> None:
+    tuned.store(gguf, Options(), replace(CHOICE, draft="ngram"), {})
+    drafts = [
+        tuned.settle(gguf, options)[0].draft for options in (Options(), Options(draft="off"), Options(tuned=False))
+    ]
+    assert drafts == ["ngram", "off", ""]
 
 
 def test_a_tuned_type_gives_way_to_attention_that_cannot_have_it(gguf: Path) -> None:
