@@ -117,7 +117,7 @@ def tune(
     with model:
         bench = _Bench(model, plan, started + seconds, on_row or (lambda _: None))
         choice = _search(bench, seconds)
-        choice = replace(choice, draft="ngram" if bench.speeds[choice].check <= DRAFTING_PAYS else "off")
+        choice = replace(choice, draft="ngram" if bench.speeds[choice].check <= DRAFTING_PAYS else "")
     rows = tuple(bench.row(measured) for measured in bench.speeds)
     took = time.monotonic() - started
     return Tuning(path, choice, bench.before, rows, bench.effort, took, tuple(bench.notes))

@@ -32,13 +32,13 @@ class Choice:
     flash_attention: bool
     kv_type: str
     n_ubatch: int
-    draft: str = field(default="off", compare=False)  # it is decided when the others are
+    draft: str = field(default="", compare=False)  # it is decided when the others are
 
     def __post_init__(self) -> None:
         counts = (self.threads, self.n_ubatch)
         if any(type(count) is not int or count < 1 for count in counts) or type(self.flash_attention) is not bool:
             raise ValueError("threads and ubatch are counts, and flash attention is on or off")
-        if self.draft not in ("off", "ngram"):
+        if self.draft not in ("", "ngram"):
             raise ValueError("text that repeats drafts, or nobody does")
         if self.kv_type == "auto":
             raise ValueError("the type of the KV cache is open")

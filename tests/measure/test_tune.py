@@ -51,7 +51,7 @@ def test_the_fastest_of_each_setting(tuned_with: Callable[[Rate], Tuning]) -> No
 
 
 def test_drafting_is_chosen_where_a_step_of_several_tokens_is_cheap(tuned_with: Callable[[Rate], Tuning]) -> None:
-    assert tuned_with(lambda _: 1).choice.draft == "off"
+    assert tuned_with(lambda _: 1).choice.draft == ""
     found = tuned_with(lambda options: 1 + (options.threads == 1))
     assert found.choice.draft == "ngram"
     assert "n-grams" in str(found.choice)
