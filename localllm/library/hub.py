@@ -1,50 +1,32 @@
 """A model repo of the Hugging Face hub as the files of a checkpoint: streamed, downloaded, or already on this machine.
 
 The hub's own library knows the endpoint, the token, the cache and the errors; the reading of ranges is ours. Knows
-names and sizes of files, not what is in them.
+where files are, not what is in them.
 """
 
 from __future__ import annotations
 
-import difflib
-import itertools
-import re
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from localllm.convert.files import Files, LocalFiles, Range
 from localllm.convert.origin import Origin
 from localllm.convert.weights import KINDS
-from localllm.errors import BadCheckpoint, DownloadFailed, LocalLLMError, MissingPackage, ModelNotFound
+from localllm.errors import DownloadFailed, MissingPackage
 
 try:
     import huggingface_hub as hub
     from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    from localllm.library import refusals
     from localllm.library.keeping import Keeper
-    from localllm.library.ranges import LONG, Fetcher, RemoteFile, asked_wait, seconds_to_wait
+    from localllm.library.listing import Listing, Unreachable, is_small, list_repo, refuse_without_weights
+    from localllm.library.ranges import Fetcher
     from localllm.library.readahead import PAGE, ReadAhead
 except ImportError as error:
     raise MissingPackage(
         "Models of the hub need the package huggingface_hub.", hint="pip install 'localllm[hub]'"
     ) from error
-
-_ASKED = 3
-_SMALL = 32 << 20
-_BESIDE = re.compile(r"(README\.md|[^/]+\.(json|jinja|txt|model)|[^/]+/(config\.json|[^/]+\.jinja))")
-"""What a conversion may read beside the weights."""
 
 
 def open_source(name: str, *, keep_download: bool = False, remark: Callable[[str], None] | None = None) -> Files:
@@ -66,42 +48,11 @@ def open_source(name: str, *, keep_download: bool = False, remark: Callable[[str
     if constants.HF_HUB_OFFLINE:
         return _cached(repo, revision, "HF_HUB_OFFLINE forbids to ask the hub")
     try:
-        listing = _listing(repo, revision, remark)
-    except _Unreachable as error:
+        listing = list_repo(repo, revision, remark)
+    except Unreachable as error:
         return _cached(repo, revision, f"the hub ({constants.ENDPOINT}) {error}")
-    _refuse_without_weights(listing)
+    refuse_without_weights(listing)
     return HubFiles(listing, keep=keep_download, remark=remark)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a repo at one commit, by name. `revision` is what was asked for."""
-
-    repo: str
-    revision: str
-    commit: str
-    files: dict[str, RemoteFile]
-
-    @property
-    def title(self) -> str:
-        """What messages call it."""
-        return f"{self.repo}@{self.commit[:8]}"
-
-    @property
-    def origin(self) -> Origin:
-        """Where the files come from."""
-        return Origin(self.repo.rpartition("/")[2], self.repo, self.commit)
-
-    def local(self, folder: Path, remark: str = "") -> LocalFiles:
-        """Those of the files that are in a folder of the cache."""
-        return LocalFiles(folder, self.origin, remark)
-
-    def wanted(self) -> list[RemoteFile]:
-        """What a conversion may read: the weights, of the first kind that is there, and the small files beside them."""
-        names = list(self.files)
-        kind = next((kind for kind in KINDS if kind.is_in(names)), None)
-        weights = [name for name in names if kind is not None and kind.holds(name)]
-        return [self.files[name] for name in names if name in weights or _BESIDE.fullmatch(name)]
 
 
 class HubFiles(Files):
@@ -121,7 +72,7 @@ class HubFiles(Files):
         self._keeper = Keeper(listing.repo, listing.revision, listing.commit, wanted) if keep and wanted else None
         self._missing = sum(file.size for file in wanted)
         # Headers of shards, and the small files: each would wait for the network by itself otherwise.
-        self._ahead.expect([(file.name, 0, file.size if _is_small(file) else min(PAGE, file.size)) for file in wanted])
+        self._ahead.expect([(file.name, 0, file.size if is_small(file) else min(PAGE, file.size)) for file in wanted])
 
     @property
     def title(self) -> str:
@@ -213,86 +164,6 @@ class HubFiles(Files):
 
     def _fetch(self, name: str, start: int, target: memoryview) -> None:
         self._fetcher.fetch(self.listing.files[name], start, target)
-
-
-def _is_small(file: RemoteFile) -> bool:
-    return file.size <= _SMALL and _BESIDE.fullmatch(file.name) is not None
-
-
-class _Unreachable(Exception):
-    """The hub does not answer; its text says what it does."""
-
-
-def _listing(repo: str, revision: str, remark: Callable[[str], None]) -> Listing:
-    """What the hub says of the repo. A busy hub is asked again.
-
-    Raises:
-        _Unreachable: it does not answer.
-    """
-    for failures in itertools.count(1):
-        try:
-            timeout = constants.HF_HUB_ETAG_TIMEOUT
-            info = hub.HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
-            files = [_remote(repo, info.sha, sibling) for sibling in info.siblings]
-            return Listing(repo, revision, info.sha, {file.name: file for file in files})
-        except hub.errors.HFValidationError as error:
-            raise ModelNotFound(f"{repo!r} is no name of a repo: org/name.") from error
-        except (HTTPError, OSError) as error:
-            refused = refusals.explain(error, repo, revision)
-            if refused is not None:
-                raise _with_nearest(refused, error, repo) from error
-            if not isinstance(error, HfHubHTTPError):
-                raise _Unreachable("cannot be reached") from error
-            reason = f"answers {error.response.status_code}"
-            if failures == _ASKED:
-                raise _Unreachable(reason) from error
-            seconds = seconds_to_wait(asked_wait(error.response.headers), failures)
-            if seconds >= LONG:
-                remark(f"the hub {reason}; waiting {seconds:.0f} s")
-            time.sleep(seconds)
-    raise AssertionError("unreachable")
-
-
-def _remote(repo: str, commit: str, sibling: Any) -> RemoteFile:
-    url = hub.hf_hub_url(repo, sibling.rfilename, revision=commit, endpoint=constants.ENDPOINT)
-    sha256 = sibling.lfs.sha256 if sibling.lfs else None
-    return RemoteFile(sibling.rfilename, url, sibling.size or 0, sha256 or sibling.blob_id or "", sha256)
-
-
-def _with_nearest(refused: LocalLLMError, error: Exception, repo: str) -> LocalLLMError:
-    """The error that says that there is no such repo or revision, with those that there are."""
-    try:
-        if isinstance(error, RevisionNotFoundError):
-            refs = hub.HfApi().list_repo_refs(repo)
-            return ModelNotFound(
-                refused.message, hint=f"It has: {', '.join(ref.name for ref in refs.branches + refs.tags)}."
-            )
-        if not isinstance(error, RepositoryNotFoundError) or isinstance(error, GatedRepoError):
-            return refused
-        known = [model.id for model in hub.HfApi().list_models(search=repo.rpartition("/")[2], limit=20)]
-    except (HTTPError, OSError):
-        return refused
-    near = difflib.get_close_matches(repo, [name for name in known if name != repo], n=3, cutoff=0.6)
-    hint = f"The nearest there: {', '.join(near)}. {refused.hint}" if near else refused.hint
-    return ModelNotFound(refused.message, hint=hint)
-
-
-def _refuse_without_weights(listing: Listing) -> None:
-    names = list(listing.files)
-    if any(kind.is_in(names) for kind in KINDS):
-        return
-    ggufs = [name for name in names if name.endswith(".gguf")]
-    if ggufs:
-        raise BadCheckpoint(
-            f"{listing.title} holds GGUF files and no checkpoint: there is nothing to convert.",
-            hint=f"Run one as it is: hf download {listing.repo} {ggufs[0]}",
-        )
-    wanted = " and no ".join(kind.single for kind in KINDS)
-    others = ", ".join(sorted({Path(name).suffix for name in names if listing.files[name].sha256} - {""}))
-    raise BadCheckpoint(
-        f"{listing.title} holds no weights: no {wanted}.",
-        hint=f"Its large files are of other kinds: {others}." if others else "Is it the right repo?",
-    )
 
 
 def _snapshot(repo: str, revision: str) -> Path | None:

@@ -26,7 +26,7 @@ from localllm.convert.files import Files, LocalFiles
 from localllm.errors import BadCheckpoint, BadOutput, Cancelled, DownloadFailed, ModelNotFound
 from localllm.gguf_file import read_header
 from localllm.library import hub as hub_module
-from localllm.library import ranges, readahead
+from localllm.library import listing, ranges, readahead
 from tests.convert.piece_files import older_checkpoint
 from tests.convert.torch_pickles import write_tensors
 from tests.library.hub_server import HubServer
@@ -159,7 +159,7 @@ def test_a_server_that_ignores_ranges_of_a_large_file_is_refused(
 
 def test_a_busy_hub_is_asked_again_what_it_has(hub: HubServer, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(hub_module, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(listing, "time", SimpleNamespace(sleep=waited.append))
     hub.add("org/tiny", tiny)
     said: list[str] = []
     hub.faults.retry_after, hub.faults.statuses = "9", [503, 429]
