@@ -162,6 +162,10 @@ def functions() -> dict[str, Any]:
     }
 
 
+_connected_to: dict[tuple[str, int], str] = {}
+"""The endpoints of workers that this process uses, by address and port."""
+
+
 @functools.cache
 def connect(endpoint: str) -> list[int]:
     """ggml's pointers to the devices of the worker, which is asked first, once in the life of this process.
@@ -174,5 +178,10 @@ def connect(endpoint: str) -> list[int]:
     """
     call = functions()
     ask(endpoint)
+    host, port = parse_endpoint(endpoint)
+    other = _connected_to.setdefault((socket.gethostbyname(host), port), endpoint)
+    if other != endpoint:
+        # To llama.cpp they are two, and it would wait without end for the worker to have done with the first.
+        raise BadWorker(f"{endpoint} and {other} are the same worker.", hint="Name it once.")
     registry = call["add"](endpoint.encode())
     return [call["device"](registry, index) for index in range(call["count"](registry))]

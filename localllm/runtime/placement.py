@@ -18,6 +18,9 @@ from localllm.runtime.estimate import shares
 from localllm.runtime.simulate import simulated
 from localllm.runtime.types import DeviceMemory, Options, Plan, needs
 
+MOST_DEVICES = 15
+"""GGML_SCHED_MAX_BACKENDS of ggml-backend.cpp without the CPU."""
+
 LARGEST_MARGIN = 512 << 20
 """Bytes left free when something is chosen, or a sixteenth of a small device: others need some too."""
 
@@ -32,6 +35,11 @@ def place(header: Header, options: Options) -> Plan:
     if not offload:
         _check_cpu_alone(options)
         return simulated(header, replace(options, gpu_layers=0, cpu_moe=0))
+    if len(offload) > MOST_DEVICES:
+        raise DoesNotFit(
+            f"llama.cpp splits a model over {MOST_DEVICES} devices at most; there are {len(offload)}.",
+            hint="Name fewer workers.",
+        )
     if options.split and len(options.split) != len(offload):
         names = ", ".join(device.name for device in offload)
         raise DoesNotFit(

@@ -106,6 +106,8 @@ class Options:
             raise ValueError("the scale of a LoRA adapter is a number")
         for worker in self.workers:
             parse_endpoint(worker)
+        if len(set(self.workers)) < len(self.workers):
+            raise ValueError("a worker is named twice")
         for kind in self.kv_types:
             if kind not in KV_TYPES:
                 raise ValueError(f"the KV cache has no type {kind!r}; it has {', '.join(KV_TYPES)}")

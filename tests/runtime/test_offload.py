@@ -180,6 +180,12 @@ def test_a_worker_that_is_busy_says_so(endpoint: str, smollm2: Path) -> None:
     assert "one program at a time" in caught.value.hint
 
 
+def test_one_worker_under_two_names_is_found_out(endpoint: str, smollm2: Path) -> None:
+    other = endpoint.replace("127.0.0.1", "localhost")
+    with pytest.raises(BadWorker, match="are the same worker"):
+        process.plan(smollm2, Options(n_ctx=512, workers=(endpoint, other)))
+
+
 def test_the_budget_of_a_worker_is_part_of_the_plan(
     smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

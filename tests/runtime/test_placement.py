@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import DoesNotFit
+from localllm.native import devices
 from localllm.runtime import process
 from localllm.runtime.estimate import shares
 from localllm.runtime.model import Model
@@ -164,6 +165,13 @@ def test_a_split_has_a_part_for_each_device(pair: tuple[Running, Running], smoll
         process.plan(smollm2, _options(pair, split=(1.0, 1.0, 1.0)))
     with pytest.raises(DoesNotFit, match="sees none"):
         make_plan(smollm2, Options(split=(1.0,)))
+
+
+def test_there_are_only_so_many_devices(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [devices.Device(f"GPU{number}", "a GPU", "gpu", MIB, MIB, 0) for number in range(16)]
+    monkeypatch.setattr(devices, "offload_devices", lambda _present: many)
+    with pytest.raises(DoesNotFit, match="15 devices at most; there are 16"):
+        make_plan(smollm2)
 
 
 @pytest.fixture(scope="module")

@@ -232,6 +232,7 @@ def test_models_are_called_by_their_file(file: str, quantization: str, name: str
         {"split": (-1.0, 2.0)},
         {"cpu_moe": -1},
         {"workers": ("nonsense",)},
+        {"workers": ("127.0.0.1:5", "127.0.0.1:5")},
         {"threads": 100_000},
         {"threads": -1},
         {"n_ctx": -1},
