@@ -18,7 +18,7 @@ from localllm import paths
 from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.gguf_file import read_parts
-from localllm.native import handles, lib
+from localllm.native import handles, lib, rpc
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime import memory
@@ -68,6 +68,8 @@ class Model(AsyncAnswers):
         check_fits(plan)
         self._headers = read_parts(path)
         self._files = ModelFiles([header.path for header in self._headers])
+        for worker in plan.options.workers:
+            rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
         self._handle, lines = open_weights(path, plan.options, progress)
         with ExitStack() as made:
             made.callback(self._handle.close)

@@ -94,8 +94,12 @@ def _check_cpu_alone(options: Options) -> None:
 
 
 def _excess(plan: Plan, names: Sequence[str]) -> int:
-    """Bytes that the worst of the named devices lacks, its margin included; negative is what it has left."""
-    return max(needs(part) + margin(part) - part.free for part in plan.devices if part.name in names)
+    """Bytes that the worst of the named devices lacks, its margin included; negative is what it has left.
+
+    One that takes nothing lacks nothing, however full it is.
+    """
+    taking = [part for part in plan.devices if part.name in names and needs(part)]
+    return max((needs(part) + margin(part) - part.free for part in taking), default=-1)
 
 
 def _by_proportions(header: Header, options: Options, layers: int) -> Plan:

@@ -56,6 +56,26 @@ def test_flags_default_to_what_the_runtime_defaults_to() -> None:
     assert (options.MAX_THREADS, options.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
 
 
+def test_flags_of_several_devices_arrive() -> None:
+    words = (
+        "plan --worker a:1 --worker b:2 --split 3,1 --cpu-moe 4 --kv-type q8_0/f16 --retry-locally --gpu-layers auto"
+    )
+    found = options.engine_options(build_parser().parse_args(words.split()))
+    wanted = Options(kv_type="q8_0/f16", workers=("a:1", "b:2"), split=(3, 1), cpu_moe=4, retry_locally=True)
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--split 0,0", "--split 1,-1", "--split x", "--kv-type q9", "--kv-type f16/q9", "--cpu-moe -1", "--worker a"],
+)
+def test_wrong_flags_of_several_devices_are_wrong_usage(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", *wrong.split()])
+    assert caught.value.code == 2
+    assert wrong.split()[0] in capsys.readouterr().err
+
+
 def test_flags_arrive() -> None:
     words = "run Hi --ctx 512 --threads 1 --gpu-layers 3 --kv-type q8_0 --batch 64 --ubatch 128 --flash-attention on"
     args = build_parser().parse_args([*words.split(), "--mlock", "--no-mmap", "--kv-ram", "0", "--kv-disk", "1GiB"])

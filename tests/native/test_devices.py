@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -61,6 +62,21 @@ def test_threads_follow_the_cpu_quota(
 def test_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
     assert devices.usable_threads() == 1
+
+
+def test_layers_are_split_over_each_gpu_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = {1: b"0000:01:00.0", 2: b"0000:01:00.0", 3: None, 4: None}
+
+    def props(handle: int, found: Any) -> None:
+        found._obj.id = ids[handle]
+
+    monkeypatch.setattr(devices, "_functions", lambda: {"props": props})
+    cuda, same, other, unnamed = (devices.Device(f"GPU{n}", "", "gpu", 1, 1, n) for n in ids)
+    shared, lent = (devices.Device(kind, "", kind, 1, 1, 9) for kind in ("igpu", "worker"))
+    cpu = devices.Device("CPU", "", "cpu", 1, 1, 0)
+    assert devices.offload_devices([cuda, same, other, unnamed, shared, lent, cpu]) == [lent, cuda, other, unnamed]
+    assert devices.offload_devices([lent, shared, cpu]) == [lent, shared]
+    assert devices.offload_devices([cpu]) == []
 
 
 def test_hyperthreads_of_one_core_are_one_core(tmp_path: Path) -> None:

@@ -160,6 +160,15 @@ def test_what_was_asked_for_and_does_not_fit_is_refused_with_what_would(
 
 
 @pytest.mark.slow
+def test_a_device_that_is_left_out_may_be_full(pair: tuple[Running, Running], smollm2: Path) -> None:
+    with worker("--memory", "1MiB") as full:
+        plan = process.plan(smollm2, _options((full, pair[1]), split=(0.0, 1.0)))
+        assert plan.options.split == (0, plan.gpu_layers)
+        assert 0 < plan.gpu_layers < 31
+        assert process.plan(smollm2, _options((full, pair[1]))).gpu_layers == plan.gpu_layers
+
+
+@pytest.mark.slow
 def test_a_split_has_a_part_for_each_device(pair: tuple[Running, Running], smollm2: Path) -> None:
     with pytest.raises(DoesNotFit, match="3 parts, and there are 2 devices: RPC0, RPC1"):
         process.plan(smollm2, _options(pair, split=(1.0, 1.0, 1.0)))
