@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,13 @@ def logits_at(context: Any, index: int, n_vocab: int) -> NDArray[np.float32]:
     A view of llama.cpp's memory, gone with the next decode.
     """
     pointer = lib.llama().llama_get_logits_ith(context, index)
-    return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (n_vocab,))
+    values = _floats(n_vocab).from_address(ctypes.addressof(pointer.contents))
+    return np.frombuffer(memoryview(values), np.float32)
+
+
+@functools.cache
+def _floats(count: int) -> type[ctypes.Array[ctypes.c_float]]:
+    return ctypes.c_float * count
 
 
 class Candidates:

@@ -18,7 +18,7 @@ from localllm.errors import BadGrammar
 from localllm.native import handles, lib
 from localllm.native.candidates import Candidates, logits_at
 from localllm.native.vocab import Vocab
-from localllm.runtime.chain import biased_tokens, enough, history, samplers
+from localllm.runtime.chain import biased_tokens, enough, history, is_greedy, samplers
 from localllm.runtime.grammar import gbnf, schema
 from localllm.runtime.sampling import DEFAULTS, FORBIDDEN, Sampling, open_values
 
@@ -99,6 +99,8 @@ class Sampler:
         self._logprobs = sampling.logprobs
         self._history, self._n_vocab = history(sampling, sizes.n_ctx), sizes.n_vocab
         self._enough = enough(sampling)
+        # llama.cpp copies all logits before it looks for the largest, the first of equals; numpy only looks.
+        self._likeliest = grammar is None and not biases and is_greedy(sampling) and self._enough == 1
 
     def read(self, prompt: Sequence[int]) -> None:
         """Let penalties know what stands before the first token."""
@@ -111,7 +113,9 @@ class Sampler:
         Raises:
             BadGrammar: the grammar allows no token of the vocabulary here, and no end either.
         """
-        if self._grammar is None:
+        if self._likeliest:
+            token = int(logits_at(context, index, self._n_vocab).argmax())
+        elif self._grammar is None:
             token = int(self._api.llama_sampler_sample(self._chain, context, index))
         else:
             token = self._follow(logits_at(context, index, self._n_vocab))

@@ -39,6 +39,12 @@ def test_a_reused_prefix_changes_nothing(model: Model, second: str) -> None:
     assert reused_text == fresh_text
 
 
+def test_the_likeliest_token_is_the_one_that_llama_cpp_takes(model: Model) -> None:
+    text, _ = say(model, LONG[:100], 40)
+    through_its_chain = Sampling(temperature=0, logit_bias=((0, 0.0),))
+    assert "".join(model.complete(LONG[:100], sampling=through_its_chain, max_tokens=40)) == text
+
+
 def test_a_shorter_prompt_cuts_the_cache_back(model: Model) -> None:
     say(model, LONG[:800])
     _, reused = say(model, LONG[:400])
