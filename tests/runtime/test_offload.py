@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -142,6 +143,7 @@ def test_a_worker_that_hangs_does_not_hold_who_cancels(smollm2: Path, monkeypatc
         reply = remote.reply([Message("user", STORY)], sampling=GREEDY)
         assert next(reply)
         running.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)  # until the engine waits for it
         reply.cancel()
         with pytest.raises(EngineDied, match="went away"):
             list(reply)
