@@ -15,6 +15,7 @@ from localllm.cli import convert_flags, convert_result, options
 from localllm.cli.bar import Bar
 from localllm.cli.report import write_report
 from localllm.cli.sources import note, opened
+from localllm.errors import DownloadFailed
 
 if TYPE_CHECKING:
     from localllm.convert import Conversion, Preview, Settings
@@ -139,7 +140,7 @@ def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callabl
             result = conversion(
                 force=args.force, threads=args.threads, progress=bar.update, announce=convert_result.announce
             )
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, DownloadFailed):
             if args.resume:
                 note("what is done is kept; the same command with --resume goes on with it")
             raise

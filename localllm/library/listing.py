@@ -6,7 +6,6 @@ Asks for names, sizes and hashes, never for the content of a file.
 from __future__ import annotations
 
 import difflib
-import itertools
 import re
 import time
 from collections.abc import Callable
@@ -79,7 +78,9 @@ def list_repo(repo: str, revision: str, remark: Callable[[str], None]) -> Listin
         Unreachable: it does not answer.
         ModelNotFound, DownloadFailed: it has no such repo or revision, or gives no access.
     """
-    for failures in itertools.count(1):
+    failures = 0
+    while True:
+        failures += 1
         try:
             timeout = constants.HF_HUB_ETAG_TIMEOUT
             info = hub.HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
@@ -100,7 +101,6 @@ def list_repo(repo: str, revision: str, remark: Callable[[str], None]) -> Listin
             if seconds >= LONG:
                 remark(f"the hub {reason}; waiting {seconds:.0f} s")
             time.sleep(seconds)
-    raise AssertionError("unreachable")
 
 
 def _remote(repo: str, commit: str, sibling: Any) -> RemoteFile:

@@ -71,3 +71,24 @@ def test_ctrl_c_while_the_network_hangs_leaves_nothing_behind(
     assert child.returncode == 130, err
     assert "Traceback" not in err
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_download_that_fails_is_gone_on_with(hub: HubServer, tmp_path: Path, environment: dict[str, str]) -> None:
+    hub.add("org/tiny", write_checkpoint(tmp_path / "wide", TinyLlama(hidden=512, ffn=2048, layers=4)))
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [*COMMAND, "--resume"]
+    hub.faults.hang_after = 8 << 20
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+        while child.poll() is None and hub.sent < 8 << 20:
+            time.sleep(0.01)
+        hub.faults.statuses = [410] * 1000
+        hub.faults.hang_after = math.inf
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 1, err
+    assert "--resume goes on" in err
+    hub.faults.statuses = []
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in out.iterdir()] == ["x.gguf"]
