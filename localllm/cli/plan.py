@@ -73,6 +73,7 @@ def _as_json(plan: Plan) -> str:
             "fits": plan.fits,
             "advice": plan.advice,
             "exact": plan.exact,
+            "estimate": plan.estimate,
             "notes": list(plan.notes),
         }
     )
@@ -105,8 +106,5 @@ def _print_table(plan: Plan) -> None:
             check_fits(plan)
         except DoesNotFit as error:
             print(f"It does not fit: {error.message}\n{error.hint}")
-    if not plan.exact:
-        print(
-            "These are estimates: llama.cpp's own ledger cannot be read on this platform or for so large a context,\n"
-            "or the model is whole on several devices, where a simulated load is short of some activations."
-        )
+    if plan.estimate:
+        print(plan.estimate)

@@ -92,7 +92,8 @@ def _together(plan: Plan, draft: Plan) -> Plan:
         for part in plan.devices
     )
     note = f"{draft.path.name}, which drafts, takes {mib(draft.total)} of that."
-    return replace(plan, devices=devices, exact=plan.exact and draft.exact, notes=(*plan.notes, note))
+    estimate = plan.estimate or draft.estimate
+    return replace(plan, devices=devices, exact=not estimate, estimate=estimate, notes=(*plan.notes, note))
 
 
 class _Slot:

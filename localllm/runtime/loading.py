@@ -93,4 +93,4 @@ def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str], adap
         for planned, real in different
         if plan.exact
     ]
-    return replace(plan, options=options, devices=parts, exact=True, notes=(*plan.notes, *notes))
+    return replace(plan, options=options, devices=parts, exact=True, estimate="", notes=(*plan.notes, *notes))

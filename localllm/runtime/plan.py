@@ -82,7 +82,8 @@ def plan_quickly(path: Path, options: Options) -> Plan:
     parts = by_device(uses, layers, present)
     if any(2 * needs(device) > device.free for device in parts):
         return make_plan(path, options)
-    return Plan(path, chosen, parts, exact=False, notes=(*_notes(header, options), *tuned_notes))
+    why = "All sizes are estimates, made by formulas: there is room for twice as much."
+    return Plan(path, chosen, parts, exact=False, estimate=why, notes=(*_notes(header, options), *tuned_notes))
 
 
 def check_fits(plan: Plan) -> None:

@@ -40,17 +40,28 @@ def simulated(header: Header, options: Options) -> Plan:
     read = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
     uses, layers, n_ctx = _simulated(header, options) if read else estimated(header, options)
     parts = by_device(uses, layers, present)
+    why = "" if read else f"All sizes are estimates, made by formulas: {_why_not_read(options)}."
     behind = [part.name for part in parts if part.kind != "cpu" and part.layers][1:]
-    whole = bool(behind) and (options.gpu_layers or 0) > header.n_layer
-    if whole:
+    if behind and (options.gpu_layers or 0) > header.n_layer:
+        why = (
+            why
+            or f"What {' and '.join(behind)} compute with is a bound: a simulated load is short of activations there."
+        )
         extra = options.n_ubatch * header.integer("{arch}.embedding_length") * 4
         parts = tuple(replace(part, compute=part.compute + extra * (part.name in behind)) for part in parts)
     return Plan(
         path=header.path,
         options=replace(options, n_ctx=n_ctx, gpu_layers=options.gpu_layers or 0, cpu_moe=options.cpu_moe or 0),
         devices=parts,
-        exact=read and not whole,
+        exact=not why,
+        estimate=why,
     )
+
+
+def _why_not_read(options: Options) -> str:
+    if not ledger.supported():
+        return "llama.cpp's own ledger cannot be read on this platform"
+    return f"a context of {options.n_ctx:,} tokens is too large to simulate a load"
 
 
 def estimated(header: Header, options: Options) -> Found:

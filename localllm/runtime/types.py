@@ -215,7 +215,8 @@ class DeviceMemory:
 class Plan:
     """What goes where. `options` have nothing left open; `notes` are sentences on what was chosen or is unusual.
 
-    `devices` holds the sizes per device and its free memory now. `exact` is False where a formula had to estimate.
+    `devices` holds the sizes per device and its free memory now. `exact` is False where a formula had to estimate,
+    and `estimate` says which sizes and why.
     `advice` says what would fit if this does not.
     """
 
@@ -223,6 +224,7 @@ class Plan:
     options: Options
     devices: tuple[DeviceMemory, ...]
     exact: bool
+    estimate: str = ""
     notes: tuple[str, ...] = ()
     advice: str = ""
 

@@ -45,4 +45,5 @@ def test_a_context_beyond_all_bounds_is_estimated_not_simulated(capsys: pytest.C
     assert main(["plan", "--ctx", "2000000000", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["exact"] is False
+    assert "too large to simulate" in plan["estimate"]
     assert plan["fits"] is False

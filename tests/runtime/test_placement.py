@@ -114,6 +114,7 @@ def test_two_workers_share_the_layers(
             pairs = zip(took, plan.devices, strict=True)
             assert all(needs(real) <= needs(part) <= needs(real) + spare for real, part in pairs)
         assert plan.exact == (cpu.layers > 0)
+        assert ("RPC1" in plan.estimate) == (not plan.exact)
         assert not remote.notes
         assert "".join(remote.reply(QUESTION, sampling=GREEDY)) == "".join(model.reply(QUESTION, sampling=GREEDY))
 
