@@ -9,6 +9,7 @@
     ├── DoesNotFit           needs more memory than there is
     ├── ContextFull          the conversation is longer than the context
     ├── BadTemplate          the model has no chat template, or it does not render
+    ├── BadText              a text is no valid UTF-8
     ├── BadGrammar           a grammar does not parse, or a JSON schema cannot be expressed as one
     ├── DownloadFailed       what arrived is kept; the same call resumes
     ├── EngineDied           the engine ended or failed; the conversation is safe
@@ -79,6 +80,10 @@ class BadTemplate(LocalLLMError):
     """The model has no chat template, or the template does not render this conversation."""
 
 
+class BadText(LocalLLMError):
+    """A text holds what is no character, because it was no valid UTF-8; says where."""
+
+
 class BadGrammar(LocalLLMError):
     """A grammar does not parse, says where; or a JSON schema cannot be expressed as one, says what."""
 
@@ -119,6 +124,7 @@ ERRORS: dict[str, type[LocalLLMError]] = {
         DoesNotFit,
         ContextFull,
         BadTemplate,
+        BadText,
         BadGrammar,
         DownloadFailed,
         EngineDied,

@@ -70,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tolerate_any_text() -> None:
-    """Print `?` for what a terminal's encoding lacks, and read what is no text, rather than fail in mid-answer."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
+    """Print `?` for what a terminal's encoding lacks, not to fail in mid-answer. What was piped is checked later."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=errors)
 
 
 def print_error(error: LocalLLMError) -> None:

@@ -9,10 +9,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from localllm.errors import BadText
 from localllm.native import handles, lib
 
 # enum llama_vocab_type of llama.h
 SPM = 1
+
+
+def encoded(text: str) -> bytes:
+    """The UTF-8 of `text`.
+
+    Raises:
+        BadText: `text` holds half of a surrogate pair, as Python makes of bytes that are no valid UTF-8.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        what = f"the byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"half of a pair, U+{code:04X}"
+        raise BadText(
+            f"The text is no valid UTF-8: at character {error.start + 1:,} there is {what}.",
+            hint="Was it read in another encoding? `iconv -f latin1 -t utf-8` turns one such into UTF-8.",
+        ) from None
 
 
 class Vocab:
@@ -32,8 +50,12 @@ class Vocab:
         self._pieces: dict[int, bytes] = {}
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Token ids of `text`. `add_special` adds what the model wants around it; `parse_special` reads `<|…|>`."""
-        data = text.encode("utf-8", "replace")
+        """Token ids of `text`. `add_special` adds what the model wants around it; `parse_special` reads `<|…|>`.
+
+        Raises:
+            BadText: `text` holds half of a surrogate pair, as Python makes of bytes that are no valid UTF-8.
+        """
+        data = encoded(text)
         room = len(data) + 2
         while True:
             ids = (ctypes.c_int32 * room)()

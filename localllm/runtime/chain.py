@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localllm.native import lib
-from localllm.native.vocab import Vocab
+from localllm.native.vocab import Vocab, encoded
 from localllm.runtime.sampling import FORBIDDEN, Sampling
 
 _MIROSTAT_TOKENS = 100
@@ -140,7 +140,7 @@ def _is_off(name: str, sampling: Sampling) -> bool:
 
 def _dry(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Any:
     api = lib.llama()
-    breakers = [text.encode("utf-8", "replace") for text in sampling.dry_sequence_breakers or () if text]
+    breakers = [encoded(text) for text in sampling.dry_sequence_breakers or () if text]
     texts = (ctypes.c_char_p * len(breakers))(*breakers)
     window = _window(sampling.dry_penalty_last_n, n_ctx)
     return api.llama_sampler_init_dry(

@@ -38,7 +38,7 @@ from localllm.runtime.sampling import resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling, check_request
 
 
 class Model(AsyncAnswers):
@@ -169,14 +169,19 @@ class Model(AsyncAnswers):
     def reply(
         self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
     ) -> LocalReply:
-        """Answer a conversation; see `Responder.reply`."""
+        """Answer a conversation; see `Responder.reply`.
+
+        Raises:
+            ValueError: there are no messages, or a value of `sampling` that the vocabulary does not have.
+            BadGrammar: the grammar or schema of `sampling` cannot be followed.
+        """
         said = tuple(messages)
+        check_request(max_tokens, messages=said)
         return self._answer(self._prompter.conversation(said, max_tokens), sampling, max_tokens)
 
     def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> LocalReply:
         """Continue `prompt` as it stands, without a chat template."""
-        if not prompt:
-            raise ValueError("the prompt is empty")
+        check_request(max_tokens, prompt=prompt)
         return self._answer(self._prompter.raw(prompt), sampling, max_tokens)
 
     def fill(self, prefix: str, suffix: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> LocalReply:
@@ -185,7 +190,11 @@ class Model(AsyncAnswers):
         Raises:
             UnsupportedModel: its vocabulary has no tokens for that.
         """
-        return self._answer(self._prompter.raw(self._filling(prefix, suffix)), sampling, max_tokens)
+        check_request(max_tokens)
+        with self._using:
+            self._check_open()
+            text = self._filling(prefix, suffix)
+        return self._answer(self._prompter.raw(text), sampling, max_tokens)
 
     def embed(
         self, texts: Sequence[str], *, normalize: bool = True, truncate: bool = False, pooling: Pooling | None = None

@@ -39,7 +39,7 @@ from localllm.runtime.protocol import (
 from localllm.runtime.reading import Pooling
 from localllm.runtime.remote_reply import RemoteReply, why_ended
 from localllm.runtime.session import Chat
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling, check_request
 
 
 def load(
@@ -141,16 +141,18 @@ class ModelProcess(AsyncAnswers):
         self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
     ) -> RemoteReply:
         """Answer a conversation; see `Responder.reply`."""
-        return self._request(tuple(messages), None, sampling, max_tokens)
+        said = tuple(messages)
+        check_request(max_tokens, messages=said)
+        return self._request(said, None, sampling, max_tokens)
 
     def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> RemoteReply:
         """Continue `prompt` as it stands, without a chat template."""
-        if not prompt:
-            raise ValueError("the prompt is empty")
+        check_request(max_tokens, prompt=prompt)
         return self._request((), prompt, sampling, max_tokens)
 
     def fill(self, prefix: str, suffix: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> RemoteReply:
         """What stands between `prefix` and `suffix`; see `Model.fill`, but raises on the first iteration."""
+        check_request(max_tokens)
         return self._request((), None, sampling, max_tokens, (prefix, suffix))
 
     def tokenize(self, text: str) -> list[int]:

@@ -198,7 +198,13 @@ def check(sampling: Sampling, vocab: Vocab) -> None:
 def _grammar_text(sampling: Sampling) -> str | None:
     """The GBNF that a reply has to follow; None if there is none."""
     if sampling.schema is not None:
-        return _as_grammar(json.dumps(sampling.schema))
+        try:
+            return _as_grammar(json.dumps(sampling.schema))
+        except RecursionError:
+            raise BadGrammar(
+                "The schema holds parts within parts too deep to follow, or itself.",
+                hint='A schema that needs itself says so with {"$ref": "#"}.',
+            ) from None
     if sampling.grammar is not None:
         gbnf.check(sampling.grammar)
     return sampling.grammar

@@ -110,6 +110,8 @@ class Sampling:
         unknown = set(self.samplers or ()) - set(SAMPLERS)
         if unknown:
             raise ValueError(f"there is no sampler {min(unknown)!r}; there are {', '.join(SAMPLERS)}")
+        if self.grammar is not None and not isinstance(self.grammar, str):
+            raise TypeError(f"a grammar is a text in GBNF, not {type(self.grammar).__name__}")
         if self.grammar is not None and self.schema is not None:
             raise ValueError("a reply follows a grammar or a schema, not both")
         if hasattr(self.schema, "model_json_schema"):

@@ -124,8 +124,8 @@ class Chat:
         """Stream the answer to `messages`, which are the conversation from now on; as before if it fails at once."""
         self._check_quiet()
         before = self.messages[:]
-        self.messages[:] = messages
         reply = self._reply = self._responder.reply(messages, sampling=self.sampling, max_tokens=self.max_tokens)
+        self.messages[:] = messages
         failed = False
         try:
             yield from reply

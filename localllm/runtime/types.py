@@ -47,6 +47,23 @@ class Message:
     content: str
 
 
+def check_request(max_tokens: int, *, prompt: str | None = None, messages: Sequence[Message] | None = None) -> None:
+    """Refuse a request that asks for nothing.
+
+    Raises:
+        ValueError: the prompt is empty, there are no messages, or fewer than no tokens are asked for.
+        TypeError: the prompt is no text.
+    """
+    if prompt is not None and not isinstance(prompt, str):
+        raise TypeError(f"the prompt is a text, not {type(prompt).__name__}")
+    if prompt == "":
+        raise ValueError("the prompt is empty")
+    if messages is not None and not messages:
+        raise ValueError("there are no messages to answer")
+    if max_tokens < 0:
+        raise ValueError(f"{max_tokens} tokens at most are fewer than none; 0 is no limit")
+
+
 @dataclass(frozen=True)
 class Options:
     """How a model is loaded: the engine flags of the command line.

@@ -90,6 +90,15 @@ def test_a_grammar_that_is_none_is_an_error(flags: list[str], told: str, capsys:
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_pipe_that_is_no_text_is_an_error() -> None:
+    command = [sys.executable, "-m", "localllm", "run", "--raw", "--max-tokens", "2"]
+    done = subprocess.run(command, input=b"caf\xe9", capture_output=True)
+    assert done.returncode == 1
+    assert b"no valid UTF-8: at character 4 there is the byte 0xe9" in done.stderr
+    assert b"iconv" in done.stderr
+
+
 def test_json_tells_log_probabilities(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["The capital of France is", "--raw", "--json", "--logprobs", "1", "--max-tokens", "2", "--stop", ","]
     assert main(["run", *words, *GREEDY]) == 0

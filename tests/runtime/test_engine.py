@@ -290,8 +290,3 @@ def test_log_probabilities_leave_out_the_tokens_of_a_stop_string(model: Model) -
     reply = model.complete(prompt, sampling=asked, max_tokens=12)
     assert "".join(reply) == " four five"
     assert [(token.text, token.top) for token in reply.logprobs] == [(" four", ()), (" five", ())]
-
-
-def test_an_empty_prompt_is_a_mistake(model: Model) -> None:
-    with pytest.raises(ValueError, match="empty"):
-        model.complete("")

@@ -181,9 +181,9 @@ def test_three_lines_of_python() -> None:
 
 
 PUBLIC = """
-BadCheckpoint BadGrammar BadModelFile BadOutput BadStore BadTemplate BadWorker Cancelled Chat ContextFull DoesNotFit
-DownloadFailed EngineDied LocalLLMError Message MissingPackage Model ModelNotFound ModelProcess Options Plan Sampling
-Stats UnsupportedModel __version__ convert_model load load_process plan verify_model"""
+BadCheckpoint BadGrammar BadModelFile BadOutput BadStore BadTemplate BadText BadWorker Cancelled Chat ContextFull
+DoesNotFit DownloadFailed EngineDied LocalLLMError Message MissingPackage Model ModelNotFound ModelProcess Options
+Plan Sampling Stats UnsupportedModel __version__ convert_model load load_process plan verify_model"""
 
 
 def test_the_public_names_are_these() -> None:

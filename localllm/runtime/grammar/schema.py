@@ -17,6 +17,7 @@ from localllm.errors import BadGrammar
 from localllm.runtime.grammar import gbnf
 from localllm.runtime.grammar.chars import UNESCAPED, as_class
 from localllm.runtime.grammar.formats import FORMATS
+from localllm.runtime.grammar.keywords import wrong
 from localllm.runtime.grammar.merging import ASSERTIONS, Conflict, merged
 from localllm.runtime.grammar.numbers import Bounds, decimals, integers
 from localllm.runtime.grammar.objects import Extra, members, other_than
@@ -84,6 +85,9 @@ class _Compiler:
         if not isinstance(schema, Mapping):
             raise self._no(place, f"a schema is an object or a boolean, not {json.dumps(schema, default=str)[:40]}")
         asserted = {key: said for key, said in schema.items() if key in ASSERTIONS}
+        for key, said in asserted.items():
+            if wanted := wrong(key, said):
+                raise self._no(place, f'"{key}" is {wanted}, not {json.dumps(said)[:40]}')
         for key in _INEXPRESSIBLE:
             if key in schema:
                 raise self._no(place, f'"{key}" cannot be expressed')
@@ -185,8 +189,6 @@ class _Compiler:
     def _one_of(self, key: str, schema: Mapping[str, Any], place: str) -> str:
         rest = {other: said for other, said in schema.items() if other != key}
         choices = schema[key]
-        if not isinstance(choices, list) or not choices:
-            raise self._no(place, f'"{key}" is a list of schemas')
         parts = [self._merged([rest, choice], place) if rest else choice for choice in choices]
         if key == "oneOf":
             self._refuse_overlap(parts, place)
@@ -205,8 +207,6 @@ class _Compiler:
 
     def _listed(self, schema: Mapping[str, Any], place: str) -> str:
         values = schema.get("enum", [schema.get("const")])
-        if not isinstance(values, list) or not values:
-            raise self._no(place, '"enum" is a list of values')
         if "const" in schema:
             values = [value for value in values if same(value, schema["const"])]
         if "type" in schema:
