@@ -116,6 +116,15 @@ def test_two_replies_go_on_after_one_death(smollm2: Path) -> None:
             assert remote.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
 
 
+def test_a_worker_that_dies_while_a_model_is_loaded_is_named(smollm2: Path) -> None:
+    with worker() as running, pytest.raises(EngineDied, match=f"{running.endpoint} went away"):
+        ModelProcess.load(
+            smollm2,
+            Options(n_ctx=512, mmap=False, workers=(running.endpoint,)),
+            progress=lambda _fraction: running.process.kill(),
+        )
+
+
 def test_an_engine_that_dies_by_itself_is_no_workers_fault(endpoint: str, smollm2: Path) -> None:
     with ModelProcess.load(smollm2, Options(n_ctx=512, workers=(endpoint,))) as remote:
         reply = remote.reply([Message("user", STORY)], sampling=GREEDY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,9 @@ def test_damaged_chats_are_said_on_the_plain_screen_and_left_alone(tmp_path: Pat
     text = in_terminal("chat", str(model))
     assert "is damaged" in text.replace("\r\n", "")
     assert path.read_bytes().startswith(b"not a database")
+
+
+def test_a_worker_that_is_not_there_is_said_on_the_plain_screen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"127.0.0.1:{server.getsockname()[1]}"
+    assert f"There is no worker at {nobody}" in in_terminal("chat", "--worker", nobody)
