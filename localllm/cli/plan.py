@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.cli import options
 
 if TYPE_CHECKING:
+    from localllm.native.devices import Device
     from localllm.runtime.types import Plan
 
 EPILOG = """examples:
@@ -17,6 +19,8 @@ EPILOG = """examples:
   localllm plan model.gguf --kv-type q8_0    with a KV cache of half the size
   localllm plan model.gguf --worker 127.0.0.1:50052 --gpu-layers auto
                                              with the layers on a worker that fit there
+  localllm plan model.gguf --machine laptop.json
+                                             on the machine where `localllm devices --json` printed that
   localllm plan model.gguf --json            for programs; sizes in bytes
 
 The numbers come from a simulated load and equal the real one to the byte. Weights that are mapped from the file live
@@ -35,19 +39,32 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="path, catalogue name or model on this machine")
     parser.add_argument("--json", action="store_true", help="print one JSON object, sizes in bytes")
+    parser.add_argument(
+        "--machine",
+        type=Path,
+        metavar="FILE",
+        help="plan for another machine: what `localllm devices --json` prints there",
+    )
     options.add_engine_flags(parser)
     options.add_log_flags(parser)
-    parser.set_defaults(handle=handle)
+    parser.set_defaults(handle=handle, usage_error=parser.error)
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the plan. Exit code 0 whether it fits or not: it was planned."""
     from localllm import library
+    from localllm.native import devices
     from localllm.runtime.process import plan as make_plan
 
     path = library.resolve(args.model)
     options.route_log(args)
-    plan = make_plan(path, options.engine_options(args))
+    if args.machine is None:
+        plan = make_plan(path, options.engine_options(args))
+    else:
+        if args.worker:
+            args.usage_error("--machine has its devices in its file: leave out --worker")
+        with devices.assumed(_machine(args)):
+            plan = make_plan(path, options.engine_options(args))
     if args.json:
         print(_as_json(plan))
     else:
@@ -55,6 +72,25 @@ def handle(args: argparse.Namespace) -> int:
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
     return 0
+
+
+def _machine(args: argparse.Namespace) -> list[Device]:
+    """The devices in the file that `--machine` names."""
+    import json
+
+    from localllm.native.devices import Device
+
+    try:
+        rows = json.loads(args.machine.read_bytes())["devices"]
+        found = [
+            Device(row["name"], row["description"], row["kind"], int(row["free"]), int(row["total"]), handle=0)
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError):
+        found = []
+    if [device.kind for device in found].count("cpu") != 1:
+        args.usage_error(f"{args.machine} is not what `localllm devices --json` prints")
+    return found
 
 
 def _as_json(plan: Plan) -> str:

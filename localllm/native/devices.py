@@ -6,10 +6,12 @@ operating system, lowered to the limit of the cgroup this process runs in.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +79,32 @@ def _functions() -> dict[str, Any]:
     }
 
 
+_assumed: contextvars.ContextVar[tuple[Device, ...]] = contextvars.ContextVar("assumed devices", default=())
+
+
+@contextlib.contextmanager
+def assumed(machine: Sequence[Device]) -> Iterator[None]:
+    """Inside the block `devices()` are those of another machine, with handle 0: for plans, nothing runs on them."""
+    token = _assumed.set(tuple(machine))
+    try:
+        yield
+    finally:
+        _assumed.reset(token)
+
+
+def are_assumed() -> bool:
+    """Whether `devices()` are those of another machine."""
+    return bool(_assumed.get())
+
+
 def devices(workers: Sequence[str] = ()) -> list[Device]:
     """Every device with its memory now: those of the `workers` (HOST:PORT) first, the CPU last.
 
     Raises:
         BadWorker, MissingPackage: a worker cannot be used.
     """
+    if _assumed.get():
+        return list(_assumed.get())
     call = _functions()
     remote = [describe(handle) for worker in workers for handle in rpc.connect(worker)]
     found = [describe(call["get"](index)) for index in range(call["count"]())]
@@ -99,7 +121,7 @@ def offload_devices(present: Sequence[Device]) -> list[Device]:
     gpus = []
     for device in present:
         props = _Props()
-        if device.kind == "gpu":
+        if device.kind == "gpu" and device.handle:
             _functions()["props"](device.handle, ctypes.byref(props))
         if device.kind == "gpu" and props.id not in ids:
             gpus.append(device)

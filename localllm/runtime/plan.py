@@ -149,6 +149,6 @@ def _notes(header: Header, options: Options) -> list[str]:
             f"The context of {options.n_ctx:,} tokens is beyond the {header.context_length:,} that the model was "
             "trained with: expect worse answers past it."
         )
-    if options.gpu_layers is None:
+    if options.gpu_layers is None and not devices.are_assumed():
         notes += [str(gpu) for gpu in accelerators.unused(devices.devices(), devices.backends())]
     return notes

@@ -37,10 +37,14 @@ def simulated(header: Header, options: Options) -> Plan:
     and not on the device before, which a simulation forgets: the activations of one ubatch more.
     """
     present = devices.devices(options.workers)
+    elsewhere = devices.are_assumed()
     read = ledger.supported() and options.n_ctx <= _LARGEST_SIMULATED
+    read = read and not (elsewhere and devices.offload_devices(present))
     uses, layers, n_ctx = _simulated(header, options) if read else estimated(header, options)
     parts = by_device(uses, layers, present)
     why = "" if read else f"All sizes are estimates, made by formulas: {_why_not_read(options)}."
+    if read and elsewhere:
+        why = "The weights are an estimate: another processor may keep some of them in an order of its own."
     behind = [part.name for part in parts if part.kind != "cpu" and part.layers][1:]
     if behind and (options.gpu_layers or 0) > header.n_layer:
         why = (
@@ -61,6 +65,8 @@ def simulated(header: Header, options: Options) -> Plan:
 def _why_not_read(options: Options) -> str:
     if not ledger.supported():
         return "llama.cpp's own ledger cannot be read on this platform"
+    if devices.are_assumed():
+        return "a load is not simulated for the devices of another machine"
     return f"a context of {options.n_ctx:,} tokens is too large to simulate a load"
 
 

@@ -47,3 +47,56 @@ def test_a_context_beyond_all_bounds_is_estimated_not_simulated(capsys: pytest.C
     assert plan["exact"] is False
     assert "too large to simulate" in plan["estimate"]
     assert plan["fits"] is False
+
+
+def _laptop(folder: Path, *rows: dict[str, object]) -> str:
+    file = folder / "laptop.json"
+    file.write_text(json.dumps({"devices": [{"description": "", "bandwidth": None, **row} for row in rows]}))
+    return str(file)
+
+
+def test_another_machine_is_planned_for(smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cpu = {"name": "CPU", "kind": "cpu", "free": 8 << 30, "total": 16 << 30}
+    gpu = {"name": "CUDA0", "kind": "gpu", "free": 100 << 20, "total": 110 << 20}
+    assert main(["plan", str(smollm2), "--ctx", "1024", "--json", "--machine", _laptop(tmp_path, gpu, cpu)]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    first, last = plan["devices"]
+    assert (first["name"], first["free"], last["name"], last["total"]) == ("CUDA0", 100 << 20, "CPU", 16 << 30)
+    assert 0 < first["layers"] == plan["gpu_layers"] < 31
+    assert first["weights"] + first["kv"] + first["compute"] <= 100 << 20
+    assert "another machine" in plan["estimate"]
+    small = {**cpu, "free": 100 << 20}
+    assert main(["plan", str(smollm2), "--ctx", "1024", "--machine", _laptop(tmp_path, small)]) == 0
+    out = capsys.readouterr().out
+    assert "It does not fit" in out
+    assert "another processor" in out
+
+
+def test_this_machine_planned_as_another_is_the_same(
+    smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["devices", "--json"]) == 0
+    (tmp_path / "this.json").write_text(capsys.readouterr().out)
+    plans = []
+    for flags in ([], ["--machine", str(tmp_path / "this.json")]):
+        assert main(["plan", str(smollm2), "--ctx", "1024", "--gpu-layers", "0", "--json", *flags]) == 0
+        plans.append(json.loads(capsys.readouterr().out)["devices"][-1])
+    assert all(plans[0][size] == plans[1][size] for size in ("weights", "kv", "compute"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"devices": []}', '{"devices": [{"name": "CPU"}]}'])
+def test_a_file_that_is_no_machine_is_wrong_usage(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.json").write_text(text)
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", "--machine", str(tmp_path / "wrong.json")])
+    assert caught.value.code == 2
+    assert "localllm devices --json" in capsys.readouterr().err
+
+
+def test_a_machine_has_no_workers_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", "--machine", str(tmp_path / "any.json"), "--worker", "a:1"])
+    assert caught.value.code == 2
+    assert "leave out --worker" in capsys.readouterr().err

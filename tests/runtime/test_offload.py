@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -195,6 +197,27 @@ def test_one_worker_under_two_names_is_found_out(endpoint: str, smollm2: Path) -
     other = endpoint.replace("127.0.0.1", "localhost")
     with pytest.raises(BadWorker, match="are the same worker"):
         process.plan(smollm2, Options(n_ctx=512, workers=(endpoint, other)))
+
+
+UNPLANNED = """
+import sys
+from pathlib import Path
+from localllm.errors import DoesNotFit
+from localllm.runtime import model
+from localllm.runtime.types import Options
+model.check_fits = lambda plan: None
+try:
+    model.Model(Path(sys.argv[1]), Options(n_ctx=512, gpu_layers=31, workers=(sys.argv[2],)), in_child=True)
+except DoesNotFit as error:
+    print(error.message)
+"""
+
+
+def test_a_worker_refuses_what_no_plan_prevented(smollm2: Path) -> None:
+    with worker("--memory", "20MiB") as running:
+        program = [sys.executable, "-c", UNPLANNED, str(smollm2), running.endpoint]
+        done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert "failed to allocate RPC0" in done.stdout
 
 
 def test_the_budget_of_a_worker_is_part_of_the_plan(
