@@ -85,9 +85,13 @@ class KV:
     def _ends_at(self, sequence: int, length: int) -> bool:
         return bool(self._api.llama_memory_seq_pos_max(self._memory, sequence) == length - 1)
 
+    def size(self, sequence: int) -> int:
+        """Bytes of the state of a sequence."""
+        return int(self._api.llama_state_seq_get_size(self._context, sequence))
+
     def save(self, sequence: int) -> bytearray | None:
         """The state of a sequence, to be given back to `load`; None if llama.cpp gives none."""
-        size = self._api.llama_state_seq_get_size(self._context, sequence)
+        size = self.size(sequence)
         if not size:
             return None
         state = bytearray(size)

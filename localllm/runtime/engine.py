@@ -40,9 +40,10 @@ class Engine:
         ram: int,
         disk: Snapshots | None = None,
         guesses: int = 0,
+        looks_at_all: bool = False,
     ) -> None:
         self._context = context
-        self._sequences = Sequences(kv, sequences, ram, disk)
+        self._sequences = Sequences(kv, sequences, ram, disk, looks_at_all=looks_at_all)
         self._step = Step(vocab, context, kv, self._sequences, chunk=chunk, guesses=guesses)
         self._changed = threading.Condition()
         self._streams: list[Stream] = []

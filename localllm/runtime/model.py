@@ -283,6 +283,8 @@ class Model(AsyncAnswers):
             ram=options.kv_ram,
             disk=self._snapshots(options, adapters, whole=kv.whole),
             guesses=options.guesses,
+            # Without flash attention the CPU multiplies with every cell; with it, it passes over those of others.
+            looks_at_all=options.flash_attention is False and not options.gpu_layers,
         )
 
     def _cells(self) -> int:

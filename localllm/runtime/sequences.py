@@ -24,6 +24,9 @@ WORTH_KEEPING = 32
 WORTH_A_FILE = 128
 """Tokens. Computing fewer again is as cheap as finding them on disk."""
 
+WORTH_LEAVING = 256
+"""Cells. llama.cpp looks at so many at once, so fewer of others cost nothing."""
+
 KEEP_SECONDS = 2
 """How long closing may take to write conversations to disk."""
 
@@ -45,11 +48,15 @@ class Sequence:
 class Sequences:
     """The `count` sequences of a context. For the thread that has the engine.
 
-    What leaves the cache takes up to `ram` bytes; what does not fit there goes to `disk`.
+    What leaves the cache takes up to `ram` bytes; what does not fit there goes to `disk`. With `looks_at_all` every
+    token costs what all cells in use do, those of other conversations too: so these leave as long as RAM has room.
     """
 
-    def __init__(self, kv: KV, count: int, ram: int, disk: Snapshots | None = None) -> None:
+    def __init__(
+        self, kv: KV, count: int, ram: int, disk: Snapshots | None = None, *, looks_at_all: bool = False
+    ) -> None:
         self._kv = kv
+        self._looks_at_all = looks_at_all
         self._all = [Sequence(number) for number in range(count)]
         self._clock = itertools.count(1)
         self._disk = disk
@@ -65,6 +72,8 @@ class Sequences:
             return None
         for sequence in free:
             self.settle(sequence)
+        if self._looks_at_all and not self._kv.whole:
+            self._send_away(prompt, free)
         chosen = self._resume(prompt, free) or self._branch(prompt, free) or self._emptied(free)
         chosen.taken = True
         self._touch(chosen)
@@ -179,6 +188,17 @@ class Sequences:
     def latest(self) -> int:
         """Tokens of the conversation that was used last."""
         return len(max(self._all, key=lambda sequence: sequence.used).tokens)
+
+    def _send_away(self, prompt: array[int], free: list[Sequence]) -> None:
+        """Move what idles to RAM, but for what the prompt goes on from: a copy costs what some tokens' looks do."""
+        best = max(free, key=lambda held: self._reach(prompt, held.tokens))
+        reach = self._reach(prompt, best.tokens)
+        needed = reach > self.states.best(prompt)[1] and 2 * reach >= len(best.tokens)
+        others = [held for held in free if held.tokens and not (needed and held is best)]
+        if sum(len(held.tokens) for held in others) >= WORTH_LEAVING:
+            for held in others:
+                if self.states.has_room(self._kv.size(held.id)):
+                    self._park(held)
 
     def _resume(self, prompt: array[int], free: list[Sequence]) -> Sequence | None:
         """A free sequence that the prompt simply continues."""

@@ -41,6 +41,10 @@ class States:
         """Whether a state of `size` bytes is small enough to be kept at all."""
         return size <= self._budget
 
+    def has_room(self, size: int) -> bool:
+        """Whether a state of `size` bytes is kept without another one giving way."""
+        return self.bytes + size <= self._budget
+
     def put(self, tokens: array[int], data: bytearray) -> None:
         """Keep a state; older ones give way, and one that is larger than the budget at once."""
         if not self.fits(len(data)):

@@ -40,9 +40,22 @@ def alone(smollm2: Path) -> Iterator[Model]:
         yield model
 
 
-@pytest.fixture(params=["four sequences", pytest.param("one sequence", marks=pytest.mark.slow)])
-def either(request: pytest.FixtureRequest, model: Model, alone: Model) -> Model:
-    chosen = model if request.param == "four sequences" else alone
+@pytest.fixture(scope="module")
+def tidy(smollm2: Path) -> Iterator[Model]:
+    """A model that sends idle conversations to RAM, because every token would look at their cells."""
+    with Model.load(smollm2, Options(n_ctx=1024, flash_attention=False)) as model:
+        yield model
+
+
+@pytest.fixture(
+    params=[
+        "four sequences",
+        pytest.param("one sequence", marks=pytest.mark.slow),
+        pytest.param("without flash attention", marks=pytest.mark.slow),
+    ]
+)
+def either(request: pytest.FixtureRequest, model: Model, alone: Model, tidy: Model) -> Model:
+    chosen = {"four sequences": model, "one sequence": alone}.get(request.param, tidy)
     chosen.forget()
     return chosen
 
@@ -53,6 +66,27 @@ def test_each_of_several_conversations_is_found_again(either: Model) -> None:
         text, reused = say(either, prompt)
         assert text == texts[prompt]
         assert reused == count(either, prompt) - 1
+
+
+def test_idle_conversations_leave_where_every_token_would_look_at_them(tidy: Model) -> None:
+    tidy.forget()
+    river, desert = RIVER * 3, DESERT * 3
+    say(tidy, river)
+    say(tidy, desert)
+    assert tidy._writer().cells() < count(tidy, desert) + 16
+    assert tidy._writer().ram() > 0
+    _, reused = say(tidy, river)
+    assert reused == count(tidy, river) - 1
+    assert tidy._writer().cells() < count(tidy, river) + 16
+
+
+def test_they_stay_if_ram_has_no_room(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=1024, flash_attention=False, kv_ram=1000)) as model:
+        river, desert = RIVER * 3, DESERT * 3
+        say(model, river)
+        say(model, desert)
+        assert model._writer().cells() > count(model, desert) + count(model, river)
+        assert say(model, river)[1] == count(model, river) - 1
 
 
 @pytest.mark.slow
