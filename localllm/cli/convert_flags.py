@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localllm.cli import options
-from localllm.runtime.types import KV_TYPES
 
 if TYPE_CHECKING:
     from localllm.convert import Settings
@@ -70,7 +69,7 @@ _GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "metavar": "N",
             "help": "context in tokens for --fit (default: chosen)",
         },
-        "--kv-type": {"choices": KV_TYPES, "default": "f16", "help": "type of the KV cache for --fit"},
+        "--kv-type": {"choices": options.KV_TYPES, "default": "f16", "help": "type of the KV cache for --fit"},
     },
     "content": {
         "--metadata": {
