@@ -292,9 +292,9 @@ WATCHED = """
 import sys
 from localllm.cli.main import main
 from localllm.native import handles
-from localllm.runtime import engine
+from localllm.runtime import step
 where = sys.argv.pop(1)
-load, decode = handles.open_model, engine.Engine._decode
+load, decode = handles.open_model, step.Step._decode
 def watched_load(*args, progress=None, **options):
     if progress is None:
         return load(*args, **options)  # a simulated one, for the plan
@@ -312,7 +312,7 @@ import time
 if where == "load":
     handles.open_model = watched_load
 else:
-    engine.Engine._decode = watched_decode
+    step.Step._decode = watched_decode
 sys.exit(main(["run", *sys.argv[1:]]))
 """
 
