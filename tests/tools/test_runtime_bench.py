@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime_bench.result import Result, column, in_turns, markdown
-from runtime_bench.rows import prompt_of
+from runtime_bench.texts import prompt_of
 
 from localllm.native.vocab import open_vocab
 

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from localllm.measure.tune import tune
-from localllm.native.vocab import open_vocab
 from localllm.runtime import tuned
 from localllm.runtime.model import Model
 from localllm.runtime.plan import make_plan
@@ -22,18 +22,10 @@ from localllm.runtime.process import ModelProcess
 from localllm.runtime.types import Message, Options, Sampling
 from runtime_bench.peers import Answer, LlamaCppPython, Messages, Server, llama_bench
 from runtime_bench.result import Result, column, in_turns
+from runtime_bench.texts import EDITING, QUESTIONS, QUOTING, SYSTEM, TELLING, TOPICS, prompt_of
 
 GREEDY = Sampling(temperature=0)
 N_CTX, DEEP, SHALLOW, TOKENS = 4096, 2048, 512, 128
-SYSTEM = "You are a careful assistant who answers in two or three plain sentences. " * 4
-TOPICS = ("harbours", "bridges", "clocks", "maps", "glass", "paper", "salt", "windmills")
-STORY = ("every", "house", "by", "the", "sea", "had", "a", "blue", "door", "and", "a", "small", "garden")
-QUESTIONS = (
-    "What are {0} for?",
-    "Who made the first {0}?",
-    "Tell me a story about {0} and the sea.",
-    "Why do {0} age?",
-)
 
 
 @dataclass(frozen=True)
@@ -161,6 +153,28 @@ def _alternate(chat: Callable[[Messages, int], Answer]) -> tuple[float, ...]:
     return tokens / (time.perf_counter() - started), 1000 * statistics.median(times)
 
 
+def drafting(bench: Bench) -> list[Result]:
+    """Guesses from the text itself, beside ourselves without: text that repeats, and text that does not."""
+    results = []
+    with (
+        Model.load(bench.model, replace(bench.options(), draft="ngram")) as with_guesses,
+        Model.load(bench.model, bench.options()) as without,
+    ):
+        for what, prompt, sampling, goal in (
+            ("quoting", QUOTING, GREEDY, 1.3),
+            ("editing code", EDITING, GREEDY, 1.3),
+            ("telling a story", TELLING, Sampling(temperature=0.8, seed=7), 0.97),
+        ):
+
+            def decode(model: Model, prompt: str = prompt, sampling: Sampling = sampling) -> tuple[float, ...]:
+                return complete(model, prompt, sampling, least=32)[1:]
+
+            mine, other = in_turns(bench.rounds, partial(decode, with_guesses), partial(decode, without))
+            found = (column(mine, 0), column(other, 0))
+            results.append(Result(f"{what}, `--draft ngram`", "`--draft off`", "t/s", *found, goal))
+    return results
+
+
 def memory(bench: Bench) -> list[Result]:
     """Resident memory after a prompt was answered, with the same context. Ours is the engine's process."""
 
@@ -202,31 +216,21 @@ ROWS: dict[str, Callable[[Bench], list[Result]]] = {
     "tuned": deep_and_tuned,
     "chat": chat_turns,
     "conversations": conversations,
+    "draft": drafting,
     "memory": memory,
     "load": loading,
 }
 
 
-def prompt_of(path: Path, count: int) -> str:
-    """A text of exactly so many tokens."""
-    text = ""
-    with open_vocab(path) as vocab:
-        for number in range(2 * count):
-            if len(vocab.tokenize_prompt(text)) == count:
-                return text
-            text += f" {STORY[number % len(STORY)]}"
-    raise SystemExit(f"no text of {count} tokens was found")
-
-
-def complete(model: Model, prompt: str) -> tuple[float, float]:
+def complete(model: Model, prompt: str, sampling: Sampling = GREEDY, least: int = TOKENS) -> tuple[float, float]:
     """(prefill, decode) in tokens per second, sampling and text included; nothing is taken from the cache."""
     model.forget()
-    reply = model.complete(prompt, sampling=GREEDY, max_tokens=TOKENS)
+    reply = model.complete(prompt, sampling=sampling, max_tokens=TOKENS)
     for _ in reply:
         pass
     stats = reply.stats
-    if stats is None or stats.completion_tokens < TOKENS:
-        raise SystemExit("the model ended early: choose another one")
+    if stats is None or stats.completion_tokens < least:
+        raise SystemExit(f"the model ended after {stats.completion_tokens if stats else 0} tokens: choose another one")
     return stats.prefill_tps, stats.decode_tps
 
 
