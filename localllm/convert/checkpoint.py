@@ -58,20 +58,28 @@ class Checkpoint:
         except (ValueError, RecursionError) as error:
             raise BadCheckpoint(f"{self.files.title}: {name} is not valid JSON: {error}.") from error
 
+    def object(self, name: str) -> dict[str, Any]:
+        """The JSON object in a file that may be missing: it is empty then.
+
+        Raises:
+            BadCheckpoint: the file does not hold an object.
+        """
+        found = self.json(name) if name in self.names else {}
+        if not isinstance(found, dict):
+            raise BadCheckpoint(f"{self.files.title}: {name} does not hold a JSON object.")
+        return found
+
     def require_json(self, name: str) -> dict[str, Any]:
         """The JSON object in a file that must be there.
 
         Raises:
             BadCheckpoint: it is not there or does not hold an object.
         """
-        found = self.json(name)
-        if found is None:
+        if name not in self.names:
             raise BadCheckpoint(
                 f"{self.files.title} has no {name}.", hint=f"Copy {name} from where the checkpoint comes from."
             )
-        if not isinstance(found, dict):
-            raise BadCheckpoint(f"{self.files.title}: {name} does not hold a JSON object.")
-        return found
+        return self.object(name)
 
     def content(self, name: str) -> bytes | None:
         """The bytes of a small file, or None when it is not there."""

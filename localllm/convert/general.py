@@ -28,11 +28,11 @@ def general_keys(checkpoint: Checkpoint, arch: str, parameters: int) -> Keys:
         import gguf
     except ImportError as error:
         raise MissingPackage("convert needs the package gguf.", hint="pip install 'localllm[convert]'") from error
+    generation = checkpoint.object("generation_config.json")
     with _folder(checkpoint) as folder:
         metadata = gguf.Metadata.load(None, folder, None, parameters)
     if metadata.sampling_penalty_repeat is None:
         # Releases of gguf up to 0.19 look for this only under a name that transformers does not write.
-        generation = checkpoint.json("generation_config.json") or {}
         metadata.sampling_penalty_repeat = generation.get("repetition_penalty")
     metadata.name = metadata.name or checkpoint.files.origin.name
     metadata.size_label = metadata.size_label or gguf.size_label(parameters, parameters, 0, 0)

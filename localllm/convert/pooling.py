@@ -10,7 +10,7 @@ from typing import Any
 
 from localllm.convert.checkpoint import Checkpoint
 from localllm.convert.header import Keys, u32
-from localllm.errors import UnsupportedModel
+from localllm.errors import BadCheckpoint, UnsupportedModel
 
 _TYPES = {"mean": 1, "cls": 2, "lasttoken": 3}
 """`enum llama_pooling_type` of llama.h by the name in `pooling_mode`."""
@@ -27,9 +27,14 @@ _FLAGS = {
 
 
 def modules(checkpoint: Checkpoint) -> list[tuple[str, str]]:
-    """The steps of sentence-transformers, each with the name of its class and its folder; empty where it is not one."""
-    found = checkpoint.json("modules.json")
-    listed = found if isinstance(found, list) else []
+    """The steps of sentence-transformers, each with the name of its class and its folder; empty where it is not one.
+
+    Raises:
+        BadCheckpoint: the file does not list steps.
+    """
+    listed = checkpoint.json("modules.json") if "modules.json" in checkpoint.names else []
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise BadCheckpoint(f"{checkpoint.files.title}: modules.json does not hold a list of objects.")
     return [(str(one.get("type", "")).rpartition(".")[2], str(one.get("path", ""))) for one in listed]
 
 
@@ -37,7 +42,7 @@ def pooling_keys(checkpoint: Checkpoint, arch: str, also: Collection[str] = ()) 
     """The key of pooling; none where the checkpoint says nothing of it. `also` are further steps that are converted.
 
     Raises:
-        BadCheckpoint: the file that `modules.json` names is missing.
+        BadCheckpoint: `modules.json` lists no steps, or a file that it names is missing.
         UnsupportedModel: a pooling or another step that llama.cpp does not do.
     """
     found: Keys = {}

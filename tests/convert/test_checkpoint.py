@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -257,3 +258,22 @@ def test_broken_json_is_named(tiny: MakeTiny) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(BadCheckpoint, match=r"config\.json is not valid JSON"):
         open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.json",
+        "tokenizer.json",
+    ],
+)
+@pytest.mark.parametrize("content", ["[1]", "null", '"text"'])
+def test_a_file_of_settings_that_holds_no_object_is_named(tiny: MakeTiny, name: str, content: str) -> None:
+    folder = tiny()
+    (folder / name).write_text(content)
+    with pytest.raises(BadCheckpoint, match=rf"{re.escape(name)} does not hold a JSON object"):
+        prepare(folder)

@@ -46,6 +46,12 @@ def test_pooling_in_either_dialect(pooling: dict[str, Any], number: int, tmp_pat
     assert read_header(path).get("bert.pooling_type") == number
 
 
+@pytest.mark.parametrize("modules", [{"0": MODULES[0]}, ["Transformer"]])
+def test_modules_that_are_no_list_of_steps_are_refused(modules: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match=r"modules\.json does not hold a list of objects"):
+        prepare(_encoder(tmp_path, None, modules), "F32")
+
+
 @pytest.mark.parametrize(
     ("pooling", "says"),
     [

@@ -101,7 +101,7 @@ def special_texts(checkpoint: Checkpoint) -> dict[str, str]:
     """The texts of special tokens that transformers gives a template: `bos_token`, `eos_token`…"""
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        for key, token in (checkpoint.json(name) or {}).items():
+        for key, token in checkpoint.object(name).items():
             content = token.get("content") if isinstance(token, dict) else token
             if key.endswith("_token") and isinstance(content, str):
                 found[key] = content

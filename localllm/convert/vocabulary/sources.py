@@ -53,7 +53,7 @@ def read_source(checkpoint: Checkpoint, rows: int) -> Source:
         BadCheckpoint: there is none, or its file is damaged.
         UnsupportedModel: there are only files that are not understood.
     """
-    settings = {**_object(checkpoint, "special_tokens_map.json"), **_object(checkpoint, "tokenizer_config.json")}
+    settings = {**checkpoint.object("special_tokens_map.json"), **checkpoint.object("tokenizer_config.json")}
     if "tokenizer.json" in checkpoint.names:
         document = checkpoint.require_json("tokenizer.json")
         added, notes = within(_added(f"{checkpoint.files.title}: tokenizer.json", document.get("added_tokens")), rows)
@@ -86,8 +86,3 @@ def _added(title: str, tokens: Any) -> list[dict[str, Any]]:
         if not isinstance(number, int) or isinstance(number, bool) or not isinstance(text, str):
             raise BadCheckpoint(f"{title}: an added token has no id or no text: {token!r}.")
     return listed
-
-
-def _object(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
-    found = checkpoint.json(name)
-    return found if isinstance(found, dict) else {}

@@ -28,7 +28,7 @@ def read_special(
     Raises:
         BadCheckpoint: nothing says how generation ends, or it ends with an id beyond the vocabulary.
     """
-    config, generation = checkpoint.config, Config(checkpoint.json("generation_config.json") or {})
+    config, generation = checkpoint.config, Config(checkpoint.object("generation_config.json"))
     found: dict[str, int] = {}
     for role in ROLES:
         text = text_of(settings.get(f"{role}_token")) or text_of(settings.get(f"{_STAND_IN.get(role)}_token"))

@@ -23,7 +23,7 @@ def read_templates(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> dict[
     """
     found: dict[str, str] = {}
     for file, value in (
-        ("chat_template.json", (checkpoint.json("chat_template.json") or {}).get("chat_template")),
+        ("chat_template.json", checkpoint.object("chat_template.json").get("chat_template")),
         ("tokenizer_config.json", settings.get("chat_template")),
         ("chat_template.jinja", checkpoint.text("chat_template.jinja")),
     ):
