@@ -248,6 +248,12 @@ def apart(work: Callable[[], T], stop: Callable[[], None], discard: Callable[[T]
     return outcome.result()
 
 
+def give_memory_back() -> None:
+    """Let the C library return to the system what was freed: glibc keeps it for itself, some MiB for each load."""
+    with contextlib.suppress(AttributeError, OSError):  # other C libraries do not keep it, or do not say how
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def recent_problems() -> list[str]:
     """The last warnings and errors of llama.cpp, oldest first."""
     return list(_recent)

@@ -156,6 +156,7 @@ class Model(AsyncAnswers):
             for reply in list(self._replies):
                 reply.close()
             self._handle.close()
+            lib.give_memory_back()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from localllm.errors import ContextFull, EngineDied
+from localllm.errors import BadGrammar, ContextFull, EngineDied
 from localllm.native import handles, lib, spin
 from localllm.native.batch import Batch
 from localllm.native.kv import KV
@@ -177,7 +177,11 @@ class Step:
         """Sample behind the last token, and behind each guess for as long as it is what was sampled."""
         stream, right = part.stream, 0
         for index in range(len(part.guesses) + 1):
-            token = stream.sampler.sample(self._context.pointer, part.output + index)
+            try:
+                token = stream.sampler.sample(self._context.pointer, part.output + index)
+            except BadGrammar as error:  # the others in the batch go on
+                stream.finish("cancelled", error)
+                break
             stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)
             if not stream.active or index == len(part.guesses) or token != part.guesses[index]:
                 break

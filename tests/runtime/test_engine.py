@@ -6,7 +6,6 @@ import math
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from localllm.errors import ContextFull, EngineDied
@@ -94,22 +93,6 @@ def test_penalties_know_the_prompt(model: Model) -> None:
 def test_a_bias_for_no_token_is_told_at_once(model: Model) -> None:
     with pytest.raises(ValueError, match="not in the vocabulary"):
         model.complete("Hi", sampling=Sampling(logit_bias=((1 << 30, 1.0),)))
-
-
-@pytest.mark.slow
-def test_loading_and_closing_leaves_nothing_behind(smollm2: Path) -> None:
-    process = psutil.Process()
-
-    def once() -> None:
-        with Model.load(smollm2, Options(n_ctx=256)) as model:
-            list(model.complete("Once", max_tokens=2))
-
-    once()
-    before, files = process.memory_info().rss, process.num_fds()
-    for _ in range(5):
-        once()
-    assert process.memory_info().rss - before < 16 << 20
-    assert process.num_fds() == files
 
 
 def test_a_failing_progress_callback_is_what_is_raised(smollm2: Path) -> None:

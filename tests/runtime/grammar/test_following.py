@@ -70,6 +70,16 @@ def test_what_no_token_can_write_is_an_error_and_the_engine_goes_on(model: Model
     assert "Paris" in _said(model, "Name the capital of France.", GREEDY)[0]
 
 
+def test_a_dead_end_is_the_error_of_its_own_reply_only(model: Model) -> None:
+    other = model.complete("one two three four five six seven one two three", sampling=GREEDY, max_tokens=4)
+    dead = model.complete("Yes or no?", sampling=replace(GREEDY, grammar='root ::= "yes" [\\x00]'), max_tokens=4)
+    assert next(other)
+    assert next(dead) == "yes"
+    assert len(list(other)) == 3  # while these are computed, the other reply comes to its dead end
+    with pytest.raises(BadGrammar, match="allows nothing more here"):
+        list(dead)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["person", "oneOf by a kind", "anyOf", "allOf", "list of lists", "format date-time"])
 def test_json_of_a_schema(model: Model, name: str) -> None:

@@ -1,0 +1,48 @@
+"""Loading and closing leaves nothing behind, whatever was asked in between."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from localllm.native import lib
+from localllm.runtime.model import Model
+from localllm.runtime.types import Options, Sampling
+
+CYCLES = 50
+GROWTH = 8 << 20
+"""Bytes that the fragments of an allocator may keep: a context that leaked each time would be fifty times as much."""
+
+FOLLOWED = Sampling(grammar='root ::= "yes" | "no"', dry_multiplier=0.5)
+
+
+def _use(path: Path) -> None:
+    """One life of a model: replies of several kinds, one that is left in the middle, and what only reads."""
+    with Model.load(path, Options(n_ctx=256)) as model:
+        list(model.complete("Once", max_tokens=2))
+        list(model.complete("Once", sampling=FOLLOWED, max_tokens=2))
+        next(model.complete("Once", sampling=Sampling(logprobs=3)))
+        model.embed(["a text"], pooling="mean")
+        model.logits([1, 2, 3])
+
+
+def _resident() -> int:
+    gc.collect()
+    lib.give_memory_back()
+    return int(psutil.Process().memory_info().rss)
+
+
+@pytest.mark.slow
+def test_fifty_times_loaded_and_closed(smollm2: Path) -> None:
+    for _ in range(3):  # what is made once and kept: backends, caches
+        _use(smollm2)
+    before, files, threads = _resident(), psutil.Process().num_fds(), threading.active_count()
+    for _ in range(CYCLES):
+        _use(smollm2)
+    assert _resident() - before < GROWTH
+    assert psutil.Process().num_fds() == files
+    assert threading.active_count() == threads
