@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,11 @@ from localllm.runtime import process
 from localllm.runtime.model import Model
 from localllm.runtime.plan import DEFAULT_CTX, make_plan
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Options, Plan
+from localllm.runtime.types import OptionFields, Options, Plan
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from localllm.convert import Conversion, FileProof, Preview, Settings, Source
     from localllm.convert.fitting import Fit, Need
     from localllm.convert.writer import Progress
@@ -23,39 +25,24 @@ if TYPE_CHECKING:
 
 def load(
     model: str | Path | None = None,
+    options: Options | None = None,
     *,
-    n_ctx: int = 0,
-    threads: int = 0,
-    gpu_layers: int | None = None,
-    kv_type: str = "auto",
-    flash_attention: bool | None = None,
-    mmap: bool = True,
-    mlock: bool = False,
-    lora: Sequence[tuple[str | Path, float]] = (),
     progress: Callable[[float], None] | None = None,
+    **settings: Unpack[OptionFields],
 ) -> Model:
     """Load a model into this process.
 
-    `model` is a path, a catalogue name, or the name of a model on this machine; None is the embedded default. The rest
-    is as in `Options`: 0, None and "auto" mean that localllm chooses; `lora` are adapters and their scales. `progress`
-    is called with 0…1 while the file loads.
+    `model` is a path, a catalogue name, or the name of a model on this machine; None is the embedded default.
+    `settings` are fields of `Options`, above those of `options`: `load("qwen3:0.6b", n_ctx=8192)`. `progress` is called
+    with 0…1 while the file loads.
 
     Raises:
         ModelNotFound: nothing here has that name; says the nearest.
         BadModelFile, UnsupportedModel: the file cannot be run.
         DoesNotFit: there is not enough memory; says the largest setting that fits.
+        ValueError: a setting that no load could have.
     """
-    options = Options(
-        n_ctx=n_ctx,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        kv_type=kv_type,
-        flash_attention=flash_attention,
-        mmap=mmap,
-        mlock=mlock,
-        lora=tuple((str(path), scale) for path, scale in lora),
-    )
-    return Model.load(_file(model), options, progress=progress)
+    return Model.load(_file(model), replace(options or Options(), **settings), progress=progress)
 
 
 def load_process(
@@ -63,27 +50,25 @@ def load_process(
     options: Options | None = None,
     *,
     progress: Callable[[float], None] | None = None,
+    **settings: Unpack[OptionFields],
 ) -> ModelProcess:
-    """Load a model into a child process, the only place for one that uses `options.workers`. Raises as `load`, and
+    """Load a model into a child process, the only place for one that uses `options.workers`. Takes what `load` takes.
 
     Raises:
+        ModelNotFound, BadModelFile, UnsupportedModel, DoesNotFit, ValueError: as `load`.
         BadWorker, MissingPackage: a worker cannot be used.
         EngineDied: the process ended while loading.
     """
-    return ModelProcess.load(_file(model), options, progress=progress)
+    return ModelProcess.load(_file(model), replace(options or Options(), **settings), progress=progress)
 
 
-def plan(
-    model: str | Path | None = None,
-    *,
-    n_ctx: int = 0,
-    gpu_layers: int | None = None,
-    kv_type: str = "auto",
-    workers: Sequence[str] = (),
-) -> Plan:
-    """What `model` would use on each device, in bytes, without loading it. Raises as `load` and `load_process`."""
-    options = Options(n_ctx=n_ctx, gpu_layers=gpu_layers, kv_type=kv_type, workers=tuple(workers))
-    return process.plan(_file(model), options)
+def plan(model: str | Path | None = None, options: Options | None = None, **settings: Unpack[OptionFields]) -> Plan:
+    """What `model` would use on each device, in bytes, without loading it. Takes and raises what `load` does.
+
+    Raises:
+        BadWorker, MissingPackage: a worker cannot be used.
+    """
+    return process.plan(_file(model), replace(options or Options(), **settings))
 
 
 def convert_model(

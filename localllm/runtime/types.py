@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, TypedDict, get_args
 
 from localllm.native.rpc import parse_endpoint
 from localllm.runtime.draft import MOST
@@ -150,6 +150,31 @@ class Options:
         """The types of K and of V; the usual ones where that is open."""
         k, _, v = (DEFAULT_KV_TYPE if self.kv_type == "auto" else self.kv_type).partition("/")
         return k, v or k
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `Options`, all of them optional: what functions take by name."""
+
+    n_ctx: int
+    threads: int
+    gpu_layers: int | None
+    kv_type: str
+    n_batch: int
+    n_ubatch: int
+    flash_attention: bool | None
+    mmap: bool
+    mlock: bool
+    sequences: int
+    kv_ram: int
+    kv_disk: int
+    window: Window
+    draft: str
+    workers: tuple[str, ...]
+    split: tuple[float, ...]
+    cpu_moe: int | None
+    retry_locally: bool
+    tuned: bool
+    lora: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_the_table_names_the_workers(endpoint: str, smollm2: Path, capsys: pytes
     assert "12 layers offloaded" in out
     assert f"RPC0 is the worker at {endpoint}." in out
     assert next(line.split()[1] for line in out.splitlines() if line.startswith("RPC0 ")) == "12"
-    plan = localllm.plan(smollm2, n_ctx=512, gpu_layers=12, workers=[endpoint])
+    plan = localllm.plan(smollm2, n_ctx=512, gpu_layers=12, workers=(endpoint,))
     assert [part.layers for part in plan.devices] == [12, 19]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import localllm
 from localllm.errors import BadTemplate, ContextFull
 from localllm.runtime.model import Model
 from localllm.runtime.session import Chat
-from localllm.runtime.types import Message
+from localllm.runtime.types import Message, OptionFields, Options
 from tests.runtime.conftest import GREEDY
 
 pytestmark = pytest.mark.slow
@@ -178,6 +180,14 @@ def test_three_lines_of_python() -> None:
         assert "Paris" in "".join(chat.stream("What is the capital of France?"))
         assert chat.stats is not None
         assert chat.messages[0] == Message("system", "You are a helpful assistant.")
+
+
+def test_settings_by_name_are_the_fields_of_options() -> None:
+    """The functions that take them by name know all, with their types."""
+    fields = {field.name: field.type for field in dataclasses.fields(Options)}
+    assert {name: kind.__forward_arg__ for name, kind in OptionFields.__annotations__.items()} == fields
+    with localllm.load(None, Options(n_ctx=512, window="shift"), n_ctx=256) as model:
+        assert (model.plan.n_ctx, model.plan.options.window) == (256, "shift")
 
 
 PUBLIC = """
