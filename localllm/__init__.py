@@ -39,9 +39,11 @@ from localllm.errors import (
 if TYPE_CHECKING:
     from localllm.api import convert_model, load, load_process, plan, verify_model
     from localllm.runtime.model import Model
+    from localllm.runtime.options import Options
     from localllm.runtime.process import ModelProcess
+    from localllm.runtime.sampling import Sampling
     from localllm.runtime.session import Chat
-    from localllm.runtime.types import Message, Options, Plan, Sampling, Stats
+    from localllm.runtime.types import Message, Plan, Stats
 
 __version__ = "0.1.0"
 
@@ -90,8 +92,8 @@ _HOME = {
     "Plan": "localllm.runtime.types",
     "Chat": "localllm.runtime.session",
     "Message": "localllm.runtime.types",
-    "Options": "localllm.runtime.types",
-    "Sampling": "localllm.runtime.types",
+    "Options": "localllm.runtime.options",
+    "Sampling": "localllm.runtime.sampling",
     "Stats": "localllm.runtime.types",
 }
 

@@ -11,9 +11,10 @@ from localllm import library
 from localllm.gguf_file import read_header
 from localllm.runtime import process
 from localllm.runtime.model import Model
+from localllm.runtime.options import OptionFields, Options
 from localllm.runtime.plan import DEFAULT_CTX, make_plan
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import OptionFields, Options, Plan
+from localllm.runtime.types import Plan
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

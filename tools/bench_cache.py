@@ -21,8 +21,10 @@ from pathlib import Path
 
 from localllm import library
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
 from localllm.runtime.session import Chat
-from localllm.runtime.types import Message, Options, Sampling
+from localllm.runtime.types import Message
 
 GREEDY = Sampling(temperature=0)
 SENTENCE = "In the year {0} a ship with {0} barrels of wheat left the harbour and came back after {0} days. "

@@ -19,7 +19,8 @@ from textual.pilot import Pilot
 from localllm import library
 from localllm.chat.store import Store
 from localllm.cli.chat import opener
-from localllm.runtime.types import Options, Sampling
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
 from localllm.tui.app import ChatApp
 from localllm.tui.widgets.prompt import Prompt
 

@@ -14,7 +14,8 @@ from localllm.errors import LocalLLMError, MissingPackage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from localllm.runtime.types import Options, Responder
+    from localllm.runtime.options import Options
+    from localllm.runtime.responder import Responder
 
 EPILOG = """examples:
   localllm                                  the default model

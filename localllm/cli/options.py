@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localllm.runtime.types import Options
+    from localllm.runtime.options import Options
 
 # The same as in localllm.runtime, which a test compares: importing its modules here would cost
 # `--help` its speed.
@@ -280,7 +280,7 @@ def _draft(name: str) -> str:
 
 def engine_options(args: argparse.Namespace) -> Options:
     """The engine flags as `Options`."""
-    from localllm.runtime.types import Options
+    from localllm.runtime.options import Options
 
     return Options(
         n_ctx=args.ctx,

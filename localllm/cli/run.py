@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from localllm.runtime.process import ModelProcess
     from localllm.runtime.remote_reply import RemoteReply
     from localllm.runtime.reply import LocalReply
-    from localllm.runtime.types import Sampling
+    from localllm.runtime.sampling import Sampling
 
 EPILOG = """examples:
   localllm run "Name the capital of France."             the default model

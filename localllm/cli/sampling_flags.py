@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from localllm.cli.options import fraction, not_negative, seed, tokens
 
 if TYPE_CHECKING:
-    from localllm.runtime.types import Sampling
+    from localllm.runtime.sampling import Sampling
 
 TEACHING = """A model gives every token of its vocabulary a probability. Most of these
   flags cut unlikely tokens off, or make repeated ones less likely; then one of
@@ -109,7 +109,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def sampling(args: argparse.Namespace) -> Sampling:
     """The flags as `Sampling`. Values that no sampler could use are a wrong use."""
-    from localllm.runtime.types import Sampling
+    from localllm.runtime.sampling import Sampling
 
     values: dict[str, Any] = {_field(row[0]): getattr(args, _field(row[0])) for row in _FLAGS}
     breakers = args.dry_sequence_breakers

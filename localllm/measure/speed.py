@@ -17,7 +17,7 @@ from localllm.native.batch import Batch
 from localllm.native.handles import ContextHandle, ModelHandle
 from localllm.native.kv import KV
 from localllm.runtime.context import open_context
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 
 _SEQUENCE, _SPARE = 0, 1
 

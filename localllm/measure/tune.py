@@ -19,9 +19,10 @@ from localllm.native import devices
 from localllm.native.handles import ModelHandle
 from localllm.runtime import tuned
 from localllm.runtime.loading import open_weights
+from localllm.runtime.options import DEFAULT_KV_TYPE, WIDE_KV_TYPES, Options
 from localllm.runtime.plan import check_fits, make_plan
 from localllm.runtime.tuned import Choice
-from localllm.runtime.types import DEFAULT_KV_TYPE, WIDE_KV_TYPES, Options, Plan
+from localllm.runtime.types import Plan
 
 SECONDS = 45.0
 """How long it measures; what is under way then is finished."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from localllm.gguf_file import Header
+from localllm.runtime.options import WIDE_KV_TYPES, Options
 from localllm.runtime.placement import largest, place
 from localllm.runtime.simulate import simulated
-from localllm.runtime.types import WIDE_KV_TYPES, DeviceMemory, Options, Plan, needs
+from localllm.runtime.types import DeviceMemory, Plan, needs
 
 BITS_PER_WEIGHT = {
     "Q8_0": 8.5,

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from localllm.runtime.types import Message, Reply, Sampling, Stats
+from localllm.runtime.responder import Reply
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message, Stats
 
 T = TypeVar("T")
 

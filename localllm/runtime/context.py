@@ -7,7 +7,7 @@ from typing import Any
 
 from localllm.native import handles, spin
 from localllm.runtime.adapters import Adapter, set_adapters
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 
 
 def open_context(

@@ -18,9 +18,10 @@ from localllm.native.vocab import Vocab
 from localllm.runtime.context import open_context
 from localllm.runtime.draft import Drafter
 from localllm.runtime.loading import open_weights
+from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.tokens import shared
-from localllm.runtime.types import Options, Plan, mib
+from localllm.runtime.types import Plan, mib
 
 CHUNK = 256
 """Tokens of a prompt that are read at once."""

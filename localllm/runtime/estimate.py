@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from localllm.gguf_file import TENSOR_TYPES, Header
 from localllm.native import handles
 from localllm.native.ledger import BufferUse
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 
 _BLOCK = re.compile(r"^blk\.(\d+)\.")
 

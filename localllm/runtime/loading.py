@@ -13,8 +13,9 @@ from localllm.native import devices, handles, ledger, lib, mapped
 from localllm.runtime import memory
 from localllm.runtime.adapters import Adapter
 from localllm.runtime.opening import open_model
+from localllm.runtime.options import Options
 from localllm.runtime.simulate import layers_by_device
-from localllm.runtime.types import Options, Plan, mib, needs
+from localllm.runtime.types import Plan, mib, needs
 
 
 class ModelFiles:

@@ -29,16 +29,17 @@ from localllm.runtime.draft import Ngrams
 from localllm.runtime.draft_model import open_draft
 from localllm.runtime.engine import Engine
 from localllm.runtime.loading import ModelFiles, as_loaded, open_weights
+from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.reading import RANK, Pooling, Reader
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import check, recommended
-from localllm.runtime.sampling import resolve
+from localllm.runtime.sampling import Sampling, resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Sampling, check_request
+from localllm.runtime.types import MemorySample, Message, ModelInfo, check_request
 
 
 class Model(AsyncAnswers):

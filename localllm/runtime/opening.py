@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from localllm.native import devices, handles
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 
 
 def open_model(

@@ -15,8 +15,9 @@ from localllm.gguf_file import Header
 from localllm.native import devices
 from localllm.native.devices import Device
 from localllm.runtime.estimate import shares
+from localllm.runtime.options import Options
 from localllm.runtime.simulate import simulated
-from localllm.runtime.types import DeviceMemory, Options, Plan, needs
+from localllm.runtime.types import DeviceMemory, Plan, needs
 
 MOST_DEVICES = 15
 """GGML_SCHED_MAX_BACKENDS of ggml-backend.cpp without the CPU."""

@@ -11,9 +11,10 @@ from localllm.native import accelerators, devices
 from localllm.runtime import tuned
 from localllm.runtime.advice import what_fits
 from localllm.runtime.memory import by_device
+from localllm.runtime.options import Options
 from localllm.runtime.placement import largest, margin, place
 from localllm.runtime.simulate import estimated, simulated
-from localllm.runtime.types import Options, Plan, mib, needs
+from localllm.runtime.types import Plan, mib, needs
 
 DEFAULT_CTX = 8192
 SMALLEST_CTX = 2048

@@ -21,6 +21,7 @@ from localllm.errors import Cancelled
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.engine_process import EngineProcess
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.plan import make_plan
 from localllm.runtime.protocol import (
     Cancel,
@@ -38,8 +39,9 @@ from localllm.runtime.protocol import (
 )
 from localllm.runtime.reading import Pooling
 from localllm.runtime.remote_reply import RemoteReply, why_ended
+from localllm.runtime.sampling import Sampling
 from localllm.runtime.session import Chat
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Options, Plan, Sampling, check_request
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Plan, check_request
 
 
 def load(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from localllm.chat_template import ChatTemplate
 from localllm.runtime import window
+from localllm.runtime.options import Window
 from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.tokens import shared
-from localllm.runtime.types import Message, Window
+from localllm.runtime.types import Message
 
 NOTHING = array("i")
 

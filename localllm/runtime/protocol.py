@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localllm.errors import ERRORS, EngineDied, LocalLLMError
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import (
     DeviceMemory,
     Logprob,
     MemorySample,
     Message,
     ModelInfo,
-    Options,
     Plan,
     Progress,
-    Sampling,
     Stats,
     TokenLogprob,
 )

@@ -12,10 +12,11 @@ from localllm.runtime.draft import Drafter
 from localllm.runtime.engine import Engine
 from localllm.runtime.prompt import Prompt, Source
 from localllm.runtime.sampler import Chances, build
+from localllm.runtime.sampling import Sampling
 from localllm.runtime.stream import Stream
 from localllm.runtime.template import TokenMemory
 from localllm.runtime.text import Text
-from localllm.runtime.types import Logprob, Progress, Sampling, Stats, TokenLogprob
+from localllm.runtime.types import Logprob, Progress, Stats, TokenLogprob
 
 
 class LocalReply:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterator
 
 from localllm.runtime.aio import pieces_of
-from localllm.runtime.types import Message, Reply, Responder, Sampling, Stats
+from localllm.runtime.responder import Reply, Responder
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message, Stats
 
 
 class Chat:

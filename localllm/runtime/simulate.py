@@ -18,7 +18,8 @@ from localllm.runtime import estimate
 from localllm.runtime.context import open_context
 from localllm.runtime.memory import by_device
 from localllm.runtime.opening import open_model
-from localllm.runtime.types import Options, Plan
+from localllm.runtime.options import Options
+from localllm.runtime.types import Plan
 
 # A simulated load allocates no cells of the KV cache but does keep books on each: gigabytes for a context that large.
 _LARGEST_SIMULATED = 1 << 22

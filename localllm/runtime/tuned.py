@@ -17,7 +17,7 @@ from typing import Any
 from localllm import paths
 from localllm.errors import BadOutput
 from localllm.native import devices, lib
-from localllm.runtime.types import DEFAULT_KV_TYPE, DEFAULT_UBATCH, WIDE_KV_TYPES, Options
+from localllm.runtime.options import DEFAULT_KV_TYPE, DEFAULT_UBATCH, WIDE_KV_TYPES, Options
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from localllm.chat.store import Store
-from localllm.runtime.types import Sampling
+from localllm.runtime.sampling import Sampling
 from localllm.tui.loader import OpenModel
 from localllm.tui.screens.chat import ChatScreen
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from textual.message import Message
 
 from localllm.chat.store import Store
-from localllm.runtime.types import Sampling
+from localllm.runtime.sampling import Sampling
 from localllm.tui.archive import Archive
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.loader import Loader, OpenModel

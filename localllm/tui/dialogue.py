@@ -11,7 +11,8 @@ from typing import Literal
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.store import Store
-from localllm.runtime.types import Responder, Sampling
+from localllm.runtime.responder import Responder
+from localllm.runtime.sampling import Sampling
 from localllm.tui import background
 from localllm.tui.turn import Stage, Task, Turn
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from localllm.errors import Cancelled, LocalLLMError
-from localllm.runtime.types import Responder
+from localllm.runtime.responder import Responder
 from localllm.tui import background
 
 OpenModel = Callable[[Callable[[float], None]], Responder]

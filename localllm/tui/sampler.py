@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 
 from localllm.errors import LocalLLMError
-from localllm.runtime.types import MemorySample, Responder
+from localllm.runtime.responder import Responder
+from localllm.runtime.types import MemorySample
 from localllm.tui import background
 
 PERIOD_S = 1.0

@@ -16,7 +16,9 @@ from typing import Literal
 from localllm.chat.conversation import Conversation, Node, final_state
 from localllm.chat.store import Store
 from localllm.errors import BadStore, LocalLLMError
-from localllm.runtime.types import Message, Progress, Reply, Responder, Sampling, Stats
+from localllm.runtime.responder import Reply, Responder
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message, Progress, Stats
 
 FLUSH_S = 0.5
 """How often a reply that is being written goes to disk."""

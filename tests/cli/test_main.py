@@ -14,8 +14,8 @@ from localllm import __version__
 from localllm.cli import options, sampling_flags
 from localllm.cli.main import build_parser, main
 from localllm.native.handles import KV_TYPE_IDS
-from localllm.runtime.sampling import LARGEST_SEED
-from localllm.runtime.types import KV_TYPES, MAX_THREADS, Options, Sampling, Window
+from localllm.runtime.options import KV_TYPES, MAX_THREADS, Options, Window
+from localllm.runtime.sampling import LARGEST_SEED, Sampling
 
 
 def _commands() -> dict[str, argparse.ArgumentParser]:

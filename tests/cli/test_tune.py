@@ -11,7 +11,7 @@ from localllm.cli.main import main
 from localllm.measure import tune as tune_module
 from localllm.measure.speed import Effort, Speed
 from localllm.native.handles import ModelHandle
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ from localllm.gguf_file import read_header
 from localllm.native.quants import quantize_file
 from localllm.native.vocab import open_vocab
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options, Sampling
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
 from tests.convert.helpers import NEED_IMATRIX, MakeTiny, edit_json
 
 ROPE = {

@@ -13,8 +13,8 @@ from localllm.convert.fitting import LADDER
 from localllm.convert.quantizations import TYPES
 from localllm.errors import DoesNotFit
 from localllm.gguf_file import read_header
+from localllm.runtime.options import Options
 from localllm.runtime.plan import make_plan
-from localllm.runtime.types import Options
 from tests.convert.helpers import MakeTiny
 
 

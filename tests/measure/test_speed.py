@@ -9,7 +9,7 @@ import pytest
 from localllm.convert import convert
 from localllm.measure.speed import Effort, Speed, measure
 from localllm.native import handles
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 from tests.convert.golden import goldens, write_checkpoint
 
 OPTIONS = Options(threads=1, kv_type="f16", n_ubatch=32)

@@ -15,9 +15,9 @@ from localllm.measure.tune import Row, Tuning, store, tune
 from localllm.native import devices
 from localllm.native.handles import ModelHandle
 from localllm.runtime import tuned
+from localllm.runtime.options import Options
 from localllm.runtime.plan import make_plan
 from localllm.runtime.tuned import Choice
-from localllm.runtime.types import Options
 
 Rate = Callable[[Options], float]
 """How many times 100 tokens a second a setting decodes."""

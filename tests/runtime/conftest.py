@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options, Sampling, Stats
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Stats
 
 GREEDY = Sampling(temperature=0)
 

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from localllm.runtime import process
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Message, Options
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 from tests.workers import worker
 

@@ -14,8 +14,8 @@ from localllm.cli.main import build_parser
 from localllm.convert import convert, convert_adapter
 from localllm.errors import BadModelFile, ModelNotFound, UnsupportedModel
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Options
 from tests.convert.golden import write_checkpoint
 from tests.convert.test_adapter import golden, pair, write_adapter
 from tests.runtime.conftest import GREEDY

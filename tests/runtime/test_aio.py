@@ -11,8 +11,9 @@ import pytest
 
 from localllm.errors import Cancelled, ContextFull
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Message, Options
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
 QUESTION = [Message("user", "Name the capital of France.")]

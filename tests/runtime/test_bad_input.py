@@ -10,8 +10,10 @@ import pytest
 
 from localllm.errors import BadGrammar, BadText, ContextFull, EngineDied
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Message, Options, Sampling
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
 Ask = Callable[[Any], Any]

@@ -13,7 +13,8 @@ from localllm.convert import convert
 from localllm.errors import UnsupportedModel
 from localllm.runtime.draft import MOST, Ngrams
 from localllm.runtime.model import Model
-from localllm.runtime.types import Message, Options
+from localllm.runtime.options import Options
+from localllm.runtime.types import Message
 from tests.convert.golden import goldens, write_checkpoint
 from tests.runtime.conftest import GREEDY, say_with_stats
 from tests.runtime.test_sequences import sure

@@ -10,7 +10,9 @@ import pytest
 
 from localllm.errors import ContextFull, EngineDied
 from localllm.runtime.model import Model
-from localllm.runtime.types import Message, Options, Sampling
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY, say
 
 LONG = "The history of the city begins with a small market by the river. " * 30

@@ -10,7 +10,7 @@ import pytest
 
 from localllm.errors import BadModelFile
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 from tests.runtime.conftest import GREEDY
 
 SMALL = Options(n_ctx=256)

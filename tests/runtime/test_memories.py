@@ -14,7 +14,7 @@ import pytest
 
 from localllm.convert import convert
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 from tests.convert.golden import goldens, write_checkpoint
 from tests.runtime.conftest import GREEDY, say
 

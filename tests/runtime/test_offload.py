@@ -21,8 +21,9 @@ from localllm.errors import BadWorker, DoesNotFit, EngineDied
 from localllm.native import rpc
 from localllm.runtime import process, remote_reply
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import DeviceMemory, Message, Options
+from localllm.runtime.types import DeviceMemory, Message
 from tests.runtime.conftest import GREEDY
 from tests.workers import worker
 
@@ -204,7 +205,7 @@ import sys
 from pathlib import Path
 from localllm.errors import DoesNotFit
 from localllm.runtime import model
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 model.check_fits = lambda plan: None
 try:
     model.Model(Path(sys.argv[1]), Options(n_ctx=512, gpu_layers=31, workers=(sys.argv[2],)), in_child=True)

@@ -14,10 +14,11 @@ from localllm.native import devices
 from localllm.runtime import process
 from localllm.runtime.estimate import shares
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.placement import largest
 from localllm.runtime.plan import SMALLEST_CTX, check_fits, make_plan
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import DeviceMemory, Message, Options, Plan, needs
+from localllm.runtime.types import DeviceMemory, Message, Plan, needs
 from tests.runtime.conftest import GREEDY
 from tests.runtime.tiny_moe import LAYERS, tiny_moe
 from tests.workers import Running, worker

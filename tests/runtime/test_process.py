@@ -18,8 +18,10 @@ import pytest
 from localllm import paths
 from localllm.errors import Cancelled, ContextFull, DoesNotFit, EngineDied, ModelNotFound, UnsupportedModel
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Message, Options, Sampling
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
 pytestmark = pytest.mark.slow

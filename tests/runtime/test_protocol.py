@@ -9,15 +9,15 @@ import pytest
 
 from localllm import errors
 from localllm.runtime import protocol
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import (
     DeviceMemory,
     Logprob,
     MemorySample,
     Message,
     ModelInfo,
-    Options,
     Progress,
-    Sampling,
     Stats,
     TokenLogprob,
 )

@@ -16,7 +16,8 @@ from localllm.convert import convert
 from localllm.errors import ContextFull, EngineDied, UnsupportedModel
 from localllm.native import lib
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options, Sampling
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
 from tests.convert.golden import decoded, goldens, llama_outputs, weight, write_checkpoint
 from tests.convert.minilm import sentences
 from tests.runtime.conftest import GREEDY

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options
+from localllm.runtime.options import Options
 from tests.runtime import conftest
 from tests.runtime.conftest import GREEDY
 

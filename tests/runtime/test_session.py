@@ -9,8 +9,9 @@ import pytest
 import localllm
 from localllm.errors import BadTemplate, ContextFull
 from localllm.runtime.model import Model
+from localllm.runtime.options import OptionFields, Options
 from localllm.runtime.session import Chat
-from localllm.runtime.types import Message, OptionFields, Options
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,10 @@ import pytest
 
 from localllm import paths
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
 from localllm.runtime.snapshots import Identity, KnownText, Snapshots
-from localllm.runtime.types import Message, Options
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
 MINE = Identity("/models/one.gguf", "llama.cpp 1, 77 bytes", "f16")

@@ -15,9 +15,10 @@ from localllm.errors import BadOutput
 from localllm.native import devices, lib
 from localllm.runtime import tuned
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.plan import make_plan, plan_quickly
 from localllm.runtime.tuned import Choice
-from localllm.runtime.types import Options, needs
+from localllm.runtime.types import needs
 
 CHOICE = Choice(threads=1, flash_attention=False, kv_type="q8_0/f16", n_ubatch=128)
 

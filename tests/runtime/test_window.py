@@ -12,8 +12,9 @@ import pytest
 from localllm.errors import ContextFull
 from localllm.runtime import window
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.session import Chat
-from localllm.runtime.types import Message, Options, Stats
+from localllm.runtime.types import Message, Stats
 from tests.runtime.conftest import GREEDY
 
 N_CTX = 256

@@ -8,18 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from localllm.errors import LocalLLMError
-from localllm.runtime.types import (
-    DeviceMemory,
-    MemorySample,
-    Message,
-    ModelInfo,
-    Progress,
-    Reply,
-    Responder,
-    Sampling,
-    Stats,
-    StopReason,
-)
+from localllm.runtime.responder import Reply, Responder
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import DeviceMemory, MemorySample, Message, ModelInfo, Progress, Stats, StopReason
 
 INFO = ModelInfo(
     name="fake-1b",

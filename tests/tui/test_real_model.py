@@ -10,8 +10,9 @@ import pytest
 
 from localllm.chat.store import Store
 from localllm.cli.chat import opener
+from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Options, Sampling
+from localllm.runtime.sampling import Sampling
 from localllm.tui.app import ChatApp
 from localllm.tui.widgets.status_line import StatusLine
 from tests.tui.driving import ask, idle, say, screen_text, wait_until

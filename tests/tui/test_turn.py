@@ -13,7 +13,8 @@ import pytest
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.store import Store
 from localllm.errors import BadStore, DoesNotFit, EngineDied
-from localllm.runtime.types import Responder, Sampling
+from localllm.runtime.responder import Responder
+from localllm.runtime.sampling import Sampling
 from localllm.tui import turn as turn_module
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.loader import Loader

@@ -17,9 +17,11 @@ import psutil
 from localllm.measure.tune import tune
 from localllm.runtime import tuned
 from localllm.runtime.model import Model
+from localllm.runtime.options import Options
 from localllm.runtime.plan import make_plan
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.types import Message, Options, Sampling
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message
 from runtime_bench.peers import Answer, LlamaCppPython, Messages, Server, llama_bench
 from runtime_bench.result import Result, column, in_turns
 from runtime_bench.texts import EDITING, QUESTIONS, QUOTING, SYSTEM, TELLING, TOPICS, prompt_of

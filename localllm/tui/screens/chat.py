@@ -18,7 +18,8 @@ from textual.screen import Screen
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.errors import EngineDied, LocalLLMError
-from localllm.runtime.types import Sampling, Stats
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Stats
 from localllm.tui import background, markdown, wording
 from localllm.tui.backstage import Backstage
 from localllm.tui.loader import OpenModel

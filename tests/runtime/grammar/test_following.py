@@ -13,7 +13,9 @@ from jsonschema import Draft202012Validator
 
 from localllm.errors import BadGrammar
 from localllm.runtime.model import Model
-from localllm.runtime.types import Message, Options, Sampling
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 from tests.runtime.grammar.test_schema import SCHEMAS
 

@@ -1,0 +1,60 @@
+"""The interface of anything that answers: a model in this process, or one in a child process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import MemorySample, Message, ModelInfo, Progress, Stats
+
+
+class Reply(Protocol):
+    """A reply while it is made: iterate for pieces of text, then read `stats`.
+
+    `cancel()` may be called from any thread, at any stage; iteration then ends after the piece in flight. `close()`
+    ends it from the thread that iterates, and keeps what was said.
+    """
+
+    @property
+    def text(self) -> str:
+        """All that was said so far."""
+
+    @property
+    def stats(self) -> Stats | None:
+        """What it cost; None until the iteration ended."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the prompt is evaluated; None before that begins."""
+
+    def __iter__(self) -> Iterator[str]: ...
+    def __next__(self) -> str: ...
+    def cancel(self) -> None:
+        """Stop as soon as possible; safe from any thread."""
+
+    def close(self) -> None:
+        """End the iteration now and keep what was said."""
+
+
+class Responder(Protocol):
+    """Anything that answers a conversation: a model in this process, or one in a child process."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is loaded."""
+
+    def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
+        """Answer `messages`. A last message by `assistant` is continued. `max_tokens` 0: until the context is full.
+
+        Raises on the first iteration: `ContextFull`, `BadTemplate`, `EngineDied`.
+        """
+
+    def memory(self) -> MemorySample:
+        """Memory now. Safe to call from another thread while a reply is made."""
+
+    def context_used(self) -> int:
+        """Tokens in the KV cache now."""
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice; cancels a reply that is being made."""
