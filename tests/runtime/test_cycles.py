@@ -11,7 +11,8 @@ import pytest
 
 from localllm.native import lib
 from localllm.runtime.model import Model
-from localllm.runtime.types import Options, Sampling
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
 
 CYCLES = 50
 GROWTH = 8 << 20
