@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from localllm import __version__
 from localllm.cli import chat, completion, convert, devices, plan, run, tune, verify, worker
@@ -27,6 +28,22 @@ EPILOG = """examples:
 """
 
 
+class _Command(argparse.ArgumentParser):
+    """The parser of one command. Its flags may stand anywhere, also between two arguments that may be left out."""
+
+    _inside = False
+
+    def parse_known_args(self, *args: Any, **options: Any) -> Any:
+        """Read the arguments behind the flags, for which `argparse` calls this method again, twice."""
+        if self._inside:
+            return super().parse_known_args(*args, **options)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(*args, **options)
+        finally:
+            self._inside = False
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line as one parser; completion scripts are made from it."""
     parser = argparse.ArgumentParser(
@@ -36,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
     for module in (chat, run, convert, verify, plan, devices, tune, worker, completion):
         module.register(commands)
     return parser
