@@ -157,6 +157,7 @@ for _parse, _name in (
 
 def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> None:
     """The flags of every command that loads a model. `kv_disk` is the default of the flag of that name."""
+    parser.set_defaults(usage_error=parser.error)
     group = parser.add_argument_group("engine")
     group.add_argument("--ctx", type=tokens, default=0, metavar="N", help="context in tokens (default: chosen)")
     group.add_argument(
@@ -279,30 +280,34 @@ def _draft(name: str) -> str:
 
 
 def engine_options(args: argparse.Namespace) -> Options:
-    """The engine flags as `Options`."""
+    """The engine flags as `Options`; what does not go together is wrong usage."""
     from localllm.runtime.options import Options
 
-    return Options(
-        n_ctx=args.ctx,
-        threads=args.threads,
-        gpu_layers=args.gpu_layers,
-        kv_type=args.kv_type,
-        kv_ram=args.kv_ram,
-        kv_disk=args.kv_disk,
-        window=args.window,
-        draft=_draft(args.draft),
-        workers=tuple(args.worker),
-        split=args.split,
-        cpu_moe=args.cpu_moe,
-        retry_locally=args.retry_locally,
-        tuned=not args.no_tuned,
-        lora=tuple(args.lora),
-        n_batch=args.batch,
-        n_ubatch=min(args.ubatch, args.batch),
-        flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],
-        mmap=not args.no_mmap,
-        mlock=args.mlock,
-    )
+    try:
+        return Options(
+            n_ctx=args.ctx,
+            threads=args.threads,
+            gpu_layers=args.gpu_layers,
+            kv_type=args.kv_type,
+            kv_ram=args.kv_ram,
+            kv_disk=args.kv_disk,
+            window=args.window,
+            draft=_draft(args.draft),
+            workers=tuple(args.worker),
+            split=args.split,
+            cpu_moe=args.cpu_moe,
+            retry_locally=args.retry_locally,
+            tuned=not args.no_tuned,
+            lora=tuple(args.lora),
+            n_batch=args.batch,
+            n_ubatch=min(args.ubatch, args.batch),
+            flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],
+            mmap=not args.no_mmap,
+            mlock=args.mlock,
+        )
+    except ValueError as error:  # flags that do not go together
+        args.usage_error(str(error))
+        raise
 
 
 def add_log_flags(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -56,6 +57,23 @@ def test_flags_default_to_what_the_runtime_defaults_to() -> None:
     assert (options.MAX_THREADS, options.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("--kv-type q8_0 --flash-attention off", "needs flash attention"),
+        ("--worker a:1 --worker a:1", "a worker is named twice"),
+        ("--lora a.gguf=nan", "the scale of a LoRA adapter"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_wrong_usage(
+    wrong: str, told: str, smollm2: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", str(smollm2), *wrong.split()])
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
 def test_flags_of_several_devices_arrive() -> None:
     words = (
         "plan --worker a:1 --worker b:2 --split 3,1 --cpu-moe 4 --kv-type q8_0/f16 --retry-locally --gpu-layers auto"
@@ -74,6 +92,19 @@ def test_wrong_flags_of_several_devices_are_wrong_usage(wrong: str, capsys: pyte
         main(["plan", *wrong.split()])
     assert caught.value.code == 2
     assert wrong.split()[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["m.gguf --ctx 9 Hi", "--ctx 9 m.gguf Hi", "m.gguf Hi --ctx 9", "m.gguf --ctx 9 -- Hi"]
+)
+def test_flags_may_stand_anywhere(words: str) -> None:
+    args = build_parser().parse_args(["run", *words.split()])
+    assert (args.model, args.prompt, args.ctx) == ("m.gguf", "Hi", 9)
+
+
+def test_a_prompt_may_begin_like_a_flag() -> None:
+    args = build_parser().parse_args(["run", "m.gguf", "--ctx", "9", "--", "--seed"])
+    assert (args.model, args.prompt, args.seed) == ("m.gguf", "--seed", None)
 
 
 def test_flags_arrive() -> None:
