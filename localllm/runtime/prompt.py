@@ -52,7 +52,7 @@ class Prompter:
 
     def raw(self, text: str) -> Source:
         """The prompts of a text that is continued as it stands."""
-        return self._source(lambda answer: self._fitted(text, 1, answer))
+        return self._source(lambda answer: self._fitted(text, answer))
 
     def conversation(self, messages: Sequence[Message], max_tokens: int) -> Source:
         """The prompts of a conversation that is answered in up to `max_tokens`, 0 for no limit.
@@ -66,8 +66,7 @@ class Prompter:
             )
 
         def make(answer: array[int]) -> Prompt:
-            text = render(self._template(), messages)
-            return self._fitted(text, self._start(text, messages), answer, messages)
+            return self._fitted(render(self._template(), messages), answer, messages)
 
         return self._source(make)
 
@@ -75,21 +74,19 @@ class Prompter:
         """What has room for more only if the oldest tokens may go."""
         return Source(lambda: make(NOTHING), lambda answer: make(answer) if self._policy == "shift" else None)
 
-    def _fitted(
-        self, text: str, keep: int, answer: array[int], messages: Sequence[Message] = (), dropped: int = 0
-    ) -> Prompt:
+    def _fitted(self, text: str, answer: array[int], messages: Sequence[Message] = (), dropped: int = 0) -> Prompt:
         whole = array("i", self._memory.tokenize(text))
         tokens = whole + answer
         if self._policy == "shift":
-            tokens = window.shifted(tokens, keep, self._n_ctx)
+            tokens = window.shifted(tokens, self._start(text, whole, messages), self._n_ctx)
         return Prompt(text, whole, tokens, dropped, self._rewritten(messages, whole))
 
-    def _start(self, text: str, messages: Sequence[Message]) -> int:
-        """How many tokens the prompt begins with that a shift keeps: up to the end of the system prompt."""
+    def _start(self, text: str, tokens: array[int], messages: Sequence[Message]) -> int:
+        """How many of the `tokens` of `text` a shift keeps: up to the end of the system prompt, at least the first."""
         end = 0
         for message in window.pinned(messages):
             end = max(end, text.find(message.content, end) + len(message.content))
-        return shared(array("i", self._memory.tokenize(text[:end])), array("i", self._memory.tokenize(text)))
+        return max(1, shared(array("i", self._memory.tokenize(text[:end])), tokens)) if end else 1
 
     def _rewritten(self, messages: Sequence[Message], tokens: array[int]) -> int:
         """How many tokens of the last answer, and what led to it, do not stand in the prompt as they were."""
@@ -115,7 +112,7 @@ class Prompter:
         while True:
             begin = starts[first] if first else 0
             kept = [*fixed, *messages[begin:]] if first else list(messages)
-            prompt = self._fitted(render(self._template(), kept), 0, answer, kept, len(messages) - len(kept))
+            prompt = self._fitted(render(self._template(), kept), answer, kept, len(messages) - len(kept))
             if len(prompt.tokens) < self._n_ctx or first + 1 >= len(starts):
                 return prompt
             first += 1

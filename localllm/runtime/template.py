@@ -56,14 +56,15 @@ class TokenMemory:
         Only what follows the longest known text is tokenized, and only if a word cannot run across the border.
         """
         with self._lock:
-            fitting = [
-                known for known in self._known if text.startswith(known) and not text[len(known) :][:1].isalnum()
-            ]
+            fitting = [one for one in self._known if text.startswith(one) and not text[len(one) :][:1].isalnum()]
             start = max(fitting, key=len, default=None)
-            if start is None:
-                return self._vocab.tokenize_prompt(text)
-            self._known.move_to_end(start)
-            return [*self._known[start], *self._vocab.tokenize_tail(text[len(start) :])]
+            if start is not None:
+                self._known.move_to_end(start)
+                known = self._known[start]
+        # Not under the lock: a long text takes seconds, and others that go on must not wait for it.
+        if start is None:
+            return self._vocab.tokenize_prompt(text)
+        return [*known, *self._vocab.tokenize_tail(text[len(start) :])]
 
     def known(self, text: str) -> array[int] | None:
         """The tokens of a text that ends with what the model generated, if it did."""
@@ -73,11 +74,14 @@ class TokenMemory:
     def count(self, text: str) -> int:
         """How many tokens a part of a prompt is, about: at its borders it may be cut otherwise."""
         with self._lock:
-            if text not in self._counts:
+            count = self._counts.get(text)
+        if count is None:
+            count = len(self._vocab.tokenize_tail(text))
+            with self._lock:
                 if len(self._counts) >= COUNTS:
                     self._counts.clear()
-                self._counts[text] = len(self._vocab.tokenize_tail(text))
-            return self._counts[text]
+                self._counts[text] = count
+        return count
 
     def generated(self, prompt: str, tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
         """Remember that the model, after `prompt`, wrote `answer` as `answer_tokens`.
@@ -85,10 +89,11 @@ class TokenMemory:
         Many templates strip the blanks around an answer when it becomes history; the tokens that stand in the KV cache
         are what the model said, so they stand for the stripped text as well.
         """
+        whole = array("i", tokens) + array("i", answer_tokens)
         with self._lock:
             # An answer of nothing but blanks is, stripped, the prompt: that has tokens of its own.
             for said in {answer, answer.strip()} - {""}:
-                self._known[prompt + said] = array("i", (*tokens, *answer_tokens))
+                self._known[prompt + said] = whole
                 self._known.move_to_end(prompt + said)
             while len(self._known) > 1 and sum(map(len, self._known.values())) > self._capacity:
                 self._known.popitem(last=False)

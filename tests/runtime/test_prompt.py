@@ -68,3 +68,17 @@ def test_a_full_context_is_the_end_where_nothing_may_go(vocab: Vocab) -> None:
     source = prompter.conversation(ANSWERED, 0)
     assert source.more(source.first().tokens) is None
     assert prompter.raw("Once upon").more(source.first().tokens) is None
+
+
+def test_a_conversation_is_tokenized_once(vocab: Vocab, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompter, _ = prompts(vocab)
+    seen: list[str] = []
+    tokenize = vocab.tokenize_prompt
+
+    def watched(text: str) -> list[int]:
+        seen.append(text)
+        return tokenize(text)
+
+    monkeypatch.setattr(vocab, "tokenize_prompt", watched)
+    prompt = prompter.conversation([Message("system", "Be brief."), *ANSWERED[:1]], 0).first()
+    assert seen == [prompt.text]
