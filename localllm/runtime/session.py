@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager
 
 from localllm.runtime.aio import pieces_of
 from localllm.runtime.responder import Reply, Responder
@@ -28,6 +30,7 @@ class Chat:
     ) -> None:
         self._responder = responder
         self._reply: Reply | None = None
+        self._turn = threading.Lock()  # held while a reply is made
         self.messages: list[Message] = [Message("system", system)] if system else []
         self.sampling = sampling or Sampling()
         self.max_tokens = max_tokens
@@ -42,7 +45,7 @@ class Chat:
         Raises:
             ContextFull, BadTemplate, EngineDied: on the first iteration.
         """
-        yield from self._answer([*self.messages, Message("user", text)])
+        yield from self._answer(lambda: [*self.messages, Message("user", text)])
 
     def ask(self, text: str) -> str:
         """Say `text` and return the whole answer."""
@@ -66,7 +69,7 @@ class Chat:
         Raises:
             ValueError: nothing was said yet.
         """
-        yield from self._answer(self.messages[: self._last_question() + 1])
+        yield from self._answer(lambda: self.messages[: self._last_question() + 1])
 
     def edit(self, index: int, text: str) -> Iterator[str]:
         """Put `text` in place of the message at `index`, forget what came after it, and yield what the model says then.
@@ -77,11 +80,7 @@ class Chat:
             IndexError: there is no such message.
             ValueError: it is the system prompt, which is in `messages` to be set.
         """
-        role = self.messages[index].role
-        if role == "system":
-            raise ValueError("the system prompt is no turn: set it in `messages`, and regenerate()")
-        before = self.messages[: index % len(self.messages)]
-        yield from self._answer([*before, Message(role, text)])
+        yield from self._answer(lambda: self._edited(index, text))
 
     def undo(self) -> str:
         """Take back the last message of the user and what came after it. Returns what the user had said.
@@ -90,11 +89,11 @@ class Chat:
             ValueError: nothing was said yet.
             RuntimeError: a reply is being made.
         """
-        self._check_quiet()
-        question = self._last_question()
-        text = self.messages[question].content
-        del self.messages[question:]
-        return text
+        with self._turn_taken():
+            question = self._last_question()
+            text = self.messages[question].content
+            del self.messages[question:]
+            return text
 
     def fork(self) -> Chat:
         """Another conversation that begins as this one. What is said in one of them is not heard in the other."""
@@ -112,36 +111,44 @@ class Chat:
     def _awaited(self, pieces: Generator[str]) -> AsyncIterator[str]:
         return pieces_of(pieces, self.cancel, pieces.close)
 
+    def _edited(self, index: int, text: str) -> list[Message]:
+        role = self.messages[index].role
+        if role == "system":
+            raise ValueError("the system prompt is no turn: set it in `messages`, and regenerate()")
+        return [*self.messages[: index % len(self.messages)], Message(role, text)]
+
     def _last_question(self) -> int:
         for index in range(len(self.messages) - 1, -1, -1):
             if self.messages[index].role == "user":
                 return index
         raise ValueError("there is nothing to answer yet")
 
-    def _check_quiet(self) -> None:
-        if self._reply is not None:
+    @contextmanager
+    def _turn_taken(self) -> Iterator[None]:
+        if not self._turn.acquire(blocking=False):
             raise RuntimeError("this conversation is being answered: cancel() that, or fork() the conversation")
-
-    def _answer(self, messages: list[Message]) -> Iterator[str]:
-        """Stream the answer to `messages`, which are the conversation from now on; as before if it fails at once."""
-        self._check_quiet()
-        before = self.messages[:]
-        reply = self._reply = self._responder.reply(messages, sampling=self.sampling, max_tokens=self.max_tokens)
-        self.messages[:] = messages
-        failed = False
         try:
-            yield from reply
-        except Exception:
-            failed = True
-            raise
+            yield
         finally:
-            reply.close()
-            self._reply = None
-            self.stats = reply.stats or self.stats
-            if failed and not reply.text:
-                self.messages[:] = before
-            else:
-                self.messages[:] = _with_answer(messages, reply.text)
+            self._turn.release()
+
+    def _answer(self, asked: Callable[[], list[Message]]) -> Iterator[str]:
+        """Stream the answer to what `asked` gives, the conversation from now on; as before if it fails at once."""
+        with self._turn_taken():
+            before, messages = self.messages[:], asked()
+            reply = self._reply = self._responder.reply(messages, sampling=self.sampling, max_tokens=self.max_tokens)
+            self.messages[:] = messages
+            failed = False
+            try:
+                yield from reply
+            except Exception:
+                failed = True
+                raise
+            finally:
+                reply.close()
+                self._reply = None
+                self.stats = reply.stats or self.stats
+                self.messages[:] = before if failed and not reply.text else _with_answer(messages, reply.text)
 
 
 def _with_answer(messages: list[Message], text: str) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ import localllm
 from localllm.errors import BadTemplate, ContextFull
 from localllm.runtime.model import Model
 from localllm.runtime.options import OptionFields, Options
+from localllm.runtime.reply import LocalReply
 from localllm.runtime.session import Chat
 from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
@@ -122,6 +124,21 @@ def test_one_conversation_is_answered_once_at_a_time(model: Model) -> None:
             meanwhile()
     assert chat.fork().ask("Name the capital of France.")
     assert (begun + "".join(stream)) == chat.messages[-1].content
+
+
+def test_a_second_thread_is_refused_while_a_reply_is_prepared(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = _chat(model)
+    reply = model.reply
+
+    def meanwhile(*args: Any, **options: Any) -> LocalReply:
+        monkeypatch.undo()
+        with pytest.raises(RuntimeError, match="being answered"):
+            chat.ask("And of Germany?")
+        return reply(*args, **options)
+
+    monkeypatch.setattr(model, "reply", meanwhile)
+    assert "Paris" in chat.ask("Name the capital of France.")
+    assert [message.role for message in chat.messages] == ["user", "assistant"]
 
 
 def test_leaving_early_keeps_the_partial_answer(model: Model) -> None:
