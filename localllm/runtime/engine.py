@@ -52,19 +52,21 @@ class Engine:
         self._closed = False
 
     def close(self) -> None:
-        """End all streams, wait for the step that runs, keep on disk what was computed, and free the context."""
+        """End all streams, wait for the step that runs, keep on disk what was computed, and free the context.
+
+        Safe to call again, also after Ctrl-C came in the middle of it.
+        """
         with self._changed:
-            if self._closed:
-                return
             self._closed = True
             for stream in self._streams:
                 self._cancel(stream)
             self._changed.wait_for(lambda: not self._stepping)
             for stream in list(self._streams):
                 self._drop(stream)
-            self._sequences.keep()
-            self._step.close()
-            self._context.close()
+            if self._context.pointer is not None:
+                self._sequences.keep()
+                self._step.close()
+                self._context.close()
 
     def start(
         self, prompt: Sequence[int], sampler: Sampler, max_tokens: int = 0, drafter: Drafter | None = None
@@ -99,26 +101,24 @@ class Engine:
             EngineDied, ContextFull: llama.cpp failed, or the KV cache has no room even for this reply alone.
         """
         while True:
-            with self._changed:
-                stream.waiting = True
-                self._changed.wait_for(lambda: stream.ready or not stream.active or not self._stepping)
-                if stream.ready or not stream.active:
-                    stream.waiting = False
-                    return self._taken(stream)
-                self._context.stop_flag.value = b""
-                self._stepping = self._group(stream)
+            leads = False
             try:
+                with self._changed:
+                    stream.waiting = True
+                    self._changed.wait_for(lambda: stream.ready or not stream.active or not self._stepping)
+                    if stream.ready or not stream.active:
+                        stream.waiting = False
+                        return self._taken(stream)
+                    leads = True
+                    self._context.stop_flag.value = b""
+                    self._stepping = self._group(stream)
                 self._step.run(self._stepping, self._streams)
             except BaseException:
                 stream.finish("cancelled")
                 raise
             finally:
-                with self._changed:
-                    self._stepping = []
-                    for ended in self._ended:
-                        self._drop(ended)
-                    self._ended.clear()
-                    self._changed.notify_all()
+                if leads:
+                    self._step_over()
 
     def cancel(self, stream: Stream) -> None:
         """End a stream soon, also in the middle of a decode on the CPU. What was sampled for it is dropped."""
@@ -184,6 +184,18 @@ class Engine:
         """Raises `EngineDied` after `close()`."""
         if self._closed:
             raise EngineDied("The model is closed.", hint="Load it again.")
+
+    def _step_over(self) -> None:
+        """Let the others go on."""
+        with self._changed:
+            for stream in self._stepping:
+                if stream.active and stream.left <= 0:  # Ctrl-C came before it was sampled from
+                    self._leave(stream)
+            self._stepping = []
+            for ended in self._ended:
+                self._drop(ended)
+            self._ended.clear()
+            self._changed.notify_all()
 
     def _cancel(self, stream: Stream) -> None:
         if stream.active:

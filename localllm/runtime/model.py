@@ -143,10 +143,11 @@ class Model(AsyncAnswers):
         self.close()
 
     def close(self) -> None:
-        """Stop a running reply and free the KV cache and the weights. The model answers nothing after that."""
+        """Stop a running reply and free the KV cache and the weights. The model answers nothing after that.
+
+        Safe to call again, also after Ctrl-C came in the middle of it.
+        """
         with self._using:
-            if self._closed:
-                return
             self._closed = True
             self._reader.close()
             if self._engine is not None:
@@ -309,11 +310,11 @@ class Model(AsyncAnswers):
         with self._using:
             self._check_open()
             check(resolved, self._vocab)
-        if self.plan.options.mmap:
-            self._files.check()
-        drafter = self._draft.drafter() if self._draft is not None else Ngrams()
-        reply = LocalReply(self._writer(), self._vocab, self._tokens, source, resolved, max_tokens, drafter)
-        self._replies.add(reply)
+            if self.plan.options.mmap:
+                self._files.check()
+            drafter = self._draft.drafter() if self._draft is not None else Ngrams()
+            reply = LocalReply(self._writer(), self._vocab, self._tokens, source, resolved, max_tokens, drafter)
+            self._replies.add(reply)
         return reply
 
     def _filling(self, prefix: str, suffix: str) -> str:

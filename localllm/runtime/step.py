@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from localllm.errors import BadGrammar, ContextFull, EngineDied
+from localllm.errors import ContextFull, EngineDied
 from localllm.native import handles, lib, spin
 from localllm.native.batch import Batch
 from localllm.native.kv import KV
@@ -179,7 +179,7 @@ class Step:
         for index in range(len(part.guesses) + 1):
             try:
                 token = stream.sampler.sample(self._context.pointer, part.output + index)
-            except BadGrammar as error:  # the others in the batch go on
+            except Exception as error:  # a dead end of its grammar: the others in the batch go on
                 stream.finish("cancelled", error)
                 break
             stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)

@@ -73,8 +73,12 @@ class Stream:
         """More of the prompt is in the KV cache: tell who wants to know."""
         if self.in_prompt and self.sequence is not None:
             self.progress = Progress(len(self.sequence.tokens), self._prompt, self._reused or 0)
-            if self.on_progress is not None:
+            if self.on_progress is None:
+                return
+            try:
                 self.on_progress(self.progress)
+            except Exception as error:  # of this reply's caller, who need not be the one whose thread this is
+                self.finish("cancelled", error)
 
     def draft(self, most: int, n_ctx: int) -> array[int]:
         """Guesses of the tokens after the last one, if that is all that is to be evaluated."""

@@ -12,7 +12,8 @@ from localllm.errors import ContextFull, EngineDied
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
-from localllm.runtime.types import Message
+from localllm.runtime.sequences import Sequences
+from localllm.runtime.types import Message, Progress
 from tests.runtime.conftest import GREEDY, say
 
 LONG = "The history of the city begins with a small market by the river. " * 30
@@ -184,6 +185,57 @@ def test_a_closed_model_says_so(smollm2: Path) -> None:
         model.tokenize("Once")
     with pytest.raises(EngineDied, match="closed"):
         model.forget()
+
+
+COUNTING = "one two three four five six seven eight nine ten\none two three"
+
+
+def test_ctrl_c_in_the_middle_of_a_step_costs_only_the_reply_that_it_ends(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = "".join(model.complete(COUNTING, sampling=GREEDY, max_tokens=8))
+    ended, other = (model.complete(text, sampling=GREEDY, max_tokens=8) for text in ("1 2 3 4 5 6 1 2", COUNTING))
+    next(ended)
+    first = next(other)
+    assert ended._stream is not None
+
+    def interrupted(_context: object, _index: int) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ended._stream.sampler, "sample", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(ended)
+    assert first + "".join(other) == alone
+
+
+def test_a_callback_that_fails_ends_its_own_reply_only(model: Model) -> None:
+    def fail(_: Progress) -> None:
+        raise ZeroDivisionError
+
+    writing = model.complete(COUNTING, sampling=GREEDY, max_tokens=8)
+    failing = model.complete("Once upon a time", sampling=GREEDY, max_tokens=8)
+    failing.on_progress = fail
+    first = next(writing)
+    stream = failing._begin()
+    stream.waiting = True  # as in another thread, so that the next step is for both
+    assert (first + "".join(writing)).startswith(" four five")
+    assert isinstance(stream.error, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        list(failing)
+
+
+def test_a_close_that_ctrl_c_interrupts_can_be_repeated(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Sequences) -> None:
+        raise KeyboardInterrupt
+
+    model = Model.load(smollm2, Options(n_ctx=256))
+    monkeypatch.setattr(Sequences, "keep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.close()
+    monkeypatch.undo()
+    model.close()
+    assert model._handle.pointer is None
+    assert model._writer()._context.pointer is None
 
 
 @pytest.mark.slow
