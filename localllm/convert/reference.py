@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -52,7 +53,8 @@ class Reference:
 
         Everything else is still compared to the last id.
         """
-        document = json.loads(json.dumps(self.document))
+        # All but the model: that is not changed, and large.
+        document = {name: part if name == "model" else copy.deepcopy(part) for name, part in self.document.items()}
         notes = tuple(_switch_off(document))
         return Reference(document, (*self.notes, *notes)) if notes else None
 

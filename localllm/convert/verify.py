@@ -71,8 +71,7 @@ def prove_vocabulary(
     """
     trials: list[_Trial] = []
     model = model or {"general.architecture": text("llama")}
-    lenient = reference.lenient()
-    references = [reference] if lenient is None else [reference, lenient]
+    references = _with_lenient(reference)
     texts = [_texts(candidates[0], compared) for compared in references]
     for group in _in_order(candidates, reference):
         for compared, samples in zip(references, texts, strict=True):
@@ -110,6 +109,12 @@ def _loud(trial: _Trial) -> str:
     )
 
 
+def _with_lenient(reference: Reference) -> list[Reference]:
+    """What to compare with: the reference, and then it without what llama.cpp cannot do, where there is anything."""
+    lenient = reference.lenient()
+    return [reference] if lenient is None else [reference, lenient]
+
+
 def _in_order(candidates: Sequence[Vocabulary], reference: Reference) -> Iterator[list[Vocabulary]]:
     """The candidates that the structure of the tokenizer names, and then those of the others that may be right."""
     fitting = [candidate for candidate in candidates if candidate.fits]
@@ -126,10 +131,9 @@ def prove_file(path: Path, candidate: Vocabulary, reference: Reference) -> Token
     Raises:
         BadModelFile, UnsupportedModel: llama.cpp does not load it.
     """
-    lenient = reference.lenient()
     with open_vocab(path) as vocab:
         trials = []
-        for compared in [reference] if lenient is None else [reference, lenient]:
+        for compared in _with_lenient(reference):
             trials.append(_compare(vocab, candidate, compared, _texts(candidate, compared)))
             if trials[-1].proof.mismatch is None:
                 return trials[-1].proof
