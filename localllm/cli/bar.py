@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from localllm.convert.files import Files
-    from localllm.convert.writer import Progress
 
 _INTERVAL = 1.0
 
@@ -32,12 +31,8 @@ class Bar:
         if self._bar is not None:
             self._bar.close()
 
-    @property
-    def update(self) -> Progress:
-        """What is called with the units done and in all."""
-        return self._update
-
-    def _update(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int) -> None:
+        """Show the units done and in all."""
         from tqdm import tqdm
 
         if self._bar is None:

@@ -6,7 +6,8 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,15 +170,11 @@ def _fitted(args: argparse.Namespace, settings: Settings) -> Settings:
     return replace(settings, type=found.type)
 
 
-class _stopped_by_sigterm:  # noqa: N801 - used as a statement
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
     """Let SIGTERM end the block like Ctrl-C does, so that the unfinished file is removed."""
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, self._stop)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-
-    @staticmethod
-    def _stop(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
