@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from localllm.cli import convert_flags, convert_result, options
 from localllm.cli.bar import Bar
-from localllm.cli.report import write_report
+from localllm.cli.report import check_report, write_report
 from localllm.cli.sources import note, opened
 from localllm.errors import DownloadFailed
 
@@ -86,6 +86,8 @@ def handle(args: argparse.Namespace) -> int:
         args.wrong_usage("--fit chooses the type: leave out --type")
     if args.lora and args.resume:
         args.wrong_usage("an adapter is converted in a moment: leave out --resume")
+    if args.report:
+        check_report(args.report)
     if args.lora:
         return _adapter(args)
     settings = convert_flags.settings(args)

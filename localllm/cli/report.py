@@ -10,6 +10,17 @@ from typing import Any
 from localllm.errors import BadOutput
 
 
+def check_report(path: Path) -> None:
+    """Say now what would make writing it fail after all the work.
+
+    Raises:
+        BadOutput: it is a folder, or in a folder that does not exist.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        what = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise BadOutput(f"The report cannot be written: {what}.", hint="Name a file to write: --report proof.json")
+
+
 def write_report(path: Path, document: dict[str, Any], otherwise: str) -> None:
     """Write the document. `otherwise` says what there is all the same when that fails.
 

@@ -15,7 +15,8 @@ def opened(source: str, *, keep_download: bool = False) -> Path | Files:
     from localllm import library
 
     if library.is_repo_name(source):
-        hidden = f"note: {source} is a folder here; the hub is not asked for a repo of that name"
+        what = "a folder" if Path(source).is_dir() else "a file"
+        hidden = f"note: {source} is {what} here; the hub is not asked for a repo of that name"
         print(hidden if Path(source).exists() else f"looking up {source} on the hub", file=sys.stderr)
     return library.open_source(source, keep_download=keep_download, remark=note)
 

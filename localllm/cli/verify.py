@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localllm.cli import options, verify_result
 from localllm.cli.bar import Bar
-from localllm.cli.report import write_report
+from localllm.cli.report import check_report, write_report
 from localllm.cli.sources import opened
 
 EPILOG = """examples:
@@ -56,6 +56,8 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.against is None and (args.imatrix or args.hash):
         args.wrong_usage("--imatrix and --hash need --against SOURCE")
+    if args.report:
+        check_report(args.report)
     path = library.resolve(args.file)
     options.route_log(args)
     against = None if args.against is None else opened(args.against)

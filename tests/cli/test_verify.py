@@ -9,7 +9,9 @@ import pytest
 from make_tiny_models import TinyLlama, write_checkpoint
 
 from localllm.cli.main import main
+from localllm.cli.report import write_report
 from localllm.convert import convert
+from localllm.errors import BadOutput
 from localllm.gguf_file import read_header
 
 
@@ -91,11 +93,22 @@ def test_the_report_has_every_tensor(checkpoint: Path, model: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_report_that_cannot_be_written_is_an_error(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("place", "says"), [("none/proof.json", "there is no folder"), (".", "is a folder")])
+def test_a_report_that_cannot_be_written_is_an_error_before_the_work(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, says: str
 ) -> None:
-    assert main(["verify", str(model), "--report", str(tmp_path / "none" / "proof.json")]) == 1
-    assert "cannot be written: No such file or directory. The file was checked." in capsys.readouterr().err
+    for command in (["verify", str(model)], ["convert", str(model), "--outfile", str(tmp_path / "new.gguf")]):
+        assert main([*command, "--report", str(tmp_path / place)]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "The report cannot be written" in err
+        assert says in err
+    assert not (tmp_path / "new.gguf").exists()
+
+
+def test_a_report_that_fails_after_the_work_says_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(BadOutput, match=r"cannot be written: No such file or directory\. The file was checked\."):
+        write_report(tmp_path / "gone" / "proof.json", {}, "The file was checked.")
 
 
 @pytest.mark.parametrize("flags", [["--imatrix", "m.gguf"], ["--hash"]])
