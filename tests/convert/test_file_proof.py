@@ -242,6 +242,15 @@ def test_a_scale_that_is_not_finite(tiny: MakeTiny, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("row", [0, 63, 255])
+def test_a_number_that_is_not_finite_in_any_row(tiny: MakeTiny, tmp_path: Path, row: int) -> None:
+    path = convert(tiny(), tmp_path / "x.gguf", type="F16").outfile
+    offset, row_bytes = place(path, "blk.0.attn_q.weight")
+    at = offset + (row + 1) * row_bytes - 2
+    change_bytes(path, at, lambda _: struct.pack("<H", 0x7E00), 2)
+    assert f"(F16) holds a number that is not finite, at byte {at:,} of the file" in says(verify_file(path))
+
+
 @pytest.mark.slow
 def test_numbers_that_are_not_finite_are_compared_all_the_same(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
