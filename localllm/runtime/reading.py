@@ -51,9 +51,9 @@ class Reader:
         self._closed = False
 
     def close(self) -> None:
-        """Wait for what is being read, and free the context."""
+        """Stop what is being read, after the batch in flight, and free the context."""
+        self._closed = True
         with self._turn:
-            self._closed = True
             self._drop()
 
     def embed(
@@ -175,6 +175,7 @@ class Reader:
         return self._kept[1]
 
     def _run(self, context: handles.ContextHandle, batch: Batch) -> None:
+        self._check_open()
         api = lib.llama()
         lib.forget_problems()
         if context.memory is None:
@@ -194,9 +195,12 @@ class Reader:
     def _reading(self) -> Iterator[None]:
         """One at a time, and only while the model is open."""
         with self._turn:
-            if self._closed:
-                raise EngineDied("The model is closed.", hint="Load it again.")
+            self._check_open()
             yield
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineDied("The model is closed.", hint="Load it again.")
 
 
 def _texts(texts: Sequence[str]) -> Sequence[str]:

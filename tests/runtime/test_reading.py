@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,30 @@ def test_after_close_nothing_is_read(tmp_path: Path) -> None:
     for ask in (lambda: model.embed(["a"], pooling="mean"), lambda: model.logits([1]), lambda: model.tokenize("a")):
         with pytest.raises(EngineDied, match="closed"):
             ask()
+
+
+@pytest.mark.slow
+def test_closing_stops_what_is_being_read(smollm2: Path) -> None:
+    model = Model.load(smollm2, Options(n_ctx=256))
+    reading = threading.Event()
+    errors: list[EngineDied] = []
+
+    def read() -> None:
+        texts = ["word " * 200] * 2000  # minutes of work
+        model.embed(texts[:1], pooling="mean")
+        reading.set()
+        try:
+            model.embed(texts, pooling="mean")
+        except EngineDied as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert reading.wait(timeout=60)
+    model.close()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert "closed" in errors[0].message
 
 
 def _as_reranker(path: Path, target: Path, heads: dict[str, Floats]) -> None:
