@@ -36,7 +36,7 @@ DEPTH = 2048
 ATTENTION = ((True, "f16"), (False, "f16"), (False, "q8_0/f16"), (True, "q8_0"))
 """Flash attention and types of K and V. Without flash attention V cannot be quantized."""
 
-UBATCHES = (128, 256, 512, 1024)
+UBATCHES = (64, 128, 256, 512, 1024)
 
 _SHARES = (0.5, 0.25, 0.25)  # of the time, for each of the three settings
 _ROUNDS = 3

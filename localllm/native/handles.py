@@ -187,7 +187,8 @@ def _reason(problems: list[str]) -> str:
 class ContextHandle:
     """A `llama_context`. `pointer` is None after `close()`; `stop_flag` aborts a running decode when set to b"x".
 
-    `n_ctx` and `n_batch` are what llama.cpp made of the wish: it rounds a context up and a batch down.
+    `n_ctx` and `n_batch` are what llama.cpp made of the wish: it rounds a context up and a batch down. `k_type` is the
+    type of K in its KV cache.
     """
 
     pointer: Any
@@ -195,6 +196,7 @@ class ContextHandle:
     n_ctx: int
     n_batch: int
     stop_flag: ctypes.Array[ctypes.c_char]
+    k_type: str
 
     def close(self) -> None:
         """Free the KV cache and the compute buffers."""
@@ -255,7 +257,7 @@ def open_context(
         )
     _set_abort(api, pointer, stop_flag)
     n_ctx, n_batch = api.llama_n_ctx(pointer), api.llama_n_batch(pointer)
-    return ContextHandle(pointer, api.llama_get_memory(pointer) or None, n_ctx, n_batch, stop_flag)
+    return ContextHandle(pointer, api.llama_get_memory(pointer) or None, n_ctx, n_batch, stop_flag, kv_types[0])
 
 
 def _set_abort(api: Any, context: Any, flag: ctypes.Array[ctypes.c_char]) -> None:

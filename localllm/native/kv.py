@@ -24,6 +24,9 @@ class KV:
         self.window: int = api.llama_model_n_swa(model.pointer)
         self.recurrent = bool(api.llama_model_is_recurrent(model.pointer) or api.llama_model_is_hybrid(model.pointer))
 
+        # Keys are rotated where they are moved, and llama.cpp ends the process over those in bf16.
+        self._can_move = context.k_type != "bf16" and bool(api.llama_memory_can_shift(self._memory))
+
     @property
     def whole(self) -> bool:
         """Whether going back is limited; see the class."""
@@ -51,7 +54,7 @@ class KV:
 
     def shift(self, sequence: int, keep: int, gone: int) -> bool:
         """Remove `gone` positions behind the first `keep`, and move up what follows. False if this memory cannot."""
-        if self.whole or not self._api.llama_memory_can_shift(self._memory):
+        if self.whole or not self._can_move:
             return False
         if not self._api.llama_memory_seq_rm(self._memory, sequence, keep, keep + gone):
             return False
@@ -63,7 +66,7 @@ class KV:
 
         `spare` is an empty sequence. False if this memory cannot, or has no room; then nothing changed.
         """
-        if self.recurrent or not self._api.llama_memory_can_shift(self._memory) or not self.load(spare, state):
+        if self.recurrent or not self._can_move or not self.load(spare, state):
             return False
         self._api.llama_memory_seq_add(self._memory, spare, 0, -1, position)
         self._api.llama_memory_seq_cp(self._memory, spare, sequence, -1, -1)

@@ -164,6 +164,15 @@ def test_a_shift_goes_on_for_longer_than_the_context(shifting: Model) -> None:
 
 
 @pytest.mark.slow
+def test_keys_that_llama_cpp_cannot_move_are_computed_again(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=N_CTX, window="shift", kv_type="bf16")) as model:
+        reply = model.complete("The cat sat on the mat and the dog", sampling=GREEDY, max_tokens=N_CTX + 20)
+        assert "".join(reply)
+        assert reply.stats is not None
+        assert reply.stats.dropped_tokens > 0
+
+
+@pytest.mark.slow
 def test_a_shifted_conversation_is_not_computed_again(shifting: Model) -> None:
     chat = shifting.chat("You are brief.", sampling=GREEDY, max_tokens=40)
     stats = list(talk(chat, 9))
