@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from localllm.runtime.tokens import shared
 from localllm.runtime.types import Plan, mib
 
 CHUNK = 256
-"""Tokens of a prompt that are read at once."""
+"""Tokens of a prompt that are read in a step of the larger model: others wait for it, and no cancel ends it."""
 
 SURE = 0.5
 """The probability from which on a guess is worth a place in the batch of the larger model."""
@@ -75,12 +76,14 @@ def open_draft(plan: Plan) -> tuple[DraftModel | None, Plan]:
     alone = plan_quickly(draft, own)
     both = _together(plan, alone)
     check_fits(both)
-    model, _ = open_weights(draft, alone.options, None)
-    try:
-        return DraftModel(model, open_context(model, alone.options), options.sequences), both
-    except BaseException:
-        model.close()
-        raise
+    with ExitStack() as made:
+        model, _ = open_weights(draft, alone.options, None)
+        made.callback(model.close)
+        context = open_context(model, alone.options)
+        made.callback(context.close)
+        drafts = DraftModel(model, context, options.sequences)
+        made.pop_all()
+    return drafts, both
 
 
 def _together(plan: Plan, draft: Plan) -> Plan:
@@ -122,7 +125,8 @@ class DraftModel:
                 hint="Choose a model without a sliding window that is not recurrent; --draft ngram needs none.",
             )
         self._n_vocab = Vocab(model).size
-        self._batch = Batch(min(CHUNK, context.n_batch))
+        self._chunk = min(CHUNK, context.n_batch)
+        self._batch = Batch(self._chunk)
         self._slots = [_Slot(number) for number in range(sequences)]
 
     def close(self) -> None:
@@ -144,7 +148,7 @@ class DraftModel:
         return slot
 
     def guess(self, slot: _Slot, tokens: array[int], most: int) -> array[int]:
-        """The likeliest tokens after `tokens`, for as long as they are sure."""
+        """The likeliest tokens after `tokens`, for as long as they are sure; none until what is before them is read."""
         keep = min(shared(slot.tokens, tokens), len(tokens) - 1)
         if keep < len(slot.tokens):
             if keep <= 0 or not self._kv.cut(slot.number, keep):
@@ -152,8 +156,9 @@ class DraftModel:
                 keep = 0
             del slot.tokens[keep:]
         guesses = array("i")
-        left = tokens[keep:]
-        while left and len(guesses) < most and self._read(slot, left):
+        left = tokens[keep : keep + self._chunk]
+        caught_up = keep + len(left) == len(tokens)
+        while len(guesses) < most and self._read(slot, left) and caught_up:
             token = self._likeliest()
             if token is None:
                 break
@@ -162,17 +167,14 @@ class DraftModel:
         return guesses
 
     def _read(self, slot: _Slot, tokens: array[int]) -> bool:
-        """Evaluate tokens of one sequence. False if there is no room."""
-        size = min(CHUNK, self._context.n_batch)
-        for start in range(0, len(tokens), size):
-            part = tokens[start : start + size]
-            self._batch.clear()
-            self._batch.add(slot.number, len(slot.tokens), part, outputs=int(start + size >= len(tokens)))
-            if len(slot.tokens) + len(part) > self._context.n_ctx or not self._decoded():
-                self._kv.clear(slot.number)
-                del slot.tokens[:]
-                return False
-            slot.tokens.extend(part)
+        """Evaluate the next tokens of one sequence, and the logits of the last. False if there is no room."""
+        self._batch.clear()
+        self._batch.add(slot.number, len(slot.tokens), tokens, outputs=1)
+        if len(slot.tokens) + len(tokens) > self._context.n_ctx or not self._decoded():
+            self._kv.clear(slot.number)
+            del slot.tokens[:]
+            return False
+        slot.tokens.extend(tokens)
         return True
 
     def _decoded(self) -> bool:

@@ -6,12 +6,17 @@ import threading
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localllm.convert import convert
 from localllm.errors import UnsupportedModel
+from localllm.native.handles import ContextHandle
+from localllm.runtime import draft_model
+from localllm.runtime.context import open_context
 from localllm.runtime.draft import MOST, Ngrams
+from localllm.runtime.draft_model import CHUNK
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.types import Message
@@ -133,6 +138,22 @@ def test_a_model_that_drafts_for_itself_is_mostly_right(smollm2: Path, model: Mo
 
 
 @pytest.mark.slow
+def test_a_long_prompt_is_read_by_the_draft_in_steps(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=1024, draft=str(smollm2))) as drafted:
+        tokens = array("i", drafted.tokenize(" one two three four five six seven eight nine ten" * 40))
+        assert 1 < len(tokens) / CHUNK < 2
+        drafts = drafted._draft
+        assert drafts is not None
+        slot = drafts.take(tokens)
+        assert slot is not None
+        assert drafts.guess(slot, tokens, 2) == NOTHING
+        assert slot.tokens == tokens[:CHUNK]
+        guesses = drafts.guess(slot, tokens, 2)
+        assert guesses
+        assert slot.tokens[: len(tokens)] == tokens
+
+
+@pytest.mark.slow
 def test_a_model_with_another_vocabulary_cannot_draft(smollm2: Path, tmp_path: Path) -> None:
     golden = next(golden for golden in goldens() if golden.name == "llama")
     other = convert(write_checkpoint(golden, tmp_path / "checkpoint"), tmp_path / "tiny.gguf", type="F32").outfile
@@ -142,15 +163,23 @@ def test_a_model_with_another_vocabulary_cannot_draft(smollm2: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_go_back_is_not_guessed_for(tmp_path: Path) -> None:
+def test_a_model_that_cannot_go_back_is_not_guessed_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     golden = next(golden for golden in goldens() if golden.name == "mamba")
     path = convert(write_checkpoint(golden, tmp_path / "checkpoint"), tmp_path / "tiny.gguf", type="F32").outfile
     with Model.load(path, Options(n_ctx=512, draft="ngram")) as model:
         text, stats = say_with_stats(model, "one two three " * 8, 30)
         assert text
         assert stats.drafted_tokens == 0
+    opened: list[ContextHandle] = []
+
+    def watched(*args: Any, **settings: Any) -> ContextHandle:
+        opened.append(open_context(*args, **settings))
+        return opened[-1]
+
+    monkeypatch.setattr(draft_model, "open_context", watched)
     with pytest.raises(UnsupportedModel, match="cannot take back"):
         Model.load(path, Options(n_ctx=512, draft=str(path)))
+    assert [context.pointer for context in opened] == [None]
 
 
 @pytest.mark.slow
