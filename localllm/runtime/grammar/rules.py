@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -48,6 +49,20 @@ def _escaped(character: str) -> str:
     if character in '"\\':
         return "\\" + character
     return character if character.isprintable() else f"\\U{ord(character):08X}"
+
+
+def one_of(texts: Iterable[str], rules: Rules) -> str:
+    """An expression for one of some texts. What they begin with in common is there once: a sampler follows few ways."""
+    known = sorted(set(texts))
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(known[0], known[-1], strict=False))
+    common = "".join(first for first, _ in pairs)
+    rests = [text[len(common) :] for text in known]
+    if len(known) == 1:
+        return literal(common)
+    groups = [list(group) for _, group in itertools.groupby(filter(None, rests), key=lambda rest: rest[0])]
+    name = rules.add("value", " | ".join(one_of(group, rules) for group in groups))
+    after = f"{name}?" if "" in rests else name
+    return f"{literal(common)} {after}" if common else after
 
 
 def either(choices: Iterable[str | None]) -> str | None:

@@ -23,7 +23,7 @@ from localllm.runtime.grammar.numbers import Bounds, decimals, integers
 from localllm.runtime.grammar.objects import Extra, members, other_than
 from localllm.runtime.grammar.overlap import TYPES, disjoint, is_of, same
 from localllm.runtime.grammar.pattern import Unsupported, in_string
-from localllm.runtime.grammar.rules import Rules, either, literal, maybe, then, times
+from localllm.runtime.grammar.rules import Rules, either, literal, maybe, one_of, then, times
 
 MAX_REPETITIONS = gbnf.MAX_REPETITIONS
 
@@ -217,7 +217,7 @@ class _Compiler:
             raise self._no(place, f'"{beside[0]}" beside "enum" or "const" cannot be expressed')
         if not values:
             raise self._no(place, "none of the listed values is accepted")
-        return either(literal(_as_json(value)) for value in values) or ""
+        return one_of((_as_json(value) for value in values), self.rules)
 
     # One method for each type.
 

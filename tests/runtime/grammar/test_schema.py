@@ -227,6 +227,17 @@ def test_names_that_are_taken_do_not_come_again() -> None:
         assert all(keys.count(key) <= 1 for key in ("a", "ab", "", 'q"'))
 
 
+def test_a_long_list_of_values_shares_their_starts() -> None:
+    plain: list[Any] = ["", "a", "ab", "abc", 1, 12, 123, None, "\u00e9"]
+    values = [*plain, *(f"value {number}" for number in range(300))]
+    grammar = as_grammar({"enum": values})
+    found = {RandomText(grammar, seed).text() for seed in range(6000)}
+    assert found <= {json.dumps(value, ensure_ascii=False) for value in values}
+    assert found >= {json.dumps(value, ensure_ascii=False) for value in plain}
+    assert len(found) > 100
+    assert len(grammar) < 5000
+
+
 REFUSED = [
     (False, "at #: false accepts nothing"),
     (5, "at #: a schema is an object or a boolean, not 5"),
