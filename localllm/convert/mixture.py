@@ -18,7 +18,7 @@ from localllm.convert.pruning import kept_names
 from localllm.convert.quantizations import TENSOR_TYPES, parse_tensor_type
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings
-from localllm.errors import UnsupportedModel
+from localllm.errors import BadModelFile, UnsupportedModel
 from localllm.native import quants
 
 TensorInfo = tuple[str, tuple[int, ...], str]
@@ -110,16 +110,24 @@ def _changes(matrices: Sequence[str], settings: Settings) -> dict[str, str]:
 
 
 def _dry_run(path: Path, file_type: str, pure: bool, settings: Settings) -> str:
-    return quants.quantize_file(
-        path,
-        path.with_name("never-written.gguf"),
-        file_type,
-        dry_run=True,
-        pure=pure,
-        prune_layers=settings.prune_layers,
-        # For its picks libllama asks only whether there is an importance matrix, not what is in it.
-        imatrix={"any": np.ones(1, dtype=np.float32)} if settings.imatrix else None,
-    )
+    try:
+        return quants.quantize_file(
+            path,
+            path.with_name("never-written.gguf"),
+            file_type,
+            dry_run=True,
+            pure=pure,
+            prune_layers=settings.prune_layers,
+            # For its picks libllama asks only whether there is an importance matrix, not what is in it.
+            imatrix={"any": np.ones(1, dtype=np.float32)} if settings.imatrix else None,
+        )
+    except BadModelFile as error:
+        # The file is ours: what llama.cpp does not like is the type for these shapes.
+        reason = error.message.rpartition(": ")[2]
+        raise UnsupportedModel(
+            f"llama.cpp makes no {file_type} of this model: {reason}.",
+            hint="Choose another type: --list-types shows them, and which fit rows of odd sizes.",
+        ) from error
 
 
 def _types_in(log: str, before: Mapping[str, str]) -> dict[str, str]:

@@ -103,6 +103,12 @@ def test_pure_is_one_type_for_all(tiny: MakeTiny) -> None:
     assert set(types_of(tiny(layers=8), Settings("Q4_K_M", pure=True)).values()) == {"Q4_K", "F32"}
 
 
+def test_a_type_without_a_fallback_is_refused_for_rows_that_do_not_fill_its_blocks(tiny: MakeTiny) -> None:
+    with pytest.raises(UnsupportedModel, match="makes no Q1_0 of this model: no tensor type fallback") as caught:
+        preview(tiny(hidden=96, ffn=256, heads=2, kv_heads=1), "Q1_0")
+    assert "--list-types" in caught.value.hint
+
+
 def test_what_cannot_be_meant_is_refused(tiny: MakeTiny) -> None:
     source = tiny()
     with pytest.raises(UnsupportedModel, match=r"No tensor of this model that can be quantized .* 'attn_norm'"):
