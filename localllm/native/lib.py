@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from localllm.errors import MissingPackage
+from localllm.errors import EngineDied, MissingPackage
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ _sink: LogSink | None = None
 _capture = threading.local()
 _recent: deque[str] = deque(maxlen=50)
 _lock = threading.RLock()
+_computes_in: int | None = None  # the process whose threads compute
 
 
 @functools.cache
@@ -252,6 +253,22 @@ def give_memory_back() -> None:
     """Let the C library return to the system what was freed: glibc keeps it for itself, some MiB for each load."""
     with contextlib.suppress(AttributeError, OSError):  # other C libraries do not keep it, or do not say how
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def check_not_forked() -> None:
+    """To be called before something is computed: OpenMP waits without end for threads that a fork left behind.
+
+    Raises:
+        EngineDied: this process was forked from one that had computed before.
+    """
+    global _computes_in
+    if _computes_in is None:
+        _computes_in = os.getpid()
+    elif _computes_in != os.getpid():
+        raise EngineDied(
+            "This process was forked from one in which llama.cpp computes; the threads that compute are not in it.",
+            hint='Use localllm.load_process, or start the process with the method "spawn" of multiprocessing.',
+        )
 
 
 def recent_problems() -> list[str]:

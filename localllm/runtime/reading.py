@@ -177,6 +177,7 @@ class Reader:
     def _run(self, context: handles.ContextHandle, batch: Batch) -> None:
         self._check_open()
         api = lib.llama()
+        lib.check_not_forked()
         lib.forget_problems()
         if context.memory is None:
             code = api.llama_encode(context.pointer, batch.native)

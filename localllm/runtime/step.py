@@ -67,6 +67,7 @@ class Step:
 
     def run(self, group: list[Stream], streams: list[Stream]) -> None:
         """Decode one batch for `group`, some of all `streams`, and sample. One for which there is no place waits."""
+        lib.check_not_forked()
         spin.watch()
         placed: list[Stream] = []
         for stream in sorted(group, key=lambda stream: stream.sequence is None):

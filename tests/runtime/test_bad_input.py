@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +132,41 @@ def test_after_close_everything_says_so(smollm2: Path) -> None:
         assert name
     model.close()
     assert model.context_used() == 0
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+from localllm import EngineDied, Model, ModelProcess, Options
+
+path, options = Path(sys.argv[1]), Options(n_ctx=256)
+model = Model.load(path, options)
+list(model.complete("Once", max_tokens=2))
+child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+for ask in (
+    lambda: list(model.complete("Once", max_tokens=2)),
+    lambda: list(Model.load(path, options).complete("Once", max_tokens=2)),
+    lambda: model.logits([1, 2]),
+):
+    try:
+        ask()
+        os._exit(1)
+    except EngineDied as error:
+        print(error.message, error.hint, flush=True)
+with ModelProcess.load(path, options) as other:
+    print(other.info.name, len(list(other.complete("Once", max_tokens=2))) > 0, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_says_so_and_may_use_another_one(smollm2: Path) -> None:
+    program = [sys.executable, "-W", "ignore", "-c", FORKED, str(smollm2)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120)
+    *refused, last = done.stdout.splitlines()
+    assert len(refused) == 3
+    assert all("was forked" in line and "load_process" in line for line in refused)
+    assert last.endswith("True")
