@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.cli import convert_flags, convert_result, options
+from localllm.cli import convert_flags, convert_result, options, values
 from localllm.cli.bar import Bar
 from localllm.cli.report import check_report, write_report
 from localllm.cli.sources import note, opened
@@ -66,7 +66,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--keep-download", action="store_true", help="keep what is downloaded from the hub in its cache (HF_HOME)"
     )
-    parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
+    parser.add_argument("--threads", type=values.whole, default=0, metavar="N", help="(default: every core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     convert_flags.add_flags(parser)
     options.add_log_flags(parser)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localllm.cli import options
+from localllm.cli import values
 
 if TYPE_CHECKING:
     from localllm.convert import Settings
@@ -36,7 +36,7 @@ def key_value(value: str) -> tuple[str, str]:
 
 def layer_numbers(value: str) -> tuple[int, ...]:
     """`20,21,22`: numbers of layers, each once, in order."""
-    return tuple(sorted({options.whole(part) for part in value.split(",")}))
+    return tuple(sorted({values.whole(part) for part in value.split(",")}))
 
 
 _GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -59,17 +59,17 @@ _GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "type by memory": {
         "--fit": {
-            "type": options.byte_count,
+            "type": values.byte_count,
             "metavar": "SIZE",
             "help": "choose the best type whose weights, KV cache and compute buffers fit: 6GB, 5.5GiB",
         },
         "--ctx": {
-            "type": options.tokens,
+            "type": values.tokens,
             "default": 0,
             "metavar": "N",
             "help": "context in tokens for --fit (default: chosen)",
         },
-        "--kv-type": {"choices": options.KV_TYPES, "default": "f16", "help": "type of the KV cache for --fit"},
+        "--kv-type": {"choices": values.KV_TYPES, "default": "f16", "help": "type of the KV cache for --fit"},
     },
     "content": {
         "--metadata": {
@@ -86,7 +86,7 @@ _GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "help": "leave these layers out and number the others anew: the model gets worse",
         },
         "--split-max-size": {
-            "type": options.byte_count,
+            "type": values.byte_count,
             "metavar": "SIZE",
             "help": "write several files with at most so many bytes of tensors each: NAME-00001-of-00003.gguf",
         },

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.cli import options, sampling_flags
+from localllm.cli import options, sampling_flags, values
 from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to say; read from stdin when piped")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument(
-        "--max-tokens", type=options.whole, default=0, metavar="N", help="at most N tokens (default: until it ends)"
+        "--max-tokens", type=values.whole, default=0, metavar="N", help="at most N tokens (default: until it ends)"
     )
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it stands, without a chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the text and its cost")
     parser.add_argument(
         "--logprobs",
-        type=options.tokens,
+        type=values.tokens,
         metavar="N",
         help="with --json: the log-probability of each token, and of the N likeliest in its place",
     )

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localllm.cli.options import fraction, not_negative, seed, tokens
+from localllm.cli.values import fraction, not_negative, seed, tokens
 
 if TYPE_CHECKING:
     from localllm.runtime.sampling import Sampling

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from localllm.cli import options, verify_result
+from localllm.cli import options, values, verify_result
 from localllm.cli.bar import Bar
 from localllm.cli.report import check_report, write_report
 from localllm.cli.sources import opened
@@ -43,7 +43,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="read the source's files once more and compare their SHA-256 with those that the file records",
     )
     parser.add_argument("--report", type=Path, metavar="F", help="write the proof, tensor by tensor, as JSON to F")
-    parser.add_argument("--threads", type=options.whole, default=0, metavar="N", help="(default: every core)")
+    parser.add_argument("--threads", type=values.whole, default=0, metavar="N", help="(default: every core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle, wrong_usage=parser.error)

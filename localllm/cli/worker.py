@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from localllm.cli import options
+from localllm.cli import options, values
 
 if TYPE_CHECKING:
     from localllm.native.devices import Device
@@ -39,7 +39,7 @@ def address(text: str) -> str:
 
 def port(text: str) -> int:
     """A TCP port; 0 means any that is free."""
-    number = options.whole(text)
+    number = values.whole(text)
     if number >= 1 << 16:
         raise argparse.ArgumentTypeError(f"{number} is no port: they end at 65535")
     return number
@@ -65,10 +65,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="serve on another address than the loopback; nothing asks who connects, so prefer a tunnel",
     )
     parser.add_argument(
-        "--threads", type=options.threads, default=0, metavar="N", help="CPU threads (default: physical cores)"
+        "--threads", type=values.threads, default=0, metavar="N", help="CPU threads (default: physical cores)"
     )
     parser.add_argument(
-        "--memory", type=options.byte_count, metavar="SIZE", help="lend no more than 4GiB, say (default: all)"
+        "--memory", type=values.byte_count, metavar="SIZE", help="lend no more than 4GiB, say (default: all)"
     )
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle)

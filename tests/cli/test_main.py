@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from localllm import __version__
-from localllm.cli import options, sampling_flags
+from localllm.cli import options, sampling_flags, values
 from localllm.cli.main import build_parser, main
 from localllm.native.handles import KV_TYPE_IDS
 from localllm.runtime.options import KV_TYPES, MAX_THREADS, Options, Window
@@ -51,10 +51,10 @@ def test_flags_default_to_what_the_runtime_defaults_to() -> None:
     args = build_parser().parse_args(["run", "Hi"])
     assert options.engine_options(args) == Options()
     assert sampling_flags.sampling(args) == Sampling()
-    assert options.KV_TYPES == KV_TYPES
-    assert get_args(Window) == options.WINDOWS
+    assert values.KV_TYPES == KV_TYPES
+    assert get_args(Window) == values.WINDOWS
     assert set(KV_TYPES) == set(KV_TYPE_IDS)
-    assert (options.MAX_THREADS, options.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
+    assert (values.MAX_THREADS, values.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
 
 
 @pytest.mark.parametrize(

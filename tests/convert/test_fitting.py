@@ -87,6 +87,6 @@ def test_the_command_says_what_it_chose(
     ("text", "count"), [("6GB", 6 * 10**9), ("5.5GiB", 11 << 29), ("512 MiB", 512 << 20), ("7g", 7 * 10**9), ("9", 9)]
 )
 def test_amounts_of_memory(text: str, count: int) -> None:
-    from localllm.cli.options import byte_count
+    from localllm.cli.values import byte_count
 
     assert byte_count(text) == count
