@@ -26,7 +26,7 @@ from localllm.runtime.adapters import Adapter, load_adapters
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.context import open_context
 from localllm.runtime.draft import Ngrams
-from localllm.runtime.draft_model import open_draft
+from localllm.runtime.draft_model import DraftModel, open_draft
 from localllm.runtime.engine import Engine
 from localllm.runtime.loading import ModelFiles, as_loaded, open_weights
 from localllm.runtime.options import Options
@@ -44,6 +44,8 @@ from localllm.runtime.types import MemorySample, Message, ModelInfo, check_reque
 
 class Model(AsyncAnswers):
     """A loaded model. Use it as a context manager, or `close()` it: that frees everything. `plan` is what it took.
+
+    One that nobody holds any more is freed when Python collects its garbage.
 
     Replies may be made at once, each read by a thread of its own: they share batches and the KV cache. All methods may
     be called from any thread.
@@ -95,6 +97,9 @@ class Model(AsyncAnswers):
             self._reader = Reader(self._handle, self._vocab, opened, longest)
             self.default_sampling = recommended(self._handle)
             self.info = self._describe()
+            self._free = partial(_free, self._reader, self._engine, self._draft, self._replies, self._handle)
+            self._abandoned = weakref.finalize(self, self._free)  # by a program that did not close it
+            self._abandoned.atexit = False  # the system frees more surely then
             made.pop_all()
 
     @classmethod
@@ -149,16 +154,8 @@ class Model(AsyncAnswers):
         """
         with self._using:
             self._closed = True
-            self._reader.close()
-            if self._engine is not None:
-                self._engine.close()
-            if self._draft is not None:
-                self._draft.close()
-            # Their threads may be between a token and its text, which the vocabulary has.
-            for reply in list(self._replies):
-                reply.close()
-            self._handle.close()
-            lib.give_memory_back()
+            self._free()
+            self._abandoned.detach()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -355,6 +352,26 @@ class Model(AsyncAnswers):
             threads=self.plan.options.threads,
             has_chat_template=bool(self._handle.chat_template()),
         )
+
+
+def _free(
+    reader: Reader,
+    engine: Engine | None,
+    draft: DraftModel | None,
+    replies: weakref.WeakSet[LocalReply],
+    handle: handles.ModelHandle,
+) -> None:
+    """Free what a model is made of, in the order in which one part uses another. May be repeated."""
+    reader.close()
+    if engine is not None:
+        engine.close()
+    if draft is not None:
+        draft.close()
+    # Their threads may be between a token and its text, which the vocabulary has.
+    for reply in list(replies):
+        reply.close()
+    handle.close()
+    lib.give_memory_back()
 
 
 def display_name(path: Path, quantization: str) -> str:

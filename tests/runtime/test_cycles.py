@@ -13,6 +13,7 @@ from localllm.native import lib
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
+from tests.runtime.conftest import GREEDY
 
 CYCLES = 50
 GROWTH = 8 << 20
@@ -47,3 +48,15 @@ def test_fifty_times_loaded_and_closed(smollm2: Path) -> None:
     assert _resident() - before < GROWTH
     assert psutil.Process().num_fds() == files
     assert threading.active_count() == threads
+
+
+def test_a_model_that_nobody_holds_is_freed(smollm2: Path) -> None:
+    model = Model.load(smollm2, Options(n_ctx=256))
+    handle, context = model._handle, model._writer()._context
+    reply = model.complete("The capital of France is", sampling=GREEDY, max_tokens=1)
+    del model
+    gc.collect()
+    assert "".join(reply) == " Paris"  # who waits for an answer holds it
+    del reply
+    gc.collect()
+    assert (handle.pointer, context.pointer) == (None, None)
