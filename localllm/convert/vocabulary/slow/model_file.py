@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from localllm.convert.vocabulary.slow.protobuf import (
     BYTES,
+    COPY_AGAIN,
     VARINT,
     Field,
     damaged,
@@ -166,9 +167,7 @@ def _number(title: str, field: Field) -> int:
 def _check(title: str, pieces: list[Piece]) -> None:
     """Refuse what SentencePiece itself refuses: no pieces, a text twice, not exactly one piece for the unknown."""
     if not pieces:
-        raise BadCheckpoint(
-            f"{title} holds no pieces.", hint="Copy the file again from where the checkpoint comes from."
-        )
+        raise BadCheckpoint(f"{title} holds no pieces.", hint=COPY_AGAIN)
     first: dict[str, int] = {}
     for number, piece in enumerate(pieces):
         if first.setdefault(piece.text, number) != number:

@@ -77,9 +77,8 @@ def single(title: str, data: bytes, field: Field) -> float:
     Raises:
         BadCheckpoint: it is not encoded as one.
     """
-    _, wire, _, at, _ = field
     expect(title, field, FOUR_BYTES)
-    value: float = struct.unpack_from("<f", data, at)[0] if wire == FOUR_BYTES else 0.0
+    value: float = struct.unpack_from("<f", data, field[3])[0]
     return value
 
 
@@ -109,6 +108,4 @@ def expect(title: str, field: Field, wire: int) -> None:
 
 def damaged(title: str, at: int, what: str) -> BadCheckpoint:
     """The error of a damaged file; `at` is the byte."""
-    return BadCheckpoint(
-        f"{title}: byte {at}: {what}.", hint="Copy the file again from where the checkpoint comes from."
-    )
+    return BadCheckpoint(f"{title}: byte {at}: {what}.", hint=COPY_AGAIN)
