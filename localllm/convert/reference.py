@@ -9,7 +9,7 @@ from typing import Any
 
 from localllm.convert.vocabulary.base import steps
 from localllm.convert.vocabulary.sentencepiece import prepends_space
-from localllm.errors import BadCheckpoint, MissingPackage
+from localllm.errors import BadCheckpoint, MissingPackage, UnsupportedModel
 
 
 class Reference:
@@ -19,6 +19,7 @@ class Reference:
 
     Raises:
         BadCheckpoint: the library does not read it.
+        UnsupportedModel: it is a BPE that marks pieces inside of words.
         MissingPackage: the package `tokenizers` is not installed.
     """
 
@@ -29,6 +30,11 @@ class Reference:
             raise MissingPackage(
                 "convert needs the package tokenizers.", hint="pip install 'localllm[convert]'"
             ) from error
+        model = document.get("model")
+        if isinstance(model, dict) and "merges" in model and model.get("continuing_subword_prefix"):
+            # llama.cpp has no such BPE, and the library ends the process where a merge lacks the prefix.
+            prefix = model["continuing_subword_prefix"]
+            raise UnsupportedModel(f"llama.cpp has no BPE whose pieces begin with {prefix!r} inside of words.")
         # Settings for batches in training, no part of how a text is read.
         self.document, self.notes = {**document, "truncation": None, "padding": None}, notes
         try:

@@ -244,6 +244,12 @@ def test_another_kind_of_tokenizer_is_refused(tokenizer: dict[str, Any], kind: s
         _read(tokenizer)
 
 
+def test_pieces_that_are_marked_inside_of_words_are_refused(tokenizer: dict[str, Any]) -> None:
+    tokenizer["model"]["continuing_subword_prefix"] = "x"
+    with pytest.raises(UnsupportedModel, match="no BPE whose pieces begin with 'x'"):
+        Reference(tokenizer)
+
+
 def test_a_missing_tokenizer_says_where_to_get_it() -> None:
     with pytest.raises(BadCheckpoint, match=r"(?s)no tokenizer: neither tokenizer\.json nor.*Copy tokenizer\.json"):
         read_source(tokenizer_files(None), 300)
