@@ -70,7 +70,8 @@ def best_fit(prepared: Prepared, budget: int, measure: Measure) -> Fit:
     Raises:
         DoesNotFit: not even the smallest type fits.
     """
-    better: tuple[str, Need] | None = None
+    better: Prepared | None = None
+    better_need: Need | None = None
     for name in (*([prepared.half] if prepared.half else []), *LADDER):
         try:
             candidate = prepared.with_type(name)
@@ -78,16 +79,24 @@ def best_fit(prepared: Prepared, budget: int, measure: Measure) -> Fit:
             if prepared.settings.imatrix:
                 raise
             continue
-        with candidate.skeleton() as path:
-            need = measure(path)
-        if need.bytes <= budget:
-            return Fit(name, need, *(better or (None, None)))
-        better = name, need
+        # To measure a large model takes seconds: not where its weights alone are too much.
+        weights = sum(tensor.bytes for tensor in candidate.preview.tensors)
+        need = _measured(candidate, measure) if weights <= budget else None
+        if need is not None and need.bytes <= budget:
+            if better is None:
+                return Fit(name, need, None, None)
+            return Fit(name, need, better.settings.type, better_need or _measured(better, measure))
+        better, better_need = candidate, need
     assert better is not None
-    smallest, need = better
+    smallest, need = better.settings.type, better_need or _measured(better, measure)
     raise DoesNotFit(
         f"Even in {smallest} the model needs {need.bytes:,} bytes with a context of {need.n_ctx:,} tokens, "
         f"{need.bytes - budget:,} more than the {budget:,} there are.",
         hint="A smaller --ctx or --kv-type q8_0 needs less"
         + ("." if prepared.settings.imatrix else "; with an importance matrix (--imatrix) smaller types can be made."),
     )
+
+
+def _measured(candidate: Prepared, measure: Measure) -> Need:
+    with candidate.skeleton() as path:
+        return measure(path)

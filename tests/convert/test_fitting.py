@@ -8,8 +8,8 @@ import pytest
 
 from localllm import api
 from localllm.cli.main import main
-from localllm.convert import Settings, convert
-from localllm.convert.fitting import LADDER
+from localllm.convert import Settings, convert, prepare
+from localllm.convert.fitting import LADDER, Need, best_fit
 from localllm.convert.quantizations import TYPES
 from localllm.errors import DoesNotFit
 from localllm.gguf_file import read_header
@@ -50,6 +50,24 @@ def test_a_larger_context_leaves_less_for_the_weights(tiny: MakeTiny, tmp_path: 
 def test_nothing_fits_in_too_little(tiny: MakeTiny) -> None:
     with pytest.raises(DoesNotFit, match=r"(?s)Even in Q2_K .* more than the 1,000 .*--ctx.*--imatrix"):
         api.fit(tiny(), 1000, n_ctx=512)
+
+
+@pytest.mark.parametrize(("kind", "better"), [("Q4_K_M", "Q5_K_S"), ("BF16", None)])
+def test_a_type_whose_weights_alone_are_too_much_is_not_measured(tiny: MakeTiny, kind: str, better: str | None) -> None:
+    measured = []
+
+    def measure(path: Path) -> Need:
+        measured.append(read_header(path).quantization)
+        return Need(path.stat().st_size, 512, exact=True)
+
+    with prepare(tiny(), "BF16") as prepared:
+        fit = best_fit(prepared, prepared.with_type(kind).preview.bytes, measure)
+        assert (fit.type, fit.next_type) == (kind, better)
+        assert measured == [kind, *([better] if better else [])]
+        measured.clear()
+        with pytest.raises(DoesNotFit, match="Even in Q2_K"):
+            best_fit(prepared, 1000, measure)
+        assert measured == ["Q2_K"]
 
 
 def test_every_rung_is_a_type() -> None:
