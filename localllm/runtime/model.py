@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localllm import paths
 from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
-from localllm.gguf_file import read_parts
-from localllm.native import handles, lib, rpc
-from localllm.native.kv import KV
-from localllm.native.vocab import Vocab
 from localllm.runtime import memory
-from localllm.runtime.adapters import Adapter, load_adapters
 from localllm.runtime.aio import AsyncAnswers, in_thread
-from localllm.runtime.context import open_context
 from localllm.runtime.draft import Ngrams
-from localllm.runtime.draft_model import DraftModel, open_draft
 from localllm.runtime.engine import Engine
-from localllm.runtime.loading import ModelFiles, as_loaded, open_weights
 from localllm.runtime.options import Options
-from localllm.runtime.plan import check_fits, plan_quickly
+from localllm.runtime.parts import open_parts
 from localllm.runtime.prompt import Prompter, Source
-from localllm.runtime.reading import RANK, Pooling, Reader
+from localllm.runtime.reading import RANK, Pooling
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import Sampling, resolve
 from localllm.runtime.session import Chat
-from localllm.runtime.snapshots import Identity, Snapshots
-from localllm.runtime.template import TokenMemory
-from localllm.runtime.types import MemorySample, Message, ModelInfo, check_request
+from localllm.runtime.types import MemorySample, Message, check_request
 
 
 class Model(AsyncAnswers):
@@ -66,41 +52,14 @@ class Model(AsyncAnswers):
             )
         self._using = threading.Lock()  # held while the vocabulary is read, and while it is freed
         self._closed = False
-        self._replies: weakref.WeakSet[LocalReply] = weakref.WeakSet()
-        plan = plan_quickly(path, options)
-        check_fits(plan)
-        self._headers = read_parts(path)
-        self._files = ModelFiles([header.path for header in self._headers])
-        for worker in plan.options.workers:
-            rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
-        self._handle, lines = open_weights(path, plan.options, progress)
-        with ExitStack() as made:
-            made.callback(self._handle.close)
-            self._vocab = Vocab(self._handle)
-            if not self._vocab.kind:
-                raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
-            adapters = load_adapters(self._handle, self._headers[0].architecture, plan.options.lora)
-            opened = partial(open_context, self._handle, plan.options, adapters)
-            context = opened()
-            made.callback(context.close)
-            self._tokens = TokenMemory(self._vocab)
-            self._engine = self._make_engine(context, plan.options, adapters)
-            self._template: ChatTemplate | None = None
-            self._prompter = Prompter(self._tokens, self._chat_template, context.n_ctx, plan.options.window)
-            self._draft, self.plan = open_draft(as_loaded(plan, context, lines, adapters))
-            if self._draft is not None:
-                made.callback(self._draft.close)
-            if self._engine is None:
-                context.close()
-            # A context is rounded up, and what reads has no positions beyond those that it was trained with.
-            longest = min(self.plan.n_ctx, self._headers[0].context_length or self.plan.n_ctx)
-            self._reader = Reader(self._handle, self._vocab, opened, longest)
-            self.default_sampling = recommended(self._handle)
-            self.info = self._describe()
-            self._free = partial(_free, self._reader, self._engine, self._draft, self._replies, self._handle)
-            self._abandoned = weakref.finalize(self, self._free)  # by a program that did not close it
-            self._abandoned.atexit = False  # the system frees more surely then
-            made.pop_all()
+        parts = self._parts = open_parts(path, options, progress)
+        self._abandoned = weakref.finalize(self, parts.close)  # by a program that did not close it
+        self._abandoned.atexit = False  # the system frees more surely then
+        self._handle, self._vocab, self._tokens, self.plan = parts.handle, parts.vocab, parts.tokens, parts.plan
+        self._template: ChatTemplate | None = None
+        self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
+        self.default_sampling = recommended(self._handle)
+        self.info = parts.describe()
 
     @classmethod
     def load(
@@ -154,7 +113,7 @@ class Model(AsyncAnswers):
         """
         with self._using:
             self._closed = True
-            self._free()
+            self._parts.close()
             self._abandoned.detach()
 
     @property
@@ -209,7 +168,7 @@ class Model(AsyncAnswers):
             UnsupportedModel: the file does not say how to pool, and neither do you.
             ValueError: a text has no tokens.
         """
-        return self._reader.embed(texts, normalize=normalize, truncate=truncate, pooling=pooling)
+        return self._parts.reader.embed(texts, normalize=normalize, truncate=truncate, pooling=pooling)
 
     def rerank(self, query: str, documents: Sequence[str]) -> NDArray[np.float32]:
         """How well each document answers `query`, by a model that was trained to rank: float32 [n], higher is better.
@@ -218,11 +177,11 @@ class Model(AsyncAnswers):
             UnsupportedModel: it was not.
             ContextFull: a document is too long.
         """
-        if self._headers[0].integer("{arch}.pooling_type") != RANK:
+        if self._parts.headers[0].integer("{arch}.pooling_type") != RANK:
             raise UnsupportedModel(
                 f"{self.info.path.name} is no reranker.", hint="Choose one that was trained to rank documents."
             )
-        return self._reader.rerank(query, documents)
+        return self._parts.reader.rerank(query, documents)
 
     def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """The logits of what follows each of `tokens`: float32 [n, vocabulary].
@@ -232,7 +191,7 @@ class Model(AsyncAnswers):
             ValueError: there are none, or one is not in the vocabulary.
         """
         self._writer()
-        return self._reader.logits(tokens)
+        return self._parts.reader.logits(tokens)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text` as a whole prompt, special tokens read."""
@@ -242,7 +201,7 @@ class Model(AsyncAnswers):
 
     def memory(self) -> MemorySample:
         """Memory now; see `MemorySample`."""
-        files = [header.path for header in self._headers]
+        files = [header.path for header in self._parts.headers]
         return memory.sample(files, self.plan.devices, used_tokens=self._cells(), n_ctx=self.info.n_ctx)
 
     def forget(self) -> None:
@@ -252,51 +211,18 @@ class Model(AsyncAnswers):
 
     def context_used(self) -> int:
         """Tokens of the conversation that was used last, in the KV cache."""
-        return self._engine.latest() if self._engine is not None else 0
-
-    def _snapshots(self, options: Options, adapters: Sequence[Adapter], *, whole: bool) -> Snapshots | None:
-        """The snapshots that this model, loaded with these options, can take up; None without room for any."""
-        if not options.kv_disk:
-            return None
-        identity = Identity(
-            place=str(self._headers[0].path.resolve()),
-            content=f"{lib.build()} {self._files}",
-            setup=f"{options.kv_type} {options.flash_attention} {[adapter.identity for adapter in adapters]}",
-        )
-        disk = Snapshots(paths.snapshots_dir(), identity, options.kv_disk, whole=whole, texts_of=self._tokens.texts_of)
-        self._tokens.learn(disk.texts())
-        return disk
-
-    def _make_engine(
-        self, context: handles.ContextHandle, options: Options, adapters: Sequence[Adapter]
-    ) -> Engine | None:
-        """What serves replies; None for a model that only reads, which has no KV cache."""
-        if context.memory is None:
-            return None
-        kv = KV(self._handle, context)
-        return Engine(
-            self._vocab,
-            context,
-            kv,
-            chunk=options.n_ubatch,
-            sequences=options.sequences,
-            ram=options.kv_ram,
-            disk=self._snapshots(options, adapters, whole=kv.whole),
-            guesses=options.guesses,
-            # Without flash attention the CPU multiplies with every cell; with it, it passes over those of others.
-            looks_at_all=options.flash_attention is False and not options.gpu_layers,
-        )
+        return self._parts.engine.latest() if self._parts.engine is not None else 0
 
     def _cells(self) -> int:
-        return self._engine.cells() if self._engine is not None else 0
+        return self._parts.engine.cells() if self._parts.engine is not None else 0
 
     def _writer(self) -> Engine:
-        if self._engine is None:
+        if self._parts.engine is None:
             raise UnsupportedModel(
                 f"{self.info.path.name} does not write text: it is an embedding model.",
                 hint="Use embed() with it, or choose a model that was trained to chat or to continue text.",
             )
-        return self._engine
+        return self._parts.engine
 
     def _check_open(self) -> None:
         if self._closed:
@@ -308,10 +234,10 @@ class Model(AsyncAnswers):
             self._check_open()
             check(resolved, self._vocab)
             if self.plan.options.mmap:
-                self._files.check()
-            drafter = self._draft.drafter() if self._draft is not None else Ngrams()
+                self._parts.files.check()
+            drafter = self._parts.draft.drafter() if self._parts.draft is not None else Ngrams()
             reply = LocalReply(self._writer(), self._vocab, self._tokens, source, resolved, max_tokens, drafter)
-            self._replies.add(reply)
+            self._parts.replies.add(reply)
         return reply
 
     def _filling(self, prefix: str, suffix: str) -> str:
@@ -335,46 +261,3 @@ class Model(AsyncAnswers):
                 )
             self._template = ChatTemplate(source, self._vocab.template_tokens())
         return self._template
-
-    def _describe(self) -> ModelInfo:
-        header = self._headers[0]
-        return ModelInfo(
-            name=display_name(self.plan.path, header.quantization),
-            path=self.plan.path,
-            architecture=header.architecture,
-            quantization=header.quantization,
-            parameters=sum(part.parameters for part in self._headers),
-            file_bytes=sum(part.file_bytes for part in self._headers),
-            n_ctx=self.plan.n_ctx,
-            n_ctx_train=header.context_length,
-            n_layer=header.n_layer,
-            gpu_layers=self.plan.gpu_layers,
-            threads=self.plan.options.threads,
-            has_chat_template=bool(self._handle.chat_template()),
-        )
-
-
-def _free(
-    reader: Reader,
-    engine: Engine | None,
-    draft: DraftModel | None,
-    replies: weakref.WeakSet[LocalReply],
-    handle: handles.ModelHandle,
-) -> None:
-    """Free what a model is made of, in the order in which one part uses another. May be repeated."""
-    reader.close()
-    if engine is not None:
-        engine.close()
-    if draft is not None:
-        draft.close()
-    # Their threads may be between a token and its text, which the vocabulary has.
-    for reply in list(replies):
-        reply.close()
-    handle.close()
-    lib.give_memory_back()
-
-
-def display_name(path: Path, quantization: str) -> str:
-    """What a person calls the model: the file's name without its type and part. `general.name` is often a codename."""
-    part = re.compile(r"-\d{5}-of-\d{5}$")
-    return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)

@@ -142,7 +142,7 @@ def test_a_long_prompt_is_read_by_the_draft_in_steps(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=1024, draft=str(smollm2))) as drafted:
         tokens = array("i", drafted.tokenize(" one two three four five six seven eight nine ten" * 40))
         assert 1 < len(tokens) / CHUNK < 2
-        drafts = drafted._draft
+        drafts = drafted._parts.draft
         assert drafts is not None
         slot = drafts.take(tokens)
         assert slot is not None

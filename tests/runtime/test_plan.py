@@ -12,8 +12,9 @@ from localllm.gguf_file import read_header
 from localllm.native import accelerators, devices, ledger, quants
 from localllm.runtime import estimate
 from localllm.runtime import model as model_module
-from localllm.runtime.model import Model, display_name
+from localllm.runtime.model import Model
 from localllm.runtime.options import KV_TYPES, Options
+from localllm.runtime.parts import display_name
 from localllm.runtime.plan import DEFAULT_CTX, check_fits, make_plan, plan_quickly
 from localllm.runtime.simulate import layers_by_device
 from localllm.runtime.types import Plan, mib, needs

@@ -1,0 +1,161 @@
+"""What a loaded model is made of: opened after a plan, described, and freed in the order in which one uses another.
+
+Knows no conversations and no replies but that they have to end first.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from localllm import paths
+from localllm.errors import UnsupportedModel
+from localllm.gguf_file import Header, read_parts
+from localllm.native import handles, lib, rpc
+from localllm.native.kv import KV
+from localllm.native.vocab import Vocab
+from localllm.runtime.adapters import Adapter, load_adapters
+from localllm.runtime.context import open_context
+from localllm.runtime.draft_model import DraftModel, open_draft
+from localllm.runtime.engine import Engine
+from localllm.runtime.loading import ModelFiles, as_loaded, open_weights
+from localllm.runtime.options import Options
+from localllm.runtime.plan import check_fits, plan_quickly
+from localllm.runtime.reading import Reader
+from localllm.runtime.reply import LocalReply
+from localllm.runtime.snapshots import Identity, Snapshots
+from localllm.runtime.template import TokenMemory
+from localllm.runtime.types import ModelInfo, Plan
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model in memory. `plan` is what it took; `engine` is None for one that only reads, `draft` if none drafts.
+
+    `headers` and `files` are of the file, or of all files of a model in several. `replies` are those that are made.
+    """
+
+    plan: Plan
+    headers: tuple[Header, ...]
+    files: ModelFiles
+    handle: handles.ModelHandle
+    vocab: Vocab
+    tokens: TokenMemory
+    engine: Engine | None
+    draft: DraftModel | None
+    reader: Reader
+    replies: weakref.WeakSet[LocalReply] = field(default_factory=weakref.WeakSet)
+
+    def close(self) -> None:
+        """Stop what is made and free all. Safe to call again, also after Ctrl-C came in the middle of it."""
+        self.reader.close()
+        if self.engine is not None:
+            self.engine.close()
+        if self.draft is not None:
+            self.draft.close()
+        # Their threads may be between a token and its text, which the vocabulary has.
+        for reply in list(self.replies):
+            reply.close()
+        self.handle.close()
+        lib.give_memory_back()
+
+    def describe(self) -> ModelInfo:
+        """What a person wants to know of it."""
+        header = self.headers[0]
+        return ModelInfo(
+            name=display_name(self.plan.path, header.quantization),
+            path=self.plan.path,
+            architecture=header.architecture,
+            quantization=header.quantization,
+            parameters=sum(part.parameters for part in self.headers),
+            file_bytes=sum(part.file_bytes for part in self.headers),
+            n_ctx=self.plan.n_ctx,
+            n_ctx_train=header.context_length,
+            n_layer=header.n_layer,
+            gpu_layers=self.plan.gpu_layers,
+            threads=self.plan.options.threads,
+            has_chat_template=bool(self.handle.chat_template()),
+        )
+
+
+def open_parts(path: Path, options: Options, progress: Callable[[float], bool] | None) -> Parts:
+    """Plan, check that it fits, and load the GGUF at `path`. Raises as `Model.load`."""
+    plan = plan_quickly(path, options)
+    check_fits(plan)
+    headers = read_parts(path)
+    files = ModelFiles([header.path for header in headers])
+    for worker in plan.options.workers:
+        rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
+    handle, lines = open_weights(path, plan.options, progress)
+    with ExitStack() as made:
+        made.callback(handle.close)
+        vocab = Vocab(handle)
+        if not vocab.kind:
+            raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
+        adapters = load_adapters(handle, headers[0].architecture, plan.options.lora)
+        opened = partial(open_context, handle, plan.options, adapters)
+        context = opened()
+        made.callback(context.close)
+        plan, tokens = as_loaded(plan, context, lines, adapters), TokenMemory(vocab)
+        engine = None
+        if context.memory is None:  # it only reads, with contexts of its own
+            context.close()
+        else:
+            kv = KV(handle, context)
+            disk = _snapshots(headers[0].path, files, plan.options, adapters, tokens, whole=kv.whole)
+            engine = _engine(vocab, context, kv, plan.options, disk)
+            made.callback(engine.close)
+        draft, plan = open_draft(plan)
+        # A context is rounded up, and what reads has no positions beyond those that it was trained with.
+        reader = Reader(handle, vocab, opened, min(plan.n_ctx, headers[0].context_length or plan.n_ctx))
+        made.pop_all()
+    return Parts(plan, headers, files, handle, vocab, tokens, engine, draft, reader)
+
+
+def _engine(vocab: Vocab, context: handles.ContextHandle, kv: KV, options: Options, disk: Snapshots | None) -> Engine:
+    """What serves replies."""
+    return Engine(
+        vocab,
+        context,
+        kv,
+        chunk=options.n_ubatch,
+        sequences=options.sequences,
+        ram=options.kv_ram,
+        disk=disk,
+        guesses=options.guesses,
+        # Without flash attention the CPU multiplies with every cell; with it, it passes over those of others.
+        looks_at_all=options.flash_attention is False and not options.gpu_layers,
+    )
+
+
+def _snapshots(
+    path: Path,
+    files: ModelFiles,
+    options: Options,
+    adapters: Sequence[Adapter],
+    tokens: TokenMemory,
+    *,
+    whole: bool,
+) -> Snapshots | None:
+    """The snapshots that a model, loaded with these options, can take up; None without room for any."""
+    if not options.kv_disk:
+        return None
+    identity = Identity(
+        place=str(path.resolve()),
+        content=f"{lib.build()} {files}",
+        setup=f"{options.kv_type} {options.flash_attention} {[adapter.identity for adapter in adapters]}",
+    )
+    disk = Snapshots(paths.snapshots_dir(), identity, options.kv_disk, whole=whole, texts_of=tokens.texts_of)
+    tokens.learn(disk.texts())
+    return disk
+
+
+def display_name(path: Path, quantization: str) -> str:
+    """What a person calls the model: the file's name without its type and part. `general.name` is often a codename."""
+    part = re.compile(r"-\d{5}-of-\d{5}$")
+    return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)
