@@ -18,7 +18,7 @@ from localllm.convert import gguf_source, verify
 from localllm.convert.adapter import TYPES as ADAPTER_TYPES
 from localllm.convert.adapter import open_adapter
 from localllm.convert.choices import Choices, UntypedModel, choose, choose_for_tensors
-from localllm.convert.files import Files
+from localllm.convert.files import Files, closed_on_error
 from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import lay_out
 from localllm.convert.outfiles import check_target, journal_of
@@ -63,12 +63,14 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
     Raises:
         ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
     """
-    settings, place = settled(type, settings), _place(source)
+    place = _place(source)
+    with closed_on_error(place):
+        settings = settled(type, settings)
     if isinstance(place, Path) and is_gguf(place):
         return _prepare_gguf(place, settings)
     found = read_model(place)
     checkpoint = found.checkpoint
-    try:
+    with closed_on_error(checkpoint.files):
         model_keys = {**found.keys, **provenance_keys(checkpoint.files, found.weights, settings)}
         half = half_type(checkpoint)
         types = choose_for_tensors(model_keys, found.tensors, half, settings)
@@ -81,9 +83,6 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
         template = dict(settings.metadata).get(CHAT_TEMPLATE, vocabulary.templates.get("default"))
         chat = checkpoint_side(checkpoint, template, lambda text: reference.encode([text], add_special=False)[0])
         evidence = Evidence(chat, unknown_hashes(checkpoint.files, found.weights, settings))
-    except BaseException:
-        checkpoint.files.close()
-        raise
     notes = (*found.notes, *proof.notes, *checkpoint.files.remarks())
     preview = previewed(
         place if isinstance(place, Path) else place.title,
@@ -147,9 +146,11 @@ def convert(
         BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind without `resume`.
         MissingPackage: the extra `convert` is not installed.
     """
-    place, settings = _place(source), settled(type, settings)
-    target = Path(outfile) if outfile is not None else default_outfile(place, settings.type)
-    check_target(target, 0, force or (resume and journal_of(target).exists()))
+    place = _place(source)
+    with closed_on_error(place):
+        settings = settled(type, settings)
+        target = Path(outfile) if outfile is not None else default_outfile(place, settings.type)
+        check_target(target, 0, force or (resume and journal_of(target).exists()))
     with prepare(place, settings=settings) as prepared:
         if announce is not None:
             announce(prepared.preview, target)
@@ -176,10 +177,12 @@ def convert_adapter(
         ModelNotFound, BadCheckpoint, UnsupportedModel: one of the two is not there, damaged, or not what is converted.
         BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind.
     """
-    kind = nearest(type.strip().upper(), ADAPTER_TYPES, f"An adapter is not written in {type!r}.")
-    target = Path(outfile) if outfile is not None else default_outfile(Path(adapter), kind)
-    check_target(target, 0, force)
-    with prepare_adapter(adapter, base, kind) as prepared:
+    place = _place(base)
+    with closed_on_error(place):
+        kind = _adapter_type(type)
+        target = Path(outfile) if outfile is not None else default_outfile(Path(adapter), kind)
+        check_target(target, 0, force)
+    with prepare_adapter(adapter, place, kind) as prepared:
         if announce is not None:
             announce(prepared.preview, target)
         return prepared.write(target, force=force, threads=threads, progress=progress)
@@ -187,12 +190,18 @@ def convert_adapter(
 
 def prepare_adapter(adapter: str | Path, base: Source, type: str = "F32") -> Prepared:
     """Read the headers of an adapter and decide everything. Writes nothing. Raises as `convert_adapter`."""
-    kind = nearest(type.strip().upper(), ADAPTER_TYPES, f"An adapter is not written in {type!r}.")
-    found = open_adapter(Path(adapter), _place(base))
+    place = _place(base)
+    with closed_on_error(place):
+        kind = _adapter_type(type)
+    found = open_adapter(Path(adapter), place)
     choices = Choices(tuple(found.tensors), (lay_out(found.keys, found.typed(kind)),), None, None, ())
     settings = Settings(type=kind)
     preview = previewed(Path(adapter), found.architecture, settings, choices, None, ())
     return Prepared(found.source, preview, UntypedModel(found.keys, {}, found.tensors, None), settings, choices)
+
+
+def _adapter_type(type: str) -> str:
+    return nearest(type.strip().upper(), ADAPTER_TYPES, f"An adapter is not written in {type!r}.")
 
 
 def _place(source: Source) -> Path | Files:

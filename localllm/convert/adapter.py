@@ -17,7 +17,7 @@ from typing import Any
 from localllm.convert import architectures
 from localllm.convert.config import Config
 from localllm.convert.families import Family, Rule
-from localllm.convert.files import Files, LocalFiles
+from localllm.convert.files import Files, LocalFiles, closed_on_error
 from localllm.convert.header import Keys, f32, text, u32
 from localllm.convert.plan import PlannedTensor, expand, file_order, rule_name
 from localllm.convert.safetensors import read_safetensors_header
@@ -54,7 +54,8 @@ def open_adapter(folder: Path, base: Path | Files) -> Adapter:
         BadCheckpoint: the adapter is incomplete or of another base.
         UnsupportedModel: it is of a kind that GGUF or this converter cannot express.
     """
-    settings = _json(folder, CONFIG, f"{folder} holds no adapter of PEFT")
+    with closed_on_error(base):
+        settings = _json(folder, CONFIG, f"{folder} holds no adapter of PEFT")
     config = Config(_base_config(base))
     family = architectures.find(config)
     config = family.complete(config)
@@ -64,15 +65,12 @@ def open_adapter(folder: Path, base: Path | Files) -> Adapter:
             f"{folder} has no {WEIGHTS}.", hint="Save the adapter with safe_serialization=True; a .bin is not read."
         )
     files = LocalFiles(folder)
-    try:
+    with closed_on_error(files):
         source = StoredRows(files, {t.name: t for t in read_safetensors_header(files, WEIGHTS)})
         pairs = _pairs(source, family)
         planned = sorted(_planned(source, pairs, family, config), key=lambda tensor: file_order(tensor.name))
         ranks = {source.tensors[a].shape[0] for a, _ in pairs.values()}
         keys = _keys(folder, family, _alpha(settings, ranks))
-    except BaseException:
-        files.close()
-        raise
     return Adapter(source, config.architecture, keys, planned)
 
 

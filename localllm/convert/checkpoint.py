@@ -13,7 +13,7 @@ from typing import Any
 
 from localllm.convert import packed
 from localllm.convert.config import Config
-from localllm.convert.files import Files, LocalFiles
+from localllm.convert.files import Files, LocalFiles, closed_on_error
 from localllm.convert.packed.parts import PackedTensor
 from localllm.convert.tensor import Rows, SourceTensor, Tensor, read_rows
 from localllm.convert.weights import read_weights
@@ -120,11 +120,8 @@ def open_checkpoint(source: Path | Files) -> Checkpoint:
         UnsupportedModel: its weights are of a type that is not converted.
     """
     files = _local(source) if isinstance(source, Path) else source
-    try:
+    with closed_on_error(files):
         return Checkpoint(files)
-    except BaseException:
-        files.close()
-        raise
 
 
 def _local(folder: Path) -> LocalFiles:

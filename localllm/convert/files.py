@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +61,17 @@ class Files(Protocol):
     def received(self) -> int:
         """Bytes that came from the network so far."""
         return 0
+
+
+@contextmanager
+def closed_on_error(place: Path | Files) -> Iterator[None]:
+    """Close files when the block fails; otherwise they go to somebody who closes them. A folder is nothing open."""
+    try:
+        yield
+    except BaseException:
+        if not isinstance(place, Path):
+            place.close()
+        raise
 
 
 class LocalFiles(Files):

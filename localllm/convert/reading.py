@@ -12,7 +12,7 @@ from localllm.convert import architectures, dense, head
 from localllm.convert.checkpoint import Checkpoint, open_checkpoint
 from localllm.convert.config import Config
 from localllm.convert.families import Family
-from localllm.convert.files import Files
+from localllm.convert.files import Files, closed_on_error
 from localllm.convert.general import general_keys
 from localllm.convert.header import Keys
 from localllm.convert.plan import PlannedTensor, left_out, plan_tensors
@@ -57,7 +57,7 @@ def read_model(source: Path | Files) -> ReadModel:
         ModelNotFound, BadCheckpoint, UnsupportedModel: as `open_checkpoint` and `plan_tensors`.
     """
     checkpoint = open_checkpoint(source)
-    try:
+    with closed_on_error(checkpoint.files):
         family = architectures.find(checkpoint.config)
         config, remarks = head.settle(checkpoint, family, family.complete(checkpoint.config))
         family.refuse(config)
@@ -72,8 +72,5 @@ def read_model(source: Path | Files) -> ReadModel:
             **read_stored_keys(checkpoint, family, config),
         }
         notes = (*remarks, *family.notes(config), *left_out(checkpoint, family, config))
-    except BaseException:
-        checkpoint.files.close()
-        raise
     weights = tuple(sorted({tensor.file for tensor in checkpoint.stored.values()}))
     return ReadModel(checkpoint, family, config, plan, keys, weights, notes)

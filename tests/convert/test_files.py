@@ -1,0 +1,48 @@
+"""Files of a checkpoint that are elsewhere are closed in the end, whatever goes wrong before anybody reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from localllm.convert import convert, convert_adapter, prepare, prepare_adapter
+from localllm.convert.files import Files, LocalFiles
+from localllm.errors import LocalLLMError
+from tests.convert.helpers import MakeTiny
+
+
+class Watched(LocalFiles):
+    """Files that tell whether they were closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True
+
+
+MISTAKES: dict[str, Callable[[Files, Path], object]] = {
+    "type": lambda files, _: prepare(files, "Q9"),
+    "type, converting": lambda files, folder: convert(files, folder / "x.gguf", type="Q9"),
+    "target": lambda files, folder: convert(files, folder),
+    "adapter": lambda files, folder: prepare_adapter(folder / "none", files),
+    "adapter's type": lambda files, folder: prepare_adapter(folder, files, "Q4_0"),
+    "adapter's target": lambda files, folder: convert_adapter(folder, files, folder),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_files_are_closed_after_a_mistake(tiny: MakeTiny, tmp_path: Path, mistake: str) -> None:
+    files = Watched(tiny())
+    with pytest.raises(LocalLLMError):
+        MISTAKES[mistake](files, tmp_path)
+    assert files.closed
+
+
+def test_files_are_closed_after_a_conversion(tiny: MakeTiny, tmp_path: Path) -> None:
+    files = Watched(tiny())
+    with prepare(files, "Q8_0"):
+        assert not files.closed
+    assert files.closed
