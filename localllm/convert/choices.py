@@ -70,7 +70,7 @@ def choose_for_tensors(keys: Keys, tensors: Sequence[PlannedTensor], half: str |
     It takes milliseconds, and what cannot be done is refused here: do it before anything that takes long.
 
     Raises:
-        BadModelFile: libllama refuses the model, or the importance matrix is of another one.
+        BadModelFile: the importance matrix is of another model.
         BadOutput: the folder for temporary files cannot be written.
         ModelNotFound: there is no such importance matrix.
         UnsupportedModel: an importance matrix is needed, or what is asked for a tensor or layer cannot be done.

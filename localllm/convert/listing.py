@@ -13,7 +13,7 @@ from localllm.convert.mixture import Mixture, TensorInfo, choose_types
 from localllm.convert.quantizations import PHRASES, TYPES
 from localllm.convert.scratch import skeleton
 from localllm.convert.settings import Settings
-from localllm.errors import BadModelFile
+from localllm.errors import UnsupportedModel
 from localllm.native import handles, ledger
 
 
@@ -62,7 +62,7 @@ def list_types() -> list[TypeFacts]:
 def _mixture(keys: Keys, tensors: list[TensorInfo], name: str) -> Mixture | None:
     try:
         return choose_types(keys, tensors, Settings(type=name))
-    except BadModelFile:
+    except UnsupportedModel:
         return None
 
 
