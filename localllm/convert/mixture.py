@@ -54,7 +54,8 @@ def choose_types(keys: Keys, tensors: Sequence[TensorInfo], settings: Settings) 
 
     Raises:
         BadOutput: the folder for temporary files cannot be written.
-        UnsupportedModel: libllama refuses the model that the keys describe, or the type for its shapes; what the settings ask for a tensor cannot be done.
+        UnsupportedModel: libllama refuses the model that the keys describe, or the type for its shapes; or what the
+            settings ask for a tensor cannot be done.
     """
     names = kept_names([name for name, _, _ in tensors], keys, settings.prune_layers)
     before = {names[name]: kind for name, _, kind in tensors if name in names}
