@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,8 @@ def plan(path: Path, options: Options | None = None) -> Plan:
 class ModelProcess(AsyncAnswers):
     """A loaded model in a child process. Use it as a context manager, or `close()` it.
 
+    One that nobody holds any more is closed when Python collects its garbage.
+
     `notes` are sentences on what was chosen or is unusual; one is added when a worker went away.
     """
 
@@ -77,7 +80,7 @@ class ModelProcess(AsyncAnswers):
     notes: tuple[str, ...]
 
     def __init__(self) -> None:
-        self._engine = EngineProcess()
+        self._own(EngineProcess())
         self._options = Options()
         self._requests = 0
         self._lock = threading.Lock()
@@ -195,6 +198,11 @@ class ModelProcess(AsyncAnswers):
         """Stop a running reply and end the process, by force if it does not listen."""
         self._engine.close()
 
+    def _own(self, engine: EngineProcess) -> None:
+        self._engine = engine
+        # By a program that did not close it. At its exit the engine sees the end of its input.
+        weakref.finalize(self, engine.close).atexit = False
+
     def _request(
         self,
         messages: tuple[Message, ...],
@@ -244,7 +252,8 @@ class ModelProcess(AsyncAnswers):
                 alone.close()
                 raise
             engine.close()
-            self._engine, self._options, self.info = alone, options, loaded.info
+            self._own(alone)
+            self._options, self.info = options, loaded.info
             self.notes = (*self.notes, *loaded.notes, f"{death.message} The model was loaded again without workers.")
             return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -251,3 +252,15 @@ def test_what_others_print_at_the_start_is_not_for_us(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with ModelProcess.load(smollm2, Options(n_ctx=256)) as model:
         assert model.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
+
+
+def test_a_process_that_nobody_holds_ends(smollm2: Path) -> None:
+    model = ModelProcess.load(smollm2, Options(n_ctx=256))
+    engine = psutil.Process(model.pid)
+    reply = model.complete("The capital of France is", sampling=GREEDY, max_tokens=1)
+    del model
+    gc.collect()
+    assert "".join(reply) == " Paris"  # who waits for an answer holds it
+    del reply
+    gc.collect()
+    assert not engine.is_running()
