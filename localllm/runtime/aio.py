@@ -32,9 +32,7 @@ async def pieces_of(pieces: Iterator[str], cancel: Callable[[], None], close: Ca
                 yield piece
         finally:
             closed = loop.run_in_executor(thread, close)
-            while not closed.done():
-                cancel()
-                await asyncio.wait([closed], timeout=_AGAIN_S)
+            await _done(closed, cancel)
             closed.result()
 
 
@@ -48,11 +46,28 @@ async def in_thread(work: Callable[[], T], cancel: Callable[[], None], discard: 
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            cancel()
-            await asyncio.wait([future])
-            if not future.cancelled() and future.exception() is None:
-                discard(future.result())
+            try:
+                await _done(future, cancel)
+            finally:
+                if not future.cancelled() and future.exception() is None:
+                    discard(future.result())
             raise
+
+
+async def _done(future: asyncio.Future[T], cancel: Callable[[], None]) -> None:
+    """Cancel until `future` is done. A task that is cancelled meanwhile, perhaps once more, hears of it only then.
+
+    Left earlier, the end of the executor would hold up the loop and all its tasks.
+    """
+    again: asyncio.CancelledError | None = None
+    while not future.done():
+        cancel()
+        try:
+            await asyncio.wait([future], timeout=_AGAIN_S)
+        except asyncio.CancelledError as error:
+            again = error
+    if again is not None:
+        raise again
 
 
 class AsyncReply:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import Cancelled, ContextFull
+from localllm.runtime.aio import in_thread
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
@@ -134,3 +135,24 @@ async def test_a_load_is_given_up_with_its_task(kind: type[Model | ModelProcess]
 def test_a_load_that_somebody_cancels(smollm2: Path) -> None:
     with pytest.raises(Cancelled, match="was stopped"):
         Model.load(smollm2, Options(n_ctx=256), cancelled=lambda: True)
+
+
+async def test_work_that_is_cancelled_twice_holds_up_no_other_task() -> None:
+    order: list[str] = []
+    go_on = threading.Event()
+
+    def work() -> str:
+        go_on.wait(timeout=5)
+        order.append("done")
+        return "made"
+
+    task = asyncio.create_task(in_thread(work, lambda: None, order.append))
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        task.cancel()
+    await asyncio.sleep(0.01)
+    order.append("others")
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert order == ["others", "done", "made"]
