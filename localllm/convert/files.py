@@ -64,12 +64,12 @@ class Files(Protocol):
 
 
 @contextmanager
-def closed_on_error(place: Path | Files) -> Iterator[None]:
+def closed_on_error(place: Path | Files | None) -> Iterator[None]:
     """Close files when the block fails; otherwise they go to somebody who closes them. A folder is nothing open."""
     try:
         yield
     except BaseException:
-        if not isinstance(place, Path):
+        if place is not None and not isinstance(place, Path):
             place.close()
         raise
 

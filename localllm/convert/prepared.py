@@ -242,11 +242,11 @@ def _preview_tensors(choices: Choices) -> tuple[PreviewTensor, ...]:
 
 
 def _refuse_source(source: Path | str, outfile: Path) -> None:
-    if isinstance(source, str):
+    if isinstance(source, str) or not outfile.exists():
         return
     folder = source if source.is_dir() else source.parent
     mine = [path for path in folder.iterdir() if path.is_file() and (source.is_dir() or _same_model(path, source))]
-    if outfile.exists() and any(outfile.samefile(path) for path in mine):
+    if any(outfile.samefile(path) for path in mine):
         raise BadOutput(f"{outfile} is a file of the source itself.", hint="Write elsewhere with --outfile.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.convert import convert, convert_adapter, prepare, prepare_adapter
+from localllm.convert import convert, convert_adapter, prepare, prepare_adapter, verify_file
 from localllm.convert.files import Files, LocalFiles
 from localllm.errors import LocalLLMError
 from tests.convert.helpers import MakeTiny
@@ -27,6 +27,7 @@ MISTAKES: dict[str, Callable[[Files, Path], object]] = {
     "type": lambda files, _: prepare(files, "Q9"),
     "type, converting": lambda files, folder: convert(files, folder / "x.gguf", type="Q9"),
     "target": lambda files, folder: convert(files, folder),
+    "file to verify": lambda files, folder: verify_file(folder / "none.gguf", files),
     "adapter": lambda files, folder: prepare_adapter(folder / "none", files),
     "adapter's type": lambda files, folder: prepare_adapter(folder, files, "Q4_0"),
     "adapter's target": lambda files, folder: convert_adapter(folder, files, folder),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from localllm.convert import origin
-from localllm.convert.files import Files
+from localllm.convert.files import Files, closed_on_error
 from localllm.convert.prepared import cores
 from localllm.convert.proof.alone import Alone, Problem, check_alone, is_model
 from localllm.convert.proof.chats import TemplateProof
@@ -128,12 +128,14 @@ def verify_file(
         BadModelFile: the header of the file is damaged, or it is cut short.
         BadCheckpoint, UnsupportedModel, MissingPackage: the source cannot be compared with.
     """
-    began, parts = time.monotonic(), read_parts(Path(file))
-    threads, rounds = threads or cores(), 1 if against is None else 2
-    if against is None:
+    began = time.monotonic()
+    place = Path(against) if isinstance(against, str) else against
+    with closed_on_error(place):
+        parts = read_parts(Path(file))
+    threads, rounds = threads or cores(), 1 if place is None else 2
+    if place is None:
         alone = check_alone(parts, threads, _share(progress, parts, 0, rounds))
         return FileProof(parts, alone, time.monotonic() - began, source_here=_source_here(parts[0]))
-    place = Path(against) if isinstance(against, str) else against
     with open_original(place) as original:
         if not is_model(parts[0]):
             raise UnsupportedModel(
