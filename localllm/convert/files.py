@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -101,10 +101,15 @@ class LocalFiles(Files):
         return origins.recorded_sha256(self.folder / name)
 
     def names(self) -> list[str]:
-        """The names of all files in the folder, and of those in its folders that are not hidden."""
-        folders = [entry for entry in self.folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-        below = [f"{folder.name}/{entry.name}" for folder in folders for entry in folder.iterdir() if entry.is_file()]
-        return sorted([entry.name for entry in self.folder.iterdir() if entry.is_file()] + below)
+        """The names of all files in the folder, and of those in its folders that are not hidden and can be read."""
+        entries = list(self.folder.iterdir())
+        names = [entry.name for entry in entries if entry.is_file()]
+        for folder in entries:
+            if folder.is_dir() and not folder.name.startswith("."):
+                # The root of a disk has lost+found, which is nobody's.
+                with suppress(PermissionError):
+                    names += [f"{folder.name}/{entry.name}" for entry in folder.iterdir() if entry.is_file()]
+        return sorted(names)
 
     def size(self, name: str) -> int:
         """Bytes of a file."""

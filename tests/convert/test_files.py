@@ -1,8 +1,8 @@
-"""Files of a checkpoint that are elsewhere are closed in the end, whatever goes wrong before anybody reads them."""
+"""Files of a checkpoint are closed in the end, whatever goes wrong before anybody reads them; and which there are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,3 +47,22 @@ def test_files_are_closed_after_a_conversion(tiny: MakeTiny, tmp_path: Path) -> 
     with prepare(files, "Q8_0"):
         assert not files.closed
     assert files.closed
+
+
+def test_a_folder_that_may_not_be_read_is_passed_over(tiny: MakeTiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny()
+    for name in ("1_Pooling", "lost+found"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").touch()
+    listed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        # Tests may run as root, who may read everything.
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iter(list(listed(path)))
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    names = LocalFiles(folder).names()
+    assert {"config.json", "1_Pooling/config.json"} < set(names)
+    assert not [name for name in names if name.startswith("lost+found")]
