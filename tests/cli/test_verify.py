@@ -106,6 +106,19 @@ def test_a_report_that_cannot_be_written_is_an_error_before_the_work(
     assert not (tmp_path / "new.gguf").exists()
 
 
+def test_a_report_does_not_replace_the_model(
+    model: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = model.read_bytes()
+    assert main(["verify", str(model), "--report", str(model)]) == 1
+    assert "is a model" in capsys.readouterr().err
+    assert model.read_bytes() == before
+    new = str(tmp_path / "new.gguf")
+    assert main(["convert", str(checkpoint), "--type", "Q8_0", "--outfile", new, "--report", new]) == 1
+    assert "that is the model. The model is written." in capsys.readouterr().err
+    assert read_header(Path(new)).quantization == "Q8_0"
+
+
 def test_a_report_that_fails_after_the_work_says_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(BadOutput, match=r"cannot be written: No such file or directory\. The file was checked\."):
         write_report(tmp_path / "gone" / "proof.json", {}, "The file was checked.")
