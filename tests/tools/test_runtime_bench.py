@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+from runtime_bench import quiet
 from runtime_bench.result import Result, column, in_turns, markdown
 from runtime_bench.texts import prompt_of
 
@@ -27,7 +31,9 @@ def test_the_table_says_what_was_missed() -> None:
     assert "| 1,300 ms (1,300–1,300) | 1,000 ms (1,000–1,000) | 1.300 | ≤ 1 | **missed** |" in slow
 
 
-def test_sides_take_turns_and_none_is_always_first() -> None:
+def test_sides_take_turns_and_none_is_always_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "TRIES", 1)
+    monkeypatch.setattr(quiet, "WAIT_SECONDS", 0)
     order: list[str] = []
 
     def side(name: str, value: float) -> tuple[float, ...]:
@@ -43,3 +49,21 @@ def test_sides_take_turns_and_none_is_always_first() -> None:
 def test_a_prompt_has_exactly_the_tokens(smollm2: Path) -> None:
     with open_vocab(smollm2) as vocab:
         assert len(vocab.tokenize_prompt(prompt_of(smollm2, 77))) == 77
+
+
+def test_what_was_disturbed_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "wait_for_quiet", lambda: None)
+    others = iter([1.0, 0.5, 0.0, 1.0])
+    monkeypatch.setattr(quiet, "watched", lambda measure: (measure(), next(others)))
+    made = iter("abcd")
+    assert quiet.undisturbed(lambda: next(made)) == "c"
+
+
+def test_our_own_work_and_that_of_our_children_disturbs_nobody() -> None:
+    def work() -> None:
+        subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+        sum(range(10**7))
+
+    before = quiet._our_seconds()
+    quiet.watched(work)
+    assert quiet._our_seconds() > before

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runtime_bench.quiet import undisturbed
+
 
 @dataclass(frozen=True)
 class Result:
@@ -36,12 +38,15 @@ class Result:
 
 
 def in_turns(rounds: int, *sides: Callable[[], tuple[float, ...]]) -> list[list[tuple[float, ...]]]:
-    """What each side measured in each round; A B, then B A, so that neither always comes first."""
+    """What each side measured in each round; A B, then B A, so that neither always comes first.
+
+    What another program disturbed is measured again, once the machine is quiet; in the end it counts as it is.
+    """
     found: list[list[tuple[float, ...]]] = [[] for _ in sides]
     for number in range(rounds):
         order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
         for index in order:
-            found[index].append(sides[index]())
+            found[index].append(undisturbed(sides[index]))
     return found
 
 
