@@ -24,11 +24,11 @@ from localllm.native import lib
 CHECK_SECONDS = 0.1
 """How often it is looked whether the cores are shared."""
 
-CROWDED = 0.2
+CROWDED = 0.3
 """Seconds that all our threads together waited for a core, a second, from which on cores count as shared: on free cores
 it was up to 0.08, beside one busy process from 0.7 on."""
 
-FIRST_PAUSE, NEXT_PAUSE, LONGEST_PAUSE = 0.1, 1.0, 30.0
+FIRST_PAUSE, NEXT_PAUSE, LONGEST_PAUSE = 0.1, 0.5, 8.0
 """Seconds of spinning briefly before spinning long is tried: at first, after it failed, and after it always failed."""
 
 STEADY_SECONDS = 10.0
@@ -70,7 +70,7 @@ class Policy:
         elif self.long:
             if share > CROWDED:
                 steady = now - self._changed > STEADY_SECONDS
-                self._pause = NEXT_PAUSE if steady else min(max(4 * self._pause, NEXT_PAUSE), LONGEST_PAUSE)
+                self._pause = NEXT_PAUSE if steady else min(max(2 * self._pause, NEXT_PAUSE), LONGEST_PAUSE)
                 self.long, self._changed = False, now
         elif share <= CROWDED and now - self._changed >= self._pause:
             self.long, self._changed = True, now
