@@ -6,6 +6,7 @@ Knows no conversations and no replies but that they have to end first.
 from __future__ import annotations
 
 import re
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -84,7 +85,17 @@ class Parts:
 
 
 def open_parts(path: Path, options: Options, progress: Callable[[float], bool] | None) -> Parts:
-    """Plan, check that it fits, and load the GGUF at `path`. Raises as `Model.load`."""
+    """Plan, check that it fits, and load the GGUF at `path`. Ctrl-C ends the load. Raises as `Model.load`."""
+    stopped = threading.Event()
+
+    def go_on(fraction: float) -> bool:
+        return not stopped.is_set() and (progress is None or progress(fraction))
+
+    # All of it apart: llama.cpp logs while it makes a context, too, and Ctrl-C would be lost in that callback.
+    return lib.apart(lambda: _open(path, options, go_on), stopped.set, Parts.close)
+
+
+def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Parts:
     plan = plan_quickly(path, options)
     check_fits(plan)
     headers = read_parts(path)

@@ -291,7 +291,7 @@ def test_ctrl_c_keeps_what_was_said() -> None:
 WATCHED = """
 import sys
 from localllm.cli.main import main
-from localllm.native import handles
+from localllm.native import handles, lib
 from localllm.runtime import step
 where = sys.argv.pop(1)
 load, decode = handles.open_model, step.Step._decode
@@ -308,13 +308,31 @@ def watched_decode(self, tokens):
     done = decode(self, tokens)
     print("aborted" if done == 2 else "decoded", file=sys.stderr, flush=True)
     return done
+seen = []
+def first_line(_level, line):
+    if not seen:
+        seen.append(line)
+        print("log", flush=True)
+        time.sleep(0.5)
+def watched_log():
+    lib.set_log(first_line)
 import time
 if where == "load":
     handles.open_model = watched_load
+elif where == "log":
+    lib.log_to_stderr = watched_log
 else:
     step.Step._decode = watched_decode
 sys.exit(main(["run", *sys.argv[1:]]))
 """
+
+
+def test_ctrl_c_while_llama_cpp_logs_is_not_lost() -> None:
+    started = Started([sys.executable, "-c", WATCHED, "log", "Hi", "--verbose"])
+    assert started.stdout.readline() == b"log\n"
+    code, _, errors = started.interrupt()
+    assert code == 130
+    assert errors == b"interrupted\n"
 
 
 def test_ctrl_c_while_loading_ends_the_load() -> None:
