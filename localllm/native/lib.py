@@ -39,6 +39,10 @@ _lock = threading.RLock()
 _computes_in: int | None = None  # the process whose threads compute
 
 
+MOST_SPINNING_CPUS = 32
+"""CPUs up to which `spin` switches how threads wait: it takes about as many sleeping threads as there are CPUs."""
+
+
 @functools.cache
 def llama() -> Any:
     """The low-level bindings (`llama_cpp.llama_cpp`), with the backend started and the log routed.
@@ -81,19 +85,23 @@ def _import_bindings() -> Any:
         del sys.modules["llama_cpp"]
 
 
+def spin_switches() -> bool:
+    """Whether `spin` can switch: the kernel tells who waits for a core, and it takes not too many threads to do so."""
+    return Path("/proc/self/schedstat").exists() and len(os.sched_getaffinity(0)) <= MOST_SPINNING_CPUS
+
+
 @contextlib.contextmanager
 def _spin_counts() -> Iterator[None]:
     """Load OpenMP with two spin counts, between which `spin` switches, unless somebody chose how threads wait.
 
-    libgomp reads the variables once, when it is loaded. Where the kernel does not tell who waits for a core, there is
-    nothing to switch by, and threads always spin briefly.
+    libgomp reads the variables once, when it is loaded. Where `spin_switches` says no, threads always spin briefly.
     """
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     if any(name in os.environ for name in names):
         yield
         return
     # "active" makes the short count 1,000 instead of 100; the long one is libgomp's own default.
-    chosen = ("active", "300000") if Path("/proc/self/schedstat").exists() else ("", "1000")
+    chosen = ("active", "300000") if spin_switches() else ("", "1000")
     os.environ.update({name: value for name, value in zip(names, chosen, strict=True) if value})
     try:
         yield

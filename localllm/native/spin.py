@@ -152,7 +152,9 @@ class Spin:
 @functools.cache
 def shared() -> Spin | None:
     """The one of this process; None where threads are not libgomp's, or somebody chose how they spin."""
-    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ or waited() is None:
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return None
+    if not lib.spin_switches() or waited() is None:
         return None
     try:
         cpu = lib.ggml("ggml-cpu")

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from localllm.native import spin
+from localllm.native import lib, spin
 from localllm.native.spin import CHECK_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NEXT_PAUSE, STEADY_SECONDS, Policy
 
 
@@ -71,6 +71,12 @@ def test_a_rest_is_no_crowd() -> None:
 
 @pytest.mark.skipif(spin.waited() is None, reason="the kernel does not tell who waits for a core")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two threads that wait for each other need two cores")
+def test_a_machine_of_many_cpus_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert not lib.spin_switches()
+    assert spin.shared.__wrapped__() is None
+
+
 def test_openmp_threads_do_as_they_are_told() -> None:
     program = """
 import ctypes, json, os, time
