@@ -204,9 +204,9 @@ UNPLANNED = """
 import sys
 from pathlib import Path
 from localllm.errors import DoesNotFit
-from localllm.runtime import model
+from localllm.runtime import model, parts
 from localllm.runtime.options import Options
-model.check_fits = lambda plan: None
+parts.check_fits = lambda plan: None
 try:
     model.Model(Path(sys.argv[1]), Options(n_ctx=512, gpu_layers=31, workers=(sys.argv[2],)), in_child=True)
 except DoesNotFit as error:

@@ -11,7 +11,7 @@ from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
 from localllm.gguf_file import read_header
 from localllm.native import accelerators, devices, ledger, quants
 from localllm.runtime import estimate
-from localllm.runtime import model as model_module
+from localllm.runtime import parts
 from localllm.runtime.model import Model
 from localllm.runtime.options import KV_TYPES, Options
 from localllm.runtime.parts import display_name
@@ -186,7 +186,7 @@ def test_a_load_that_takes_something_else_says_so(smollm2: Path, monkeypatch: py
         (cpu,) = plan.devices
         return replace(plan, exact=True, devices=(replace(cpu, kv=cpu.kv - (4 << 20)),))
 
-    monkeypatch.setattr(model_module, "plan_quickly", wrong)
+    monkeypatch.setattr(parts, "plan_quickly", wrong)
     with Model.load(smollm2, Options(n_ctx=512)) as model:
         (note,) = model.notes
     assert note.startswith("CPU took")

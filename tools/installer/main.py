@@ -94,7 +94,7 @@ def install(args: argparse.Namespace) -> None:
     elif work:
         jobs = args.jobs or engine.jobs_for(choice)
         print(f"Building llama-cpp-python: {work}. {jobs} compilers at once; log: {LOG}", flush=True)
-        print("  Compiling takes 5 to 15 minutes; Ctrl-C and another run later do no harm.", flush=True)
+        print("  Compiling takes 3 to 8 minutes on two cores; Ctrl-C and another run later do no harm.", flush=True)
         timed("llama-cpp-python", lambda: engine.build(choice, jobs=jobs, fresh=is_fresh(args)))
     extra = "test" if args.test or (before and before.test) else "all"
     timed("localllm", lambda: pip("localllm", "-e", f"{ROOT}[{extra}]"))
