@@ -10,8 +10,7 @@ import pytest
 from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
 from localllm.gguf_file import read_header
 from localllm.native import accelerators, devices, ledger, quants
-from localllm.runtime import estimate
-from localllm.runtime import parts
+from localllm.runtime import estimate, parts
 from localllm.runtime.model import Model
 from localllm.runtime.options import KV_TYPES, Options
 from localllm.runtime.parts import display_name
