@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Decode rate of `localllm run` while other processes want the same cores, with and without our short spin.
+"""Decode rate of `localllm run` while other processes want the same cores, with our way to wait and others.
 
     tools/bench_shared_cores.py [--model GGUF] [--rounds 5] [--busy 0 1 2] [--spin ours 300000] [--llama-bench PATH]
 
 OpenMP's threads wait for each other hundreds of times a token. By default they spin for long, which is fastest on idle
-cores and ruinous on shared ones; localllm lets them spin briefly and then sleep (`localllm/native/lib.py`). 300000 is
+cores and ruinous on shared ones; localllm switches between long and brief (`localllm/native/spin.py`). 300000 is
 libgomp's own default. The values run in turns beside each number of busy processes. The last line is one JSON document.
 """
 
