@@ -150,6 +150,7 @@ def test_a_header_cut_anywhere_is_named_bad(good: Path) -> None:
             read_header(good)
 
 
+@pytest.mark.slow
 def test_flipped_bytes_never_surprise(good: Path) -> None:
     data, end = good.read_bytes(), read_header(good).data_offset
     generator = random.Random(1)

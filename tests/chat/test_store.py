@@ -150,6 +150,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_at_most_the_piece_in_flight(path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
@@ -194,6 +195,7 @@ for number in range(25):
 """
 
 
+@pytest.mark.slow
 def test_apps_that_start_together_make_one_database(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPEN_MANY, str(tmp_path)]
     apps = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -209,6 +211,7 @@ def test_apps_that_start_together_make_one_database(tmp_path: Path) -> None:
         assert app.returncode == 0
 
 
+@pytest.mark.slow
 def test_two_apps_write_one_database(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     apps = [context.Process(target=write_some, args=(path, name, 25)) for name in ("a", "b")]
@@ -295,6 +298,7 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_written(path: Path) -> None:
     # A limit on the size of files makes SQLite's writes fail as a full disk does, without needing one.
     script = textwrap.dedent("""

@@ -21,6 +21,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "tiny-llama", TinyLlama())
 
 
+@pytest.mark.slow
 def test_json_is_the_last_line_of_stdout(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "x.gguf"
     assert main(["convert", str(checkpoint), "--outfile", str(target), "--type", "q8_0", "--json"]) == 0
@@ -33,6 +34,7 @@ def test_json_is_the_last_line_of_stdout(checkpoint: Path, tmp_path: Path, capsy
     assert f"{target.stat().st_size:,} bytes" in err
 
 
+@pytest.mark.slow
 def test_people_get_the_name_of_the_file_on_stdout(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,6 +44,7 @@ def test_people_get_the_name_of_the_file_on_stdout(
     assert read_header(tmp_path / "tiny-llama-Q4_K_M.gguf").quantization == "Q4_K_M"
 
 
+@pytest.mark.slow
 def test_preview_lists_every_tensor_and_writes_nothing(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +70,7 @@ def test_an_error_is_a_message_and_exit_code_1(
     assert "holds no weights" in err
 
 
+@pytest.mark.slow
 def test_an_existing_file_needs_force(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "x.gguf"
     target.write_text("precious")
@@ -86,6 +90,7 @@ def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     assert stopped.value.code == 2
 
 
+@pytest.mark.slow
 def test_types_of_single_tensors(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--type", "q4_0", "--tensor-type", "ffn_down=Q6_K", "--tensor-type", "attn_[qk]=f16"]
     flags += ["--output-type", "q5_k", "--embedding-type", "iq4_nl"]
@@ -98,6 +103,7 @@ def test_types_of_single_tensors(checkpoint: Path, tmp_path: Path, capsys: pytes
     assert json.loads(capsys.readouterr().out)["types"].keys() == {"Q4_K", "F32"}
 
 
+@pytest.mark.slow
 def test_a_folder_goes_before_a_repo_of_its_name_and_says_so(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

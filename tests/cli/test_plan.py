@@ -11,6 +11,7 @@ from localllm.cli.main import main
 from localllm.native import devices
 
 
+@pytest.mark.slow
 def test_json_has_the_promised_keys(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(smollm2), "--ctx", "1024", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
@@ -31,6 +32,7 @@ def test_the_table_says_what_fits(capsys: pytest.CaptureFixture[str]) -> None:
     assert "It fits." in out
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_shown_with_what_would(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +43,7 @@ def test_what_does_not_fit_is_shown_with_what_would(
     assert "What would fit: a context of" in out
 
 
+@pytest.mark.slow
 def test_a_context_beyond_all_bounds_is_estimated_not_simulated(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--ctx", "2000000000", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
@@ -55,6 +58,7 @@ def _laptop(folder: Path, *rows: dict[str, object]) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_another_machine_is_planned_for(smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cpu = {"name": "CPU", "kind": "cpu", "free": 8 << 30, "total": 16 << 30}
     gpu = {"name": "CUDA0", "kind": "gpu", "free": 100 << 20, "total": 110 << 20}

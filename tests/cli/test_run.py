@@ -40,6 +40,7 @@ def test_one_answer_on_stdout_and_nothing_else(capsys: pytest.CaptureFixture[str
     assert "llama_model_loader" in paths.log_file().read_text()
 
 
+@pytest.mark.slow
 def test_json_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", QUESTION, "--json", *GREEDY, "--seed", "3"]) == 0
     out, _ = capsys.readouterr()
@@ -64,6 +65,7 @@ def test_json_has_the_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["sampling"]["seed"] == 3
 
 
+@pytest.mark.slow
 def test_a_schema_and_a_grammar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schema = '{"type": "object", "properties": {"capital": {"enum": ["Paris", "Rome"]}}, "required": ["capital"]}'
     (tmp_path / "schema.json").write_text(schema)
@@ -76,6 +78,7 @@ def test_a_schema_and_a_grammar(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert capsys.readouterr().out == "Paris\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -99,6 +102,7 @@ def test_a_pipe_that_is_no_text_is_an_error() -> None:
     assert b"iconv" in done.stderr
 
 
+@pytest.mark.slow
 def test_json_tells_log_probabilities(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["The capital of France is", "--raw", "--json", "--logprobs", "1", "--max-tokens", "2", "--stop", ","]
     assert main(["run", *words, *GREEDY]) == 0
@@ -108,6 +112,7 @@ def test_json_tells_log_probabilities(capsys: pytest.CaptureFixture[str]) -> Non
     assert set(answer["logprobs"][0]) == {"token", "text", "bytes", "logprob", "top"}
 
 
+@pytest.mark.slow
 def test_the_prompt_may_be_piped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _pipe(monkeypatch, QUESTION)
     assert main(["run", *GREEDY]) == 0
@@ -124,6 +129,7 @@ def test_one_argument_beside_a_pipe_is_the_model(
         assert "Paris" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_lone_argument_with_a_slash_is_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "and/or", "--max-tokens", "2", *GREEDY]) == 0
     assert capsys.readouterr().out
@@ -146,6 +152,7 @@ def test_a_terminal_that_cannot_show_a_character_shows_another() -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_not_a_traceback() -> None:
     with Path("/dev/full").open("wb") as full:
         command = _run("Hi", *GREEDY, "--max-tokens", "4")
@@ -155,6 +162,7 @@ def test_a_full_disk_is_an_error_not_a_traceback() -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_prompt_and_a_pipe_are_joined(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _pipe(monkeypatch, "The rain in Spain")
     assert main(["run", "Repeat this:", "--json", "--raw", "--max-tokens", "1", *GREEDY]) == 0
@@ -163,6 +171,7 @@ def test_a_prompt_and_a_pipe_are_joined(capsys: pytest.CaptureFixture[str], monk
     assert joined > json.loads(capsys.readouterr().out)["stats"]["prompt_tokens"]
 
 
+@pytest.mark.slow
 def test_raw_continues_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--raw", "The capital of France is", "--max-tokens", "2", *GREEDY]) == 0
     assert capsys.readouterr().out == " Paris.\n"
@@ -192,6 +201,7 @@ def test_an_answer_cut_by_the_context_says_so(capsys: pytest.CaptureFixture[str]
     assert "context is full" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -242,6 +252,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_files_that_are_no_models(tmp_path: Path, smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = tmp_path / "text.gguf"
     text.write_text("hello")
@@ -327,6 +338,7 @@ sys.exit(main(["run", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_llama_cpp_logs_is_not_lost() -> None:
     started = Started([sys.executable, "-c", WATCHED, "log", "Hi", "--verbose"])
     assert started.stdout.readline() == b"log\n"
@@ -335,6 +347,7 @@ def test_ctrl_c_while_llama_cpp_logs_is_not_lost() -> None:
     assert errors == b"interrupted\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_loading_ends_the_load() -> None:
     started = Started([sys.executable, "-c", WATCHED, "load", "Hi"])
     assert started.stdout.readline() == b"load\n"

@@ -30,6 +30,7 @@ def planned(smollm2: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> t
     return captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_what_is_found_is_used_until_it_is_forgotten(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", str(smollm2)]) == 0
     out, err = capsys.readouterr()
@@ -48,6 +49,7 @@ def test_what_is_found_is_used_until_it_is_forgotten(smollm2: Path, capsys: pyte
     assert "nothing was kept" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_json_has_what_was_measured_and_chosen(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", str(smollm2), "--json"]) == 0
     out, err = capsys.readouterr()
@@ -63,6 +65,7 @@ def test_json_has_what_was_measured_and_chosen(smollm2: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["forgotten"] == 1
 
 
+@pytest.mark.slow
 def test_dry_keeps_nothing(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", str(smollm2), "--dry", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["file"] is None

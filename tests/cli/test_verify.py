@@ -36,6 +36,7 @@ def test_a_file_by_itself_suggests_what_it_was_made_of(
     assert f"  localllm verify {model} --against {checkpoint}" in out
 
 
+@pytest.mark.slow
 def test_against_its_checkpoint(checkpoint: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(model), "--against", str(checkpoint)]) == 0
     out = capsys.readouterr().out
@@ -46,6 +47,7 @@ def test_against_its_checkpoint(checkpoint: Path, model: Path, capsys: pytest.Ca
     assert any(line.split()[0] == "ffn_down" for line in out.splitlines() if line.strip())
 
 
+@pytest.mark.slow
 def test_json_is_the_last_line_of_stdout(checkpoint: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(model), "--against", str(checkpoint), "--json"]) == 0
     out, err = capsys.readouterr()
@@ -71,6 +73,7 @@ def test_a_file_by_itself_compares_nothing(model: Path, capsys: pytest.CaptureFi
     assert Path(found["source_here"]).name == "tiny-llama"
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_and_the_exit_code_is_1(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +87,7 @@ def test_what_is_wrong_is_said_and_the_exit_code_is_1(
     assert "It is NOT well: 1 problem" in err
 
 
+@pytest.mark.slow
 def test_the_report_has_every_tensor(checkpoint: Path, model: Path, tmp_path: Path) -> None:
     report = tmp_path / "proof.json"
     assert main(["verify", str(model), "--against", str(checkpoint), "--report", str(report)]) == 0
@@ -106,6 +110,7 @@ def test_a_report_that_cannot_be_written_is_an_error_before_the_work(
     assert not (tmp_path / "new.gguf").exists()
 
 
+@pytest.mark.slow
 def test_a_report_does_not_replace_the_model(
     model: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

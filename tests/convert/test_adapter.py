@@ -56,6 +56,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_llama_cpp_computes_what_the_merged_model_computes(name: str, tmp_path: Path) -> None:
     case = golden(name)

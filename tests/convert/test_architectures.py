@@ -18,6 +18,7 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
         architectures.find(Config({"architectures": ["LlamaForCausalML"], "model_type": "llamas"}))
 
 
+@pytest.mark.slow
 def test_what_a_model_is_for_makes_no_name_nearer() -> None:
     with pytest.raises(UnsupportedModel, match=r"Nearest known: LlamaForCausalLM") as caught:
         architectures.find(Config({"architectures": ["Llama4ForConditionalGeneration"], "model_type": "llama4"}))
@@ -31,6 +32,7 @@ def test_a_missing_architecture_names_the_known() -> None:
         architectures.find(Config({}))
 
 
+@pytest.mark.slow
 def test_it_says_what_the_installed_llama_cpp_could_run() -> None:
     with pytest.raises(UnsupportedModel, match=r"could run it as 'rwkv7': a GGUF made elsewhere"):
         architectures.find(Config({"architectures": ["RWKV7ForCausalLM"], "model_type": "rwkv7"}))

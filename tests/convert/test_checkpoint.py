@@ -260,6 +260,7 @@ def test_broken_json_is_named(tiny: MakeTiny) -> None:
         open_checkpoint(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -57,6 +57,7 @@ def test_every_type_equals_what_llama_quantize_makes_of_the_16_bit_file(
         assert ours.read_bytes() == (tmp_path / "theirs.gguf").read_bytes(), kind
 
 
+@pytest.mark.slow
 def test_the_exact_source_is_quantized_without_rounding_it_first(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(dtype="f32")
     between = convert(source, tmp_path / "between.gguf", type="F32").outfile
@@ -68,6 +69,7 @@ def test_the_exact_source_is_quantized_without_rounding_it_first(tiny: MakeTiny,
     assert different_tensors(read_header(rounded), theirs) != []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FLOAT_TYPES)
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
 def test_float_types_hold_the_rounded_numbers_of_the_checkpoint(
@@ -99,6 +101,7 @@ def test_f32_from_f32_is_lossless(tiny: MakeTiny, tmp_path: Path) -> None:
     np.testing.assert_array_equal(tensors["blk.1.attn_q.weight"], turned)
 
 
+@pytest.mark.slow
 def test_the_preview_is_exact_and_writes_nothing(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     before = sorted(tmp_path.rglob("*"))
@@ -111,6 +114,7 @@ def test_the_preview_is_exact_and_writes_nothing(tiny: MakeTiny, tmp_path: Path)
     assert sum(found.types.values()) == len(infos)
 
 
+@pytest.mark.slow
 def test_the_size_is_announced_before_the_file_is_there(tiny: MakeTiny, tmp_path: Path) -> None:
     target, seen = tmp_path / "x.gguf", []
     result = convert(
@@ -129,6 +133,7 @@ def test_the_file_is_named_after_the_checkpoint(
     assert convert(".", type="q8_0").outfile == Path("My-Model-1B-Q8_0.gguf")
 
 
+@pytest.mark.slow
 def test_both_dialects_of_config_give_the_same_file(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     old = convert(source, tmp_path / "old.gguf").outfile
@@ -145,6 +150,7 @@ def test_both_dialects_of_config_give_the_same_file(tiny: MakeTiny, tmp_path: Pa
     assert different_tensors(read_header(old), read_header(new)) == []
 
 
+@pytest.mark.slow
 def test_recommended_sampling_and_the_licence_are_kept(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny("Some-Model-7B-Instruct")
     edit_json(source / "generation_config.json", temperature=0.6, top_p=0.9, top_k=20, repetition_penalty=1.1)
@@ -160,6 +166,7 @@ def test_recommended_sampling_and_the_licence_are_kept(tiny: MakeTiny, tmp_path:
 GREEDY = Sampling(temperature=0)
 
 
+@pytest.mark.slow
 def test_llama_cpp_computes_with_a_tiny_model(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny(layers=3), tmp_path / "x.gguf", type="Q4_K_M").outfile
     with Model.load(path, Options(n_ctx=64)) as model:

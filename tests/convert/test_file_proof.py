@@ -79,6 +79,7 @@ def place(path: Path, name: str) -> tuple[int, int]:
 # What is well
 
 
+@pytest.mark.slow
 def test_a_file_by_itself(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf").outfile
@@ -111,6 +112,7 @@ SETTINGS = {
 FAST = ("Q4_K_M", "pruned", "several files", "own keys")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bf16", pytest.param("f32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS if name not in FAST)]
@@ -142,6 +144,7 @@ def test_every_family(golden: Any, tmp_path: Path) -> None:
         assert all_identical(proof), says(proof)
 
 
+@pytest.mark.slow
 def test_losses_are_what_another_dequantizer_finds(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     exact, path = (convert(source, tmp_path / f"{kind}.gguf", type=kind).outfile for kind in ("F32", "Q4_K_M"))
@@ -178,6 +181,7 @@ def test_against_another_gguf(tiny: MakeTiny, tmp_path: Path) -> None:
     assert "other weights" in says(verify_file(other, plain))
 
 
+@pytest.mark.slow
 def test_with_an_importance_matrix(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     matrix = write_gguf(tmp_path / "m.gguf", measured(convert(source, tmp_path / "f.gguf", type="F16").outfile))
@@ -198,6 +202,7 @@ def test_a_type_that_needs_an_importance_matrix(tiny: MakeTiny, tmp_path: Path) 
     assert all_identical(verify_file(path, source, imatrix=matrix))
 
 
+@pytest.mark.slow
 def test_progress_ends_at_the_end(tiny: MakeTiny, tmp_path: Path) -> None:
     source, seen = tiny(), []
     path = convert(source, tmp_path / "x.gguf").outfile
@@ -210,6 +215,7 @@ def test_progress_ends_at_the_end(tiny: MakeTiny, tmp_path: Path) -> None:
 # What is wrong
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_found_and_its_place_named(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf", type="Q4_K_M").outfile
@@ -224,6 +230,7 @@ def test_a_flipped_byte_is_found_and_its_place_named(tiny: MakeTiny, tmp_path: P
     assert proof.identical == len(proof.checks) - 1
 
 
+@pytest.mark.slow
 def test_many_damaged_rows(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf", type="Q8_0").outfile
@@ -232,6 +239,7 @@ def test_many_damaged_rows(tiny: MakeTiny, tmp_path: Path) -> None:
     assert "blk.0.attn_q.weight is damaged: 60 of 256 rows are not what" in says(verify_file(path, source))
 
 
+@pytest.mark.slow
 def test_a_scale_that_is_not_finite(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny(), tmp_path / "x.gguf", type="Q8_0").outfile
     offset, row_bytes = place(path, "blk.0.ffn_down.weight")
@@ -242,6 +250,7 @@ def test_a_scale_that_is_not_finite(tiny: MakeTiny, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [0, 63, 255])
 def test_a_number_that_is_not_finite_in_any_row(tiny: MakeTiny, tmp_path: Path, row: int) -> None:
     path = convert(tiny(), tmp_path / "x.gguf", type="F16").outfile
@@ -277,6 +286,7 @@ def test_damage_where_bytes_cannot_be_made_again(tiny: MakeTiny, tmp_path: Path)
     )
 
 
+@pytest.mark.slow
 def test_a_tensor_of_another_layer(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf", type="Q4_K_S").outfile
@@ -286,6 +296,7 @@ def test_a_tensor_of_another_layer(tiny: MakeTiny, tmp_path: Path) -> None:
     assert re.search(r"blk\.1\.attn_q\.weight \(Q4_K\) is off by 14\d", says(verify_file(path, source)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Q4_K_M", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("F16", "Q8_0"))])
 def test_another_model_of_the_same_size(tiny: MakeTiny, tmp_path: Path, kind: str) -> None:
     path = convert(tiny("one", seed=1), tmp_path / "x.gguf", type=kind).outfile
@@ -308,6 +319,7 @@ def test_a_model_that_was_trained_a_little_further(tiny: MakeTiny, tmp_path: Pat
     assert "the file holds other weights" in says(verify_file(path, source))
 
 
+@pytest.mark.slow
 def test_another_size(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny("one"), tmp_path / "x.gguf").outfile
     found = says(verify_file(path, tiny("other", ffn=768)))
@@ -315,6 +327,7 @@ def test_another_size(tiny: MakeTiny, tmp_path: Path) -> None:
     assert re.search(r"6 tensors of another size.*: blk\.0\.ffn_down\.weight is 512 x 256, .* gives 768 x 256", found)
 
 
+@pytest.mark.slow
 def test_another_architecture(tiny: MakeTiny, tmp_path: Path) -> None:
     (golden,) = (golden for golden in goldens() if golden.name == "gpt2")
     path = convert(tiny(), tmp_path / "x.gguf").outfile
@@ -336,6 +349,7 @@ def test_a_tensor_that_is_missing(tiny: MakeTiny, tmp_path: Path) -> None:
     assert f"tensors: the file lacks one tensor of {source}: blk.1.ffn_up.weight" in found
 
 
+@pytest.mark.slow
 def test_a_tensor_too_many(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny("one"), tmp_path / "x.gguf").outfile
     tied = tiny("{tied}", tied=True)
@@ -358,6 +372,7 @@ def test_another_mixture(tiny: MakeTiny, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_other_numbers_of_the_network(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf").outfile
@@ -367,6 +382,7 @@ def test_other_numbers_of_the_network(tiny: MakeTiny, tmp_path: Path) -> None:
     assert "layer_norm_rms_epsilon" in found
 
 
+@pytest.mark.slow
 def test_another_vocabulary(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     path = convert(source, tmp_path / "x.gguf").outfile
@@ -382,6 +398,7 @@ def test_another_vocabulary(tiny: MakeTiny, tmp_path: Path) -> None:
     assert re.search(r"tokenizer: \d+ of \d+ texts get other token ids", found)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_with_which_llama_cpp_would_end_the_process(tiny: MakeTiny, tmp_path: Path) -> None:
     """Two tokens with one text are an assertion there."""
     source = tiny()
@@ -483,6 +500,7 @@ def test_settings_that_are_not_understood_are_none(tmp_path: Path, settings: str
     assert recorded_settings(read_header(path)) == (None, frozenset())
 
 
+@pytest.mark.slow
 def test_layers_that_the_source_does_not_have(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     whole = convert(source, tmp_path / "whole.gguf").outfile
@@ -509,6 +527,7 @@ def test_a_gguf_that_was_quantized_anew_tells_both_settings(tiny: MakeTiny, tmp_
     assert "settings" not in verify_file(again).provenance
 
 
+@pytest.mark.slow
 def test_bytes_behind_the_last_tensor_are_told(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny(), tmp_path / "x.gguf").outfile
     with path.open("ab") as file:
@@ -516,6 +535,7 @@ def test_bytes_behind_the_last_tensor_are_told(tiny: MakeTiny, tmp_path: Path) -
     assert any("follow the last tensor" in note for note in verify_file(path).notes)
 
 
+@pytest.mark.slow
 def test_what_is_cut_short_or_not_there(tiny: MakeTiny, tmp_path: Path) -> None:
     path = convert(tiny(), tmp_path / "x.gguf").outfile
     path.write_bytes(path.read_bytes()[:-5000])

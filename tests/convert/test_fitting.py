@@ -39,6 +39,7 @@ def test_what_is_said_is_what_the_finished_file_needs(tiny: MakeTiny, tmp_path: 
     assert api.fit(source, sizes["Q8_0"] - 1, n_ctx=512).type == "Q6_K"
 
 
+@pytest.mark.slow
 def test_a_larger_context_leaves_less_for_the_weights(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=4)
     budget = needed(convert(source, tmp_path / "x.gguf", type="Q8_0").outfile, 512)

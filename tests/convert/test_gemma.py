@@ -103,6 +103,7 @@ def test_a_language_model_inside_another_is_found_under_both_of_its_names(
     assert headers[0] == headers[1]
 
 
+@pytest.mark.slow
 def test_gemma_3n_as_published(tmp_path: Path) -> None:
     """Inside a model that sees and hears, with unread weights in the layers that reuse keys."""
     golden = _golden("gemma3n")
@@ -121,6 +122,7 @@ def test_gemma_3n_as_published(tmp_path: Path) -> None:
     assert sources["blk.21.attn_k.weight"] == ("model.language_model.layers.19.self_attn.k_proj.weight",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type", ["F16", "Q4_0"])
 def test_matrices_that_are_multiplied_as_one_are_not_in_f16(type: str, tmp_path: Path) -> None:
     with prepare(write_checkpoint(_golden("gemma3n"), tmp_path / "tiny"), type) as prepared:

@@ -44,6 +44,7 @@ def test_every_type_is_read_as_the_gguf_package_reads_it(tiny: MakeTiny, tmp_pat
     np.testing.assert_array_equal(found.data, expected.reshape(found.data.shape))
 
 
+@pytest.mark.slow
 def test_a_source_in_several_files(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=3)
     whole = convert(source, tmp_path / "whole.gguf", type="F16").outfile
@@ -68,6 +69,7 @@ def test_a_quantized_source_is_told_of_and_a_plain_one_is_not(tiny: MakeTiny, tm
     assert preview(plain).tokenizer is None
 
 
+@pytest.mark.slow
 def test_single_tensors_can_be_changed(tiny: MakeTiny, tmp_path: Path) -> None:
     """Also those that have the types by which matrices are told from what is never quantized."""
     for before in ("Q8_0", "Q4_0"):
@@ -83,6 +85,7 @@ def test_it_is_fitted_like_a_checkpoint(tiny: MakeTiny, tmp_path: Path) -> None:
     assert api.fit(source, 10**9, n_ctx=512).type == "Q8_0"
 
 
+@pytest.mark.slow
 def test_the_name_says_the_new_type(tiny: MakeTiny, tmp_path: Path) -> None:
     for name in ("my-model-Q8_0", "my-model.q8_0", "my-model"):
         source = convert(tiny("tiny"), tmp_path / f"{name}.gguf", type="Q8_0").outfile
@@ -96,6 +99,7 @@ def test_a_damaged_file_is_refused(tiny: MakeTiny, tmp_path: Path) -> None:
         preview(source)
 
 
+@pytest.mark.slow
 def test_the_command(
     tiny: MakeTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def test_llama_cpp_computes_what_transformers_computes(golden: Golden, tmp_path:
     assert_the_same(golden, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("golden", GOLDENS, ids=[golden.name for golden in GOLDENS])
 def test_the_older_dialect_of_config_gives_the_same_file(golden: Golden, tmp_path: Path) -> None:
     headers = []

@@ -22,6 +22,7 @@ SLOW = ("IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_XXS")
 KINDS = ["Q4_0", "Q4_K_M", "Q5_K_S", "IQ4_XS", "IQ4_NL", "IQ3_M", "Q8_0", *(set(NEED_IMATRIX) - set(SLOW))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*sorted(KINDS), *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)])
 def test_the_bytes_are_those_of_llama_quantize(tiny: MakeTiny, tmp_path: Path, kind: str) -> None:
     source = tiny(layers=1, ffn=256)
@@ -33,6 +34,7 @@ def test_the_bytes_are_those_of_llama_quantize(tiny: MakeTiny, tmp_path: Path, k
     assert different_tensors(read_header(ours), read_header(tmp_path / "theirs.gguf")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Q4_K_M", "IQ4_XS"])
 def test_stacked_experts_have_an_importance_each(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (golden,) = (golden for golden in goldens() if golden.name == "mixtral")
@@ -64,6 +66,7 @@ def test_the_older_format_gives_the_same_numbers(tiny: MakeTiny, tmp_path: Path)
         np.testing.assert_array_equal(new.columns(name, 0, sums.size), sums[0] / np.float32(5))
 
 
+@pytest.mark.slow
 def test_where_it_comes_from_is_in_the_file(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     entries = measured(convert(source, tmp_path / "x.gguf", type="BF16").outfile)
@@ -83,6 +86,7 @@ def test_where_it_comes_from_is_in_the_file(tiny: MakeTiny, tmp_path: Path) -> N
     assert keys["quantize.imatrix.chunks_count"] == 17
 
 
+@pytest.mark.slow
 def test_it_changes_the_picks(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=8)
     matrix = write_gguf(tmp_path / "i.gguf", measured(convert(source, tmp_path / "x.gguf", type="BF16").outfile))
@@ -117,6 +121,7 @@ def test_missing_entries_are_told_and_needed_ones_refused(tiny: MakeTiny, tmp_pa
         preview(source, settings=Settings("IQ2_XS", imatrix=matrix))
 
 
+@pytest.mark.slow
 def test_a_matrix_of_another_model_is_refused(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     wide = convert(tiny("wide", hidden=512), tmp_path / "wide.gguf", type="BF16").outfile

@@ -68,6 +68,7 @@ def test_a_value_of_another_type_is_refused(key: str, value: str) -> None:
         with_metadata(KEYS, [(key, value)])
 
 
+@pytest.mark.slow
 def test_the_flag(tiny: MakeTiny, tmp_path: Path) -> None:
     out = str(tmp_path / "x.gguf")
     flags = ["--metadata", "general.description=made = here", "--metadata", "llama.context_length=4096"]

@@ -14,6 +14,7 @@ from localllm.native.quants import quantize_file
 from tests.convert.helpers import NEED_IMATRIX, MakeTiny
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEED_IMATRIX)
 def test_types_that_need_an_importance_matrix_say_so(tiny: MakeTiny, name: str) -> None:
     with pytest.raises(UnsupportedModel, match=f"{name} needs an importance matrix here"):
@@ -119,6 +120,7 @@ def test_what_cannot_be_meant_is_refused(tiny: MakeTiny) -> None:
         types_of(source, Settings(output_type="IQ2_XS"))
 
 
+@pytest.mark.slow
 def test_the_bytes_of_changed_tensors(tiny: MakeTiny, tmp_path: Path) -> None:
     """Each tensor is what it is when all are of its type."""
     source = tiny()

@@ -63,6 +63,7 @@ def _shifted(ids: Sequence[int]) -> list[int]:
     return [number + 1 if number > 2 else (3, 0, 2)[number] for number in ids]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tokenizer_class", "rows"),
     [
@@ -104,6 +105,7 @@ def _both(model: bytes) -> Checkpoint:
     return checkpoint
 
 
+@pytest.mark.slow
 def test_beside_a_tokenizer_json_the_scores_of_the_model_count() -> None:
     vocabulary, proof = _proven(_both(piece_model()))
     assert vocabulary.scores[-len(WORDS) :] == tuple(score for _, score, _ in WORDS)
@@ -138,6 +140,7 @@ def test_the_best_score_is_merged_first_whatever_the_order_of_the_pieces() -> No
     assert [vocabulary.tokens[number] for number in ids] == ["abab", "\u2581ab"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("legacy", "deviates"), [(None, False), (True, False), (False, True)])
 def test_a_space_after_a_special_token_is_legacy(legacy: bool | None, deviates: bool) -> None:
     _, proof = _proven(piece_files(trained("llama"), legacy=legacy), 900)
@@ -157,6 +160,7 @@ def test_special_tokens_go_around_a_text_as_the_settings_say(settings: dict[str,
     assert dict(vocabulary.special.adds) == adds
 
 
+@pytest.mark.slow
 def test_a_space_goes_before_a_text_as_the_model_or_the_settings_say() -> None:
     def prefix(checkpoint: Checkpoint) -> Any:
         return _proven(checkpoint)[0].leading["tokenizer.ggml.add_space_prefix"].value
@@ -166,6 +170,7 @@ def test_a_space_goes_before_a_text_as_the_model_or_the_settings_say() -> None:
     assert prefix(piece_files(piece_model(normalizer={3: 0}))) is False
 
 
+@pytest.mark.slow
 def test_added_tokens_are_at_their_ids_and_have_the_score_of_the_reference() -> None:
     decoder = {"1": {"content": "<s>", "special": True}, str(ROWS): {"content": "<tool>", "normalized": True}}
     checkpoint = piece_files(piece_model(), added_tokens_decoder=decoder, pad_token="<pad>")
@@ -219,6 +224,7 @@ def test_models_that_llama_cpp_has_not_are_refused(model: bytes, says: str) -> N
         _read(piece_files(model))
 
 
+@pytest.mark.slow
 def test_runs_of_spaces_that_llama_cpp_would_keep_are_refused() -> None:
     with pytest.raises(UnsupportedModel, match=r" \{2,\}"):
         _proven(piece_files(piece_model(normalizer={4: 1})))

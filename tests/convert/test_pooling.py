@@ -89,6 +89,7 @@ def _embedding_gemma(folder: Path, layers: list[tuple[int, int]], **settings: An
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("type", "limit"), [("F32", 1e-6), ("Q8_0", 1e-2)])
 def test_layers_behind_the_pooling_make_the_embedding(type: str, limit: float, tmp_path: Path) -> None:
     made = convert(_embedding_gemma(tmp_path / "whole", [(128, 64), (64, 128)]), tmp_path / "whole.gguf", type=type)

@@ -41,6 +41,7 @@ def _cases() -> list[Any]:
     return [pytest.param(known, id=known.name, marks=marks[known.name]) for known in EXACT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", _cases())
 def test_llama_cpp_splits_like_the_expressions(known: Known) -> None:
     try:

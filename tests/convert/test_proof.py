@@ -23,6 +23,7 @@ def _numbers(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.fl
     return {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in tensors}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M", "Q4_0", "F16"])
 def test_losses_are_what_another_dequantizer_finds(
     tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -40,6 +41,7 @@ def test_losses_are_what_another_dequantizer_finds(
     assert {tensor.name for tensor in result.verification.losses} == set(found)
 
 
+@pytest.mark.slow
 def test_a_sample_is_near_the_whole(tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tiny(dtype="bf16")
     part = convert(source, tmp_path / "part.gguf", type="Q4_0").verification

@@ -33,6 +33,7 @@ def test_the_bytes_are_those_of_llama_quantize(tiny: MakeTiny, tmp_path: Path, l
     assert llama_outputs(ours).shape[1] == 320
 
 
+@pytest.mark.slow
 def test_each_layer_that_stays_has_the_importance_of_its_old_number(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=4)
     between = convert(source, tmp_path / "between.gguf", type="BF16").outfile
@@ -74,6 +75,7 @@ def test_layers_that_are_what_they_are_by_their_number_stay() -> None:
         pruned_keys(keys | {"gemma3.attention.sliding_window": u32(512)}, (1,))
 
 
+@pytest.mark.slow
 def test_the_flag(tiny: MakeTiny, tmp_path: Path) -> None:
     out = str(tmp_path / "x.gguf")
     assert main(["convert", str(tiny(layers=4)), "--outfile", out, "--prune-layers", "2,1"]) == 0

@@ -50,6 +50,7 @@ def resumed(source: Path, target: Path, **options: Any) -> tuple[Conversion, lis
     return convert(source, target, resume=True, remark=said.append, **options), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.01, 0.5, 1.0])
 @pytest.mark.parametrize("kind", ["Q4_K_M", "F16"])
 def test_an_interrupted_conversion_goes_on_to_the_same_bytes(
@@ -67,6 +68,7 @@ def test_an_interrupted_conversion_goes_on_to_the_same_bytes(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tiny(), tmp_path / "x.gguf"
     interrupt(source, target, 0.5)
@@ -82,6 +84,7 @@ def test_what_is_done_is_not_done_again(tiny: MakeTiny, tmp_path: Path, monkeypa
     assert 0 < sum(handled) <= 0.5 * result.preview.parameters
 
 
+@pytest.mark.slow
 def test_several_files_go_on_too(tiny: MakeTiny, tmp_path: Path) -> None:
     source, settings = tiny(), Settings(type="Q8_0", split_max_size=200_000)
     whole = convert(source, tmp_path / "whole.gguf", settings=settings)
@@ -91,6 +94,7 @@ def test_several_files_go_on_too(tiny: MakeTiny, tmp_path: Path) -> None:
     assert [file.read_bytes() for file in again.files] == [file.read_bytes() for file in whole.files]
 
 
+@pytest.mark.slow
 def test_files_that_got_their_names_before_the_end_are_taken_back(
     tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +140,7 @@ def change_config(source: Path) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -156,6 +161,7 @@ def test_another_conversion_starts_anew_and_says_why(
     assert again.outfile.read_bytes() == convert(source, tmp_path / "whole.gguf", **options).outfile.read_bytes()
 
 
+@pytest.mark.slow
 def test_without_resume_it_starts_anew_and_says_so(tiny: MakeTiny, tmp_path: Path) -> None:
     source, target = tiny(), tmp_path / "x.gguf"
     interrupt(source, target)
@@ -166,6 +172,7 @@ def test_without_resume_it_starts_anew_and_says_so(tiny: MakeTiny, tmp_path: Pat
     assert list(tmp_path.glob(".x*")) == []
 
 
+@pytest.mark.slow
 def test_there_may_be_nothing_to_go_on_with(tiny: MakeTiny, tmp_path: Path) -> None:
     _, said = resumed(tiny(), tmp_path / "x.gguf")
     assert said == ["starting at the beginning: nothing of it is done yet"]
@@ -185,6 +192,7 @@ def _emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [_cut, _garbage, _emptied])
 @pytest.mark.parametrize("place", [journal_of, part_of])
 def test_damage_costs_time_and_not_the_result(

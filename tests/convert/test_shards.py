@@ -18,6 +18,7 @@ from tests.convert.helpers import MakeTiny
 LIMIT = 400_000
 
 
+@pytest.mark.slow
 def test_llama_cpp_computes_the_same_with_several_files(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=3)
     whole = convert(source, tmp_path / "whole.gguf", type="Q8_0").outfile
@@ -32,6 +33,7 @@ def test_llama_cpp_computes_the_same_with_several_files(tiny: MakeTiny, tmp_path
     np.testing.assert_array_equal(llama_outputs(result.outfile), llama_outputs(whole))
 
 
+@pytest.mark.slow
 def test_each_file_is_as_gguf_split_makes_it(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=3)
     whole = read_header(convert(source, tmp_path / "whole.gguf", type="Q8_0").outfile)
@@ -54,6 +56,7 @@ def _bytes(path: Path, offset: int, count: int) -> bytes:
         return file.read(count)
 
 
+@pytest.mark.slow
 def test_what_fits_in_one_file_is_not_split(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     plain = convert(source, tmp_path / "a.gguf").outfile
@@ -67,6 +70,7 @@ def test_one_tensor_that_is_too_large_is_named(tiny: MakeTiny) -> None:
         preview(tiny(), settings=Settings("Q8_0", split_max_size=50_000))
 
 
+@pytest.mark.slow
 def test_no_file_keeps_its_name_unless_all_are_whole(
     tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +100,7 @@ def test_no_file_keeps_its_name_unless_all_are_whole(
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_any_file_that_is_there_needs_force(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny(layers=3)
     settings = Settings("Q8_0", split_max_size=LIMIT)

@@ -37,6 +37,7 @@ def _proven(tekken: dict[str, Any], rows: int, **others: Any) -> tuple[Vocabular
     return *prove_vocabulary(read_vocabularies(checkpoint, source, rows), reference), reference
 
 
+@pytest.mark.slow
 @pytest.mark.all_texts
 def test_tokens_are_numbered_behind_the_special_ones() -> None:
     vocabulary, proof, reference = _proven(_tekken(), 272)

@@ -78,6 +78,7 @@ def test_a_module_is_refused_by_the_name_of_its_class() -> None:
         _read(REAL / "module.bin")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_pickles_gives_the_file_that_safetensors_give(tiny: MakeTiny) -> None:
     plain, pickled = tiny("plain"), tiny("pickled")
     write_tensors(pickled / "pytorch_model.bin", read_stored(pickled))
@@ -85,6 +86,7 @@ def test_a_checkpoint_in_pickles_gives_the_file_that_safetensors_give(tiny: Make
     assert_same_files(pickled, plain, ("BF16",))
 
 
+@pytest.mark.slow
 def test_shards_of_pickles_and_their_index(tiny: MakeTiny) -> None:
     plain, pickled = tiny("plain"), tiny("pickled", shards=2)
     tensors, weight_map = read_stored(pickled), {}
@@ -220,6 +222,7 @@ def test_files_that_are_cut_short_are_refused_wherever(tmp_path: Path, name: str
             _read(tmp_path / "x.bin")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["zip.bin", "legacy.bin"])
 def test_files_with_a_changed_byte_are_read_or_refused(tmp_path: Path, name: str) -> None:
     content = bytearray((REAL / name).read_bytes())

@@ -136,6 +136,7 @@ def test_stop_ids_are_gathered_from_all_files(tokenizer: dict[str, Any]) -> None
     assert (vocabulary.special.ids["eos"], vocabulary.special.stops) == (2, (2, 5, 7))
 
 
+@pytest.mark.slow
 def test_stop_ids_that_llama_cpp_does_not_know_get_keys(tokenizer: dict[str, Any]) -> None:
     files: dict[str, Any] = {"config__json": {"eos_token_id": [2, 5]}, "generation_config__json": {"eos_token_id": 7}}
     vocabulary, proof = _prove(_read(tokenizer, **files), tokenizer)
@@ -184,6 +185,7 @@ def test_which_special_tokens_go_around_a_text(
     assert (_value(vocabulary, "add_bos_token"), _value(vocabulary, "add_eos_token")) == adds
 
 
+@pytest.mark.slow
 def test_a_template_that_adds_tokens_is_proven(tokenizer: dict[str, Any]) -> None:
     tokenizer["post_processor"] = template_processor("<|im_start|>", 1)
     vocabulary = _read(tokenizer, tokenizer_config__json={"bos_token": "<|im_start|>"})
@@ -231,6 +233,7 @@ def test_another_normalizer_is_refused(tokenizer: dict[str, Any]) -> None:
         _prove(_read(tokenizer), tokenizer)
 
 
+@pytest.mark.slow
 def test_tokens_that_swallow_spaces_are_told_and_the_rest_is_proven(tokenizer: dict[str, Any]) -> None:
     _add(tokenizer, 300, "<mark>", special=True, lstrip=True, rstrip=True, normalized=False, single_word=False)
     _, proof = _prove(_read(tokenizer, rows=301), tokenizer)
@@ -288,6 +291,7 @@ def test_a_padding_token_that_is_not_there_is_left_out(tokenizer: dict[str, Any]
     assert dict(vocabulary.special.ids) == {"eos": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "adds_space", "deviates"),
     [
@@ -308,6 +312,7 @@ def test_sentencepiece_styles_are_proven(style: str, adds_space: bool, deviates:
     assert any("puts a space before every text" in note for note in proof.notes) == deviates
 
 
+@pytest.mark.slow
 def test_without_scores_a_sentencepiece_vocabulary_would_be_wrong() -> None:
     tokenizer = train_sentencepiece("legacy")
     vocabulary = _read(tokenizer, rows=len(tokenizer["model"]["vocab"]))
@@ -340,6 +345,7 @@ def test_runs_of_spaces_and_newlines_are_tokens_of_their_own_as_in_gemma() -> No
     _prove(vocabulary, tokenizer)
 
 
+@pytest.mark.slow
 def test_merges_that_no_scores_can_say_are_written_as_merges_as_in_gemma_4() -> None:
     merges = train_sentencepiece("bare")["model"]["merges"]
     inner = {piece for merge in merges for piece in merge}

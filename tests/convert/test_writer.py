@@ -40,6 +40,7 @@ def test_slabs_cover_every_row_once_whatever_their_size(tiny: MakeTiny) -> None:
             assert covered == {tensor.name: tensor.rows for tensor in prepared._choices.tensors}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_bytes_do_not_depend_on_threads_and_slabs(
     tiny: MakeTiny, tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
@@ -50,6 +51,7 @@ def test_bytes_do_not_depend_on_threads_and_slabs(
     assert convert(source, tmp_path / "other.gguf", threads=threads).outfile.read_bytes() == reference
 
 
+@pytest.mark.slow
 def test_progress_goes_to_the_end(tiny: MakeTiny, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     result = convert(tiny(), tmp_path / "x.gguf", progress=lambda done, total: seen.append((done, total)))
@@ -57,6 +59,7 @@ def test_progress_goes_to_the_end(tiny: MakeTiny, tmp_path: Path) -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
+@pytest.mark.slow
 def test_an_existing_file_is_kept_without_force(tiny: MakeTiny, tmp_path: Path) -> None:
     target = tmp_path / "x.gguf"
     target.write_text("precious")
@@ -67,6 +70,7 @@ def test_an_existing_file_is_kept_without_force(tiny: MakeTiny, tmp_path: Path) 
     assert target.read_bytes()[:4] == b"GGUF"
 
 
+@pytest.mark.slow
 def test_a_file_that_appears_meanwhile_is_kept(tiny: MakeTiny, tmp_path: Path) -> None:
     target = tmp_path / "x.gguf"
 
@@ -115,6 +119,7 @@ def _convert_limited(source: Path, target: Path, limit: int) -> subprocess.Compl
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_grow_leaves_nothing_behind(tiny: MakeTiny, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -125,6 +130,7 @@ def test_a_file_that_cannot_grow_leaves_nothing_behind(tiny: MakeTiny, tmp_path:
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_temporary_folder_that_cannot_be_written_is_said(tiny: MakeTiny, tmp_path: Path) -> None:
     done = _convert_limited(tiny(), tmp_path / "x.gguf", 1 << 20)
     assert "BadOutput: A temporary file in " in done.stderr
@@ -165,6 +171,7 @@ def test_ctrl_c_leaves_nothing_behind(tiny: MakeTiny, tmp_path: Path) -> None:
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [0x7FC0, 0x7F80, 0xFF80])
 def test_a_weight_that_is_not_finite_is_named(tiny: MakeTiny, tmp_path: Path, bits: int) -> None:
     source = tiny()

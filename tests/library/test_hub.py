@@ -19,6 +19,7 @@ from tests.library.hub_server import HubServer
 from tests.library.repos import open_repo, read, same_weights
 
 
+@pytest.mark.slow
 def test_a_repo_becomes_what_its_folder_becomes(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
     repo = hub.add("org/tiny", tiny)
     result = localllm.convert_model("org/tiny", tmp_path / "a.gguf")
@@ -29,6 +30,7 @@ def test_a_repo_becomes_what_its_folder_becomes(hub: HubServer, tiny: Path, tmp_
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_a_file_is_verified_against_a_repo_that_is_read_once(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
     hub.add("org/tiny", tiny)
     path = localllm.convert_model("org/tiny", tmp_path / "a.gguf").outfile
@@ -44,6 +46,7 @@ def test_a_file_is_verified_against_a_repo_that_is_read_once(hub: HubServer, tin
     assert {problem.about for problem in problems} == {"source", "tensors"}
 
 
+@pytest.mark.slow
 def test_a_repo_of_the_older_dialect_has_its_tokenizer_in_a_model_file(hub: HubServer, tmp_path: Path) -> None:
     folder = older_checkpoint("gemma", tmp_path / "gemma")
     hub.add("org/gemma", folder)
@@ -55,6 +58,7 @@ def test_a_repo_of_the_older_dialect_has_its_tokenizer_in_a_model_file(hub: HubS
     assert found["tokenizer.ggml.model"] == "llama"
 
 
+@pytest.mark.slow
 def test_a_preview_reads_headers_only(hub: HubServer, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "wide", TinyLlama(hidden=512, ffn=2048, layers=4))
     hub.add("org/wide", folder)
@@ -92,6 +96,7 @@ def test_files_in_folders_are_read(hub: HubServer, tiny: Path) -> None:
     files.close()
 
 
+@pytest.mark.slow
 def test_pickles_are_read_by_range(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
     with open_checkpoint(tiny) as checkpoint:
         tensors = checkpoint.tensors.values()

@@ -24,6 +24,7 @@ def test_half_a_model_in_the_cache_is_not_enough(hub: HubServer, tiny: Path, mon
         open_repo()
 
 
+@pytest.mark.slow
 def test_no_network_is_said_and_the_cache_is_enough(
     hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,6 +39,7 @@ def test_no_network_is_said_and_the_cache_is_enough(
         open_repo("org/other")
 
 
+@pytest.mark.slow
 def test_offline_the_cache_is_all_there_is(
     hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +54,7 @@ def test_offline_the_cache_is_all_there_is(
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_a_kept_download_is_where_others_find_it(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
     hub.add("org/tiny", tiny)
     localllm.convert_model("org/tiny", tmp_path / "a.gguf", keep_download=True)
@@ -64,6 +67,7 @@ def test_a_kept_download_is_where_others_find_it(hub: HubServer, tiny: Path, tmp
     assert any("hub's cache" in note for note in again.preview.notes)
 
 
+@pytest.mark.slow
 def test_what_is_cached_in_part_is_read_there(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
     hub.add("org/tiny", tiny)
     hf_hub_download("org/tiny", "config.json")

@@ -17,6 +17,7 @@ from tests.library.hub_server import HubServer
 from tests.library.repos import open_repo, read, same_weights
 
 
+@pytest.mark.slow
 def test_few_connections_serve_many_requests(
     hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -27,6 +28,7 @@ def test_few_connections_serve_many_requests(
     assert hub.connections <= 1 + 2 * readahead.CONNECTIONS  # the hub and its store, and whoever asked for the listing
 
 
+@pytest.mark.slow
 def test_cuts_busy_servers_and_expired_links_are_survived(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
     hub.add("org/tiny", tiny)
     files = open_repo()
@@ -95,6 +97,7 @@ def test_a_hub_that_stays_busy_is_given_up(hub: HubServer, tiny: Path) -> None:
     files.close()
 
 
+@pytest.mark.slow
 def test_stopping_ends_a_conversion_in_the_middle(hub: HubServer, tiny: Path, tmp_path: Path) -> None:
     hub.add("org/tiny", tiny)
     files = open_repo()
@@ -117,6 +120,7 @@ def test_a_file_of_another_size_is_not_read(hub: HubServer, tiny: Path) -> None:
     files.close()
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_read_again(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readahead, "ROOM", 4 << 20)
     monkeypatch.setattr(readahead, "PIECE", 1 << 20)
@@ -135,6 +139,7 @@ def test_what_is_done_is_not_read_again(hub: HubServer, tmp_path: Path, monkeypa
     assert same_weights(result.outfile, convert(folder, tmp_path / "b.gguf", type="Q8_0").outfile)
 
 
+@pytest.mark.slow
 def test_a_hub_that_goes_away_in_the_middle_leaves_nothing_behind(hub: HubServer, tmp_path: Path) -> None:
     hub.add("org/tiny", write_checkpoint(tmp_path / "wide", TinyLlama(hidden=512, ffn=2048, layers=4)))
     (tmp_path / "out").mkdir()

@@ -47,6 +47,7 @@ def test_the_token_opens_a_private_repo_and_stays_with_the_hub(
     files.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_repo_that_was_renamed_is_found(
     hub: HubServer, tiny: Path, tmp_path: Path, keep: bool, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ def test_the_best_of_each_rate_counts() -> None:
     assert Speed((1, 2), (3, 4), 2).best(Speed((2, 1), (4, 3), 1)) == Speed((2, 2), (4, 4), 1)
 
 
+@pytest.mark.slow
 def test_every_rate_is_measured(smollm2: Path) -> None:
     with handles.open_model(smollm2) as model:
         speed = measure(model, OPTIONS, Effort(chunk=40, steps=2, depth=200))

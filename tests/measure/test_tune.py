@@ -39,6 +39,7 @@ def tuned_with(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate
     return find
 
 
+@pytest.mark.slow
 def test_the_fastest_of_each_setting(tuned_with: Callable[[Rate], Tuning]) -> None:
     def rate(options: Options) -> float:
         return (1 + (options.flash_attention is False)) * (1 + (options.threads == 1)) * (1 + (options.n_ubatch == 128))
@@ -50,6 +51,7 @@ def test_the_fastest_of_each_setting(tuned_with: Callable[[Rate], Tuning]) -> No
     assert found.notes == ()
 
 
+@pytest.mark.slow
 def test_drafting_is_chosen_where_a_step_of_several_tokens_is_cheap(tuned_with: Callable[[Rate], Tuning]) -> None:
     assert tuned_with(lambda _: 1).choice.draft == ""
     found = tuned_with(lambda options: 1 + (options.threads == 1))
@@ -57,16 +59,19 @@ def test_drafting_is_chosen_where_a_step_of_several_tokens_is_cheap(tuned_with: 
     assert "n-grams" in str(found.choice)
 
 
+@pytest.mark.slow
 def test_noise_changes_nothing(tuned_with: Callable[[Rate], Tuning]) -> None:
     found = tuned_with(lambda options: 1.01 if options.threads == 1 or options.flash_attention is False else 1)
     assert found.choice == found.before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gain", "wanted"), [(1.04, "f16"), (1.2, "q8_0/f16")])
 def test_a_quantized_cache_has_to_be_worth_it(tuned_with: Callable[[Rate], Tuning], gain: float, wanted: str) -> None:
     assert tuned_with(lambda options: gain if options.kv_type == "q8_0/f16" else 1).choice.kv_type == wanted
 
 
+@pytest.mark.slow
 def test_what_llama_cpp_refuses_is_left_out(tuned_with: Callable[[Rate], Tuning]) -> None:
     def rate(options: Options) -> float:
         if options.flash_attention is False:
@@ -78,6 +83,7 @@ def test_what_llama_cpp_refuses_is_left_out(tuned_with: Callable[[Rate], Tuning]
     assert [note for note in found.notes if "It needs flash attention." in note]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_left_out(
     tuned_with: Callable[[Rate], Tuning], smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +94,7 @@ def test_what_does_not_fit_is_left_out(
     assert max(row.memory for row in found.rows) <= usual
 
 
+@pytest.mark.slow
 def test_where_nothing_runs_it_says_why(tuned_with: Callable[[Rate], Tuning]) -> None:
     def rate(_: Options) -> float:
         raise DoesNotFit("There is no memory.")
@@ -96,6 +103,7 @@ def test_where_nothing_runs_it_says_why(tuned_with: Callable[[Rate], Tuning]) ->
         tuned_with(rate)
 
 
+@pytest.mark.slow
 def test_time_that_is_up_leaves_the_rest_unmeasured(smollm2: Path) -> None:
     found = tune(smollm2, seconds=0)
     assert len(found.rows) == 1

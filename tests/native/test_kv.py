@@ -31,6 +31,7 @@ def decode(context: ContextHandle, tokens: list[int], position: int) -> int:
         batch.close()
 
 
+@pytest.mark.slow
 def test_a_state_is_put_behind_itself(opened: tuple[ModelHandle, ContextHandle]) -> None:
     model, context = opened
     kv, last = KV(model, context), lib.llama().llama_memory_seq_pos_max

@@ -26,6 +26,7 @@ def _weights(uses: dict[str, tuple[int, int, int]]) -> int:
     return sum(weights for weights, _, _ in uses.values())
 
 
+@pytest.mark.slow
 def test_a_simulated_load_equals_the_real_one(smollm2: Path) -> None:
     simulated = _uses(smollm2, simulate=True)
     real = _uses(smollm2, load_mode=handles.LOAD_READ)

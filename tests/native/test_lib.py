@@ -48,12 +48,14 @@ except Exception as error:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_whole_package_can_still_be_imported_beside_us() -> None:
     program = "from localllm.native import lib; lib.llama(); import llama_cpp; print(llama_cpp.Llama.__name__)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "Llama\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "schedstat", "seen"),
     [

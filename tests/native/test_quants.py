@@ -99,6 +99,7 @@ def test_a_dry_run_names_every_tensor_and_writes_nothing(smollm2: Path, tmp_path
     assert not (tmp_path / "never.gguf").exists()
 
 
+@pytest.mark.slow
 def test_a_refusal_gives_the_reason_of_llama_cpp(smollm2: Path, tmp_path: Path) -> None:
     with pytest.raises(BadModelFile, match="requantizing from type"):
         quants.quantize_file(smollm2, tmp_path / "never.gguf", "Q8_0")

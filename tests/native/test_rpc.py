@@ -74,12 +74,14 @@ def test_a_server_that_hangs_up(serving: Callable[[Answer], str]) -> None:
         rpc.ask(serving(answer))
 
 
+@pytest.mark.slow
 def test_silence_ends(serving: Callable[[Answer], str]) -> None:
     with pytest.raises(BadWorker, match="does not answer") as caught:
         rpc.ask(serving(lambda _connection: None), seconds=0.2)
     assert "one program at a time" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_few_bytes_at_a_time_do_not_prolong_it(serving: Callable[[Answer], str]) -> None:
     def drip(connection: socket.socket) -> None:
         for _ in range(8):

@@ -77,6 +77,7 @@ def test_a_machine_of_many_cpus_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch
     assert spin.shared.__wrapped__() is None
 
 
+@pytest.mark.slow
 def test_openmp_threads_do_as_they_are_told() -> None:
     program = """
 import ctypes, json, os, time

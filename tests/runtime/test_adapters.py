@@ -72,6 +72,7 @@ def test_an_adapter_in_a_child_process(base: Path, adapter: Path) -> None:
         assert there.notes == here.notes
 
 
+@pytest.mark.slow
 def test_what_is_no_adapter_of_this_model_is_refused(base: Path, adapter: Path, smollm2: Path) -> None:
     with pytest.raises(ModelNotFound):
         Model.load(base, Options(n_ctx=256, lora=((str(base) + "x", 1.0),)))
@@ -83,6 +84,7 @@ def test_what_is_no_adapter_of_this_model_is_refused(base: Path, adapter: Path, 
         Options(lora=((str(adapter), float("nan")),))
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_architecture_is_refused(adapter: Path, tmp_path: Path) -> None:
     other = convert(write_checkpoint(golden("qwen2"), tmp_path / "qwen2"), tmp_path / "qwen2.gguf", type="F32").outfile
     with pytest.raises(UnsupportedModel, match=r"lora\.gguf is an adapter for llama, and qwen2\.gguf is qwen2"):
@@ -95,6 +97,7 @@ def test_the_flag() -> None:
     assert given == (("a.gguf", 1.0), ("b=c.gguf", 0.5), ("d=e.gguf", 1.0))
 
 
+@pytest.mark.slow
 def test_the_middle_is_filled(tmp_path: Path) -> None:
     folder = write_checkpoint(golden("llama"), tmp_path / "code")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())

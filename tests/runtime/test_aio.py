@@ -22,6 +22,7 @@ ENDLESS = [Message("user", "Tell me a very long story about the sea and all who 
 LONG = [Message("user", "word and another " * 280)]
 
 
+@pytest.mark.slow
 async def test_the_pieces_are_those_of_a_plain_reply(model: Model) -> None:
     wanted = list(model.reply(QUESTION, sampling=GREEDY, max_tokens=24))
     reply = model.astream(QUESTION, sampling=GREEDY, max_tokens=24)
@@ -31,6 +32,7 @@ async def test_the_pieces_are_those_of_a_plain_reply(model: Model) -> None:
     assert reply.stats.stop_reason == "end"
 
 
+@pytest.mark.slow
 async def test_a_conversation_that_is_awaited(model: Model) -> None:
     chat = model.chat(sampling=GREEDY, max_tokens=24)
     assert "Paris" in await chat.aask("Name the capital of France.")
@@ -42,6 +44,7 @@ async def test_a_conversation_that_is_awaited(model: Model) -> None:
     assert chat.messages[-1].content == again
 
 
+@pytest.mark.slow
 async def test_several_at_once(model: Model) -> None:
     chats = [model.chat(sampling=GREEDY, max_tokens=16) for _ in range(3)]
     questions = ["Name the capital of France.", "Name the capital of Germany.", "Name the capital of Italy."]
@@ -50,6 +53,7 @@ async def test_several_at_once(model: Model) -> None:
         assert city in answer
 
 
+@pytest.mark.slow
 async def test_a_cancelled_task_ends_its_reply_and_keeps_what_was_said(model: Model) -> None:
     chat = model.chat(sampling=GREEDY)
     said: list[str] = []
@@ -111,6 +115,7 @@ async def test_no_thread_stays_behind(model: Model) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("reply", "work"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Model, pytest.param(ModelProcess, marks=pytest.mark.slow)])
 async def test_a_load_is_given_up_with_its_task(kind: type[Model | ModelProcess], smollm2: Path) -> None:
     begun = threading.Event()
@@ -132,6 +137,7 @@ async def test_a_load_is_given_up_with_its_task(kind: type[Model | ModelProcess]
         assert [piece async for piece in model.acomplete("The capital of France is", sampling=GREEDY, max_tokens=1)]
 
 
+@pytest.mark.slow
 def test_a_load_that_somebody_cancels(smollm2: Path) -> None:
     with pytest.raises(Cancelled, match="was stopped"):
         Model.load(smollm2, Options(n_ctx=256), cancelled=lambda: True)

@@ -86,6 +86,7 @@ def test_a_prompt_of_a_million_tokens(model: Model) -> None:
     assert "".join(model.complete("The capital of France is", sampling=GREEDY, max_tokens=1)) == " Paris"
 
 
+@pytest.mark.slow
 def test_a_conversation_loses_nothing_to_a_bad_question(model: Model) -> None:
     chat = model.chat(sampling=GREEDY, max_tokens=16)
     chat.ask("Name the capital of France.")
@@ -120,6 +121,7 @@ AFTER_CLOSE: dict[str, Callable[[Model], Any]] = {
 }
 
 
+@pytest.mark.slow
 def test_after_close_everything_says_so(smollm2: Path) -> None:
     model = Model.load(smollm2, Options(n_ctx=256))
     begun = model.complete("Once upon a time", sampling=GREEDY)

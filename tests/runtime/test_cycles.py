@@ -50,6 +50,7 @@ def test_fifty_times_loaded_and_closed(smollm2: Path) -> None:
     assert threading.active_count() == threads
 
 
+@pytest.mark.slow
 def test_a_model_that_nobody_holds_is_freed(smollm2: Path) -> None:
     model = Model.load(smollm2, Options(n_ctx=256))
     handle, context = model._handle, model._writer()._context

@@ -41,6 +41,7 @@ def test_a_reused_prefix_changes_nothing(model: Model, second: str) -> None:
     assert reused_text == fresh_text
 
 
+@pytest.mark.slow
 def test_the_likeliest_token_is_the_one_that_llama_cpp_takes(model: Model) -> None:
     text, _ = say(model, LONG[:100], 40)
     through_its_chain = Sampling(temperature=0, logit_bias=((0, 0.0),))
@@ -54,6 +55,7 @@ def test_a_shorter_prompt_cuts_the_cache_back(model: Model) -> None:
     assert model.context_used() == len(model.tokenize(LONG[:400])) + 11  # the twelfth token was not evaluated
 
 
+@pytest.mark.slow
 def test_a_prompt_longer_than_a_tiny_context_asked_for_is_evaluated_in_parts(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=16)) as model:
         prompt = LONG[:300]
@@ -71,6 +73,7 @@ def test_the_same_seed_gives_the_same_text(model: Model) -> None:
     assert len({draw(seed) for seed in range(4)}) > 1
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_drawn_is_told_and_repeats(model: Model) -> None:
     first = model.complete("Once upon a time", sampling=Sampling(temperature=1.0), max_tokens=20)
     text = "".join(first)
@@ -78,6 +81,7 @@ def test_a_seed_that_was_drawn_is_told_and_repeats(model: Model) -> None:
     assert "".join(model.complete("Once upon a time", sampling=first.sampling, max_tokens=20)) == text
 
 
+@pytest.mark.slow
 def test_repeat_penalty_changes_what_is_said(model: Model) -> None:
     plain = "".join(model.complete("the the the the", sampling=GREEDY, max_tokens=20))
     penalized = model.complete("the the the the", sampling=Sampling(temperature=0, repeat_penalty=1.8), max_tokens=20)
@@ -98,6 +102,7 @@ def test_a_bias_for_no_token_is_told_at_once(model: Model) -> None:
         model.complete("Hi", sampling=Sampling(logit_bias=((1 << 30, 1.0),)))
 
 
+@pytest.mark.slow
 def test_a_failing_progress_callback_is_what_is_raised(smollm2: Path) -> None:
     def fail(fraction: float) -> None:
         raise ZeroDivisionError
@@ -120,6 +125,7 @@ def test_max_tokens_and_the_context_end_a_reply(smollm2: Path) -> None:
         assert full.stats.prompt_tokens + full.stats.completion_tokens <= 257
 
 
+@pytest.mark.slow
 def test_a_prompt_longer_than_the_context_says_by_how_much(model: Model) -> None:
     tokens = len(model.tokenize(LONG * 4))
     with pytest.raises(ContextFull, match=f"{tokens:,} tokens and the context holds 1,024: {tokens - 1023:,} too many"):
@@ -127,6 +133,7 @@ def test_a_prompt_longer_than_the_context_says_by_how_much(model: Model) -> None
     assert say(model, "Hello")[0]  # and the engine still works
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [False, True], ids=["before", "in prefill"])
 def test_cancel_ends_prefill_at_once(model: Model, begun: bool) -> None:
     reply = model.complete(LONG * 2, sampling=GREEDY)
@@ -144,6 +151,7 @@ def test_cancel_ends_prefill_at_once(model: Model, begun: bool) -> None:
     assert text == say(model, LONG[:500])[0]
 
 
+@pytest.mark.slow
 def test_cancel_in_decode_keeps_the_text(model: Model) -> None:
     reply = model.complete("Once upon a time", sampling=GREEDY)
     text = ""
@@ -170,6 +178,7 @@ def test_progress_counts_the_prompt(model: Model) -> None:
     assert seen == sorted(seen)
 
 
+@pytest.mark.slow
 def test_a_closed_model_says_so(smollm2: Path) -> None:
     model = Model.load(smollm2, Options(n_ctx=256))
     unfinished = model.complete("Once", sampling=GREEDY)
@@ -190,6 +199,7 @@ def test_a_closed_model_says_so(smollm2: Path) -> None:
 COUNTING = "one two three four five six seven eight nine ten\none two three"
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_a_step_costs_only_the_reply_that_it_ends(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +234,7 @@ def test_a_callback_that_fails_ends_its_own_reply_only(model: Model) -> None:
         list(failing)
 
 
+@pytest.mark.slow
 def test_a_close_that_ctrl_c_interrupts_can_be_repeated(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: Sequences) -> None:
         raise KeyboardInterrupt
@@ -261,6 +272,7 @@ def test_closing_ends_replies_that_other_threads_read(smollm2: Path) -> None:
     assert list(suspended) == []
 
 
+@pytest.mark.slow
 def test_characters_are_never_broken(model: Model) -> None:
     reply = model.complete("Translate to Japanese: 東京は日本の首都です。こんにちは、", sampling=GREEDY, max_tokens=30)
     pieces = list(reply)
@@ -268,6 +280,7 @@ def test_characters_are_never_broken(model: Model) -> None:
     assert all("\ufffd" not in piece for piece in pieces[:-1])
 
 
+@pytest.mark.slow
 def test_a_character_that_is_cut_is_left_out_and_comes_when_the_answer_goes_on(model: Model) -> None:
     prompt = "Repeat: \U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff\U0001f9ff"
     cut = [model.complete(prompt, sampling=GREEDY, max_tokens=count) for count in range(1, 6)]
@@ -281,6 +294,7 @@ def test_a_character_that_is_cut_is_left_out_and_comes_when_the_answer_goes_on(m
         assert "\ufffd" not in "".join(on)
 
 
+@pytest.mark.slow
 def test_the_answer_ends_before_a_stop_string_that_runs_across_tokens(model: Model) -> None:
     prompt = "one two three four five six seven eight nine ten\none two three"
     whole = "".join(model.complete(prompt, sampling=GREEDY, max_tokens=12))
@@ -295,6 +309,7 @@ def test_the_answer_ends_before_a_stop_string_that_runs_across_tokens(model: Mod
     assert b"".join(map(model._vocab.piece, tokens)).decode() == prompt + reply.text
 
 
+@pytest.mark.slow
 def test_a_stop_string_ends_one_of_several_replies_and_no_other(model: Model) -> None:
     prompt = "one two three four five six seven eight nine ten\none two three"
     stopping = model.complete(prompt, sampling=Sampling(temperature=0, stop=(" six",)), max_tokens=12)

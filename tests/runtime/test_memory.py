@@ -34,6 +34,7 @@ def test_a_system_without_smaps_tells_nothing(tmp_path: Path) -> None:
     assert mapped_weights([Path("/models/a.gguf")], tmp_path / "none") == (0, None)
 
 
+@pytest.mark.slow
 def test_the_sample_follows_the_conversation(model: Model) -> None:
     before = model.memory()
     model.chat(sampling=GREEDY, max_tokens=8).ask("Name the capital of France.")

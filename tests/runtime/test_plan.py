@@ -24,6 +24,7 @@ def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(devices, "system_memory", lambda: (free, 64 << 30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [Options(n_ctx=512), Options(n_ctx=2000, kv_type="q8_0", mmap=False)])
 def test_the_plan_is_what_the_load_takes(smollm2: Path, options: Options) -> None:
     plan = make_plan(smollm2, options)
@@ -48,10 +49,12 @@ def test_weights_that_are_repacked_are_counted_once(smollm2: Path, tmp_path: Pat
         assert model.memory().devices[0].weights == plan.devices[0].weights
 
 
+@pytest.mark.slow
 def test_the_context_is_chosen_below_what_the_model_knows(smollm2: Path) -> None:
     assert make_plan(smollm2).n_ctx == min(DEFAULT_CTX, read_header(smollm2).context_length)
 
 
+@pytest.mark.slow
 def test_an_open_context_shrinks_to_fit_and_says_so(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = make_plan(smollm2)
     _free(monkeypatch, needs(roomy.devices[0]) - 1)
@@ -62,6 +65,7 @@ def test_an_open_context_shrinks_to_fit_and_says_so(smollm2: Path, monkeypatch: 
     assert f"{roomy.n_ctx:,}" in plan.notes[0]
 
 
+@pytest.mark.slow
 def test_a_context_that_was_asked_for_never_shrinks(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = make_plan(smollm2, Options(n_ctx=1024))
     _free(monkeypatch, needs(small.devices[0]))
@@ -75,6 +79,7 @@ def test_a_context_that_was_asked_for_never_shrinks(smollm2: Path, monkeypatch: 
         Model.load(smollm2, Options(n_ctx=8192))
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_named(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _free(monkeypatch, 1 << 20)
     with pytest.raises(DoesNotFit) as caught:
@@ -96,6 +101,7 @@ def test_layers_for_a_gpu_that_is_not_there_are_refused(smollm2: Path) -> None:
     assert make_plan(smollm2, Options(gpu_layers=0)).gpu_layers == 0
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_run(smollm2: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         make_plan(tmp_path / "none.gguf")
@@ -109,6 +115,7 @@ def test_files_that_cannot_be_run(smollm2: Path, tmp_path: Path) -> None:
         make_plan(text)
 
 
+@pytest.mark.slow
 def test_the_formulas_agree_with_the_ledger(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options(n_ctx=4096)
     exact = make_plan(smollm2, options).devices[0]
@@ -153,6 +160,7 @@ def test_every_kv_type_makes_a_context(smollm2: Path) -> None:
     assert sizes["q4_0"] == sizes["f16"] * 18 // 64
 
 
+@pytest.mark.slow
 def test_k_and_v_have_types_of_their_own(smollm2: Path) -> None:
     sizes = {kind: make_plan(smollm2, Options(n_ctx=512, kv_type=kind)).devices[0].kv for kind in ("f16", "q8_0")}
     for kind in ("q8_0/f16", "f16/q8_0"):
@@ -162,6 +170,7 @@ def test_k_and_v_have_types_of_their_own(smollm2: Path) -> None:
         assert model.plan.devices[0].kv == (sizes["f16"] + sizes["q8_0"]) // 2
 
 
+@pytest.mark.slow
 def test_what_would_fit_is_named(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(smollm2, Options(n_ctx=8192))
     assert plan.advice == ""
@@ -177,6 +186,7 @@ def test_what_would_fit_is_named(smollm2: Path, monkeypatch: pytest.MonkeyPatch)
     assert "bits a weight" in make_plan(smollm2, Options(n_ctx=8192)).advice
 
 
+@pytest.mark.slow
 def test_a_load_that_takes_something_else_says_so(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = plan_quickly
 
@@ -192,6 +202,7 @@ def test_a_load_that_takes_something_else_says_so(smollm2: Path, monkeypatch: py
     assert "were planned" in note
 
 
+@pytest.mark.slow
 def test_a_gpu_that_goes_to_waste_is_a_note(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = accelerators.UnusedGPU("NVIDIA", "An NVIDIA GPU is here.", "tools/install --rebuild")
     monkeypatch.setattr(accelerators, "unused", lambda *_: [gpu])

@@ -97,6 +97,7 @@ def test_one_text_is_no_list(model: Model) -> None:
         model.embed(["text"], pooling="max")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_model_that_writes_embeds_if_told_how(model: Model) -> None:
     with pytest.raises(UnsupportedModel, match="does not say how the vectors of its tokens become one") as caught:
         model.embed(["a text"])
@@ -131,6 +132,7 @@ def test_logits_of_many_tokens_are_computed_in_parts(model: Model) -> None:
         assert np.all(np.sum(row * other, 1) / (np.linalg.norm(row, axis=1) * np.linalg.norm(other, axis=1)) > 0.995)
 
 
+@pytest.mark.slow
 def test_logits_equal_llama_cpps(tmp_path: Path) -> None:
     path = _tiny("llama", tmp_path)
     tokens = tuple(range(3, 43))
@@ -158,6 +160,7 @@ def test_more_tokens_than_the_context_holds(model: Model) -> None:
         model.logits([1] * 1_000_000)
 
 
+@pytest.mark.slow
 def test_after_close_nothing_is_read(tmp_path: Path) -> None:
     model = Model.load(_tiny("llama", tmp_path), Options(n_ctx=256))
     assert model.embed(["a"], pooling="mean").shape[0] == 1
@@ -210,6 +213,7 @@ def _as_reranker(path: Path, target: Path, heads: dict[str, Floats]) -> None:
     writer.close()
 
 
+@pytest.mark.slow
 def test_a_reranker_scores_each_pair(tmp_path: Path) -> None:
     plain = _tiny("bert", tmp_path)
     with Model.load(plain) as encoder:

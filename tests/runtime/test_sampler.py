@@ -70,16 +70,19 @@ def _same(got: Probabilities, wanted: Probabilities) -> None:
         assert got[token] == pytest.approx(chance, rel=1e-3, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_with_everything_off_the_distribution_is_the_models(vocab: Vocab, logits: NDArray[np.float32]) -> None:
     _same(_distribution(_after(vocab, OFF, logits)), _kept(logits, np.arange(vocab.size)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_temperature_divides_the_logits(vocab: Vocab, logits: NDArray[np.float32], temperature: float) -> None:
     got = _distribution(_after(vocab, replace(OFF, temperature=temperature), logits))
     _same(got, _kept(logits / np.float32(temperature), np.arange(vocab.size)))
 
 
+@pytest.mark.slow
 def test_dynamic_temperature_follows_the_entropy(vocab: Vocab, logits: NDArray[np.float32]) -> None:
     sampling = replace(OFF, temperature=1.0, dynatemp_range=0.5, dynatemp_exponent=2.0)
     chances = _softmax(logits)
@@ -94,6 +97,7 @@ def test_top_k_keeps_the_k_likeliest(vocab: Vocab, logits: NDArray[np.float32]) 
     _same(got, _kept(logits, np.argsort(-logits)[:7]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.3, 0.9])
 def test_top_p_keeps_the_fewest_that_sum_to_p(vocab: Vocab, logits: NDArray[np.float32], p: float) -> None:
     order = np.argsort(-logits)
@@ -127,6 +131,7 @@ def test_top_n_sigma_cuts_by_the_spread_of_the_logits(vocab: Vocab, logits: NDAr
     _same(_distribution(_after(vocab, replace(OFF, top_n_sigma=1.5), logits)), _kept(logits, kept))
 
 
+@pytest.mark.slow
 def test_xtc_leaves_out_all_above_the_threshold_but_the_last(vocab: Vocab, logits: NDArray[np.float32]) -> None:
     order = np.argsort(-logits)
     above = int((_softmax(logits) >= 0.02).sum())
@@ -135,6 +140,7 @@ def test_xtc_leaves_out_all_above_the_threshold_but_the_last(vocab: Vocab, logit
     _same(got, _kept(logits, order[above - 1 :]))
 
 
+@pytest.mark.slow
 def test_penalties_act_on_what_was_said(vocab: Vocab, logits: NDArray[np.float32]) -> None:
     negative = int(np.argmin(logits))
     said = [3, 3, 3, 7, negative]
@@ -146,6 +152,7 @@ def test_penalties_act_on_what_was_said(vocab: Vocab, logits: NDArray[np.float32
     _same(_distribution(_after(vocab, sampling, logits, said)), _kept(wanted, np.arange(vocab.size)))
 
 
+@pytest.mark.slow
 def test_penalties_look_back_as_far_as_they_are_told(vocab: Vocab, logits: NDArray[np.float32]) -> None:
     wanted = logits.copy()
     wanted[[7, 8]] -= 2
@@ -156,6 +163,7 @@ def test_penalties_look_back_as_far_as_they_are_told(vocab: Vocab, logits: NDArr
     _same(_distribution(_after(vocab, whole, logits, [3, 7, 8] + [8] * 200)), _kept(wanted, np.arange(vocab.size)))
 
 
+@pytest.mark.slow
 def test_dry_makes_the_end_of_a_repeated_sequence_less_likely(vocab: Vocab, logits: NDArray[np.float32]) -> None:
     one, two, three, four = (vocab.tokenize_tail(word)[0] for word in (" one", " two", " three", " four"))
     wanted = logits.copy()
@@ -168,6 +176,7 @@ def test_dry_makes_the_end_of_a_repeated_sequence_less_likely(vocab: Vocab, logi
     _same(_distribution(_after(vocab, sampling, logits, broken)), _kept(logits, np.arange(vocab.size)))
 
 
+@pytest.mark.slow
 def test_logit_bias_by_token_and_by_text(vocab: Vocab, logits: NDArray[np.float32]) -> None:
     (hello,) = vocab.tokenize_tail(" Hello")
     wanted = logits.copy()
@@ -178,6 +187,7 @@ def test_logit_bias_by_token_and_by_text(vocab: Vocab, logits: NDArray[np.float3
     _same(got, _kept(wanted, np.delete(np.arange(vocab.size), hello)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_mirostat_keeps_the_surprise_near_its_target(vocab: Vocab, logits: NDArray[np.float32], version: int) -> None:
     chances = _softmax(logits)
@@ -249,6 +259,7 @@ def test_draws_follow_the_distribution_and_the_seed(vocab: Vocab) -> None:
     assert np.bincount(once) / 1000 == pytest.approx(chances, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampling",
     [replace(DEFAULTS, temperature=0.0), DEFAULTS, replace(DEFAULTS, top_k=0), replace(DEFAULTS, repeat_penalty=1.5)],

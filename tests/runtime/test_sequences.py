@@ -68,6 +68,7 @@ def test_each_of_several_conversations_is_found_again(either: Model) -> None:
         assert reused == count(either, prompt) - 1
 
 
+@pytest.mark.slow
 def test_idle_conversations_leave_where_every_token_would_look_at_them(tidy: Model) -> None:
     tidy.forget()
     river, desert = RIVER * 3, DESERT * 3
@@ -80,6 +81,7 @@ def test_idle_conversations_leave_where_every_token_would_look_at_them(tidy: Mod
     assert tidy._writer().cells() < count(tidy, river) + 16
 
 
+@pytest.mark.slow
 def test_they_stay_if_ram_has_no_room(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=1024, flash_attention=False, kv_ram=1000)) as model:
         river, desert = RIVER * 3, DESERT * 3
@@ -107,6 +109,7 @@ def test_a_branch_leaves_the_other_one_in_the_cache(either: Model) -> None:
     assert reused == count(either, RIVER + first) - 1
 
 
+@pytest.mark.slow
 def test_what_is_shared_takes_its_cells_once(model: Model) -> None:
     say(model, RIVER + " In winter", tokens=1)
     before = model.memory().kv_used
@@ -205,6 +208,7 @@ def test_without_ram_a_conversation_that_left_is_computed_again(smollm2: Path) -
         assert say(model, RIVER) == (text, 0)
 
 
+@pytest.mark.slow
 def test_cancelling_one_reply_leaves_the_other(model: Model) -> None:
     expected = say(model, "Once upon a time", tokens=24)[0]
     model.forget()

@@ -148,6 +148,7 @@ def test_what_is_not_written_in_time_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_writing_is_given_up_when_it_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localllm.runtime.snapshots.time.monotonic", iter(range(0, 1 << 30, 5)).__next__)
     opened(tmp_path).put(tokens(200), bytearray(40 << 20), deadline=7)
@@ -236,6 +237,7 @@ def test_a_model_file_that_changed_is_another_one(smollm2: Path, tmp_path: Path)
         assert ask(model, Message("user", STORY))[1] == 0
 
 
+@pytest.mark.slow
 def test_a_short_conversation_is_not_worth_a_file(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=512, kv_disk=DISK)) as model:
         ask(model, Message("user", "Hi"))

@@ -156,6 +156,7 @@ def test_a_folder_that_cannot_be_written(gguf: Path, tmp_path: Path, monkeypatch
         tuned.store(gguf, Options(), CHOICE, {})
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_tuned_load_is_exact(smollm2: Path) -> None:
     tuned.store(smollm2, Options(), CHOICE, {})
     plan = make_plan(smollm2, Options(n_ctx=1024))
@@ -169,6 +170,7 @@ def test_the_plan_of_a_tuned_load_is_exact(smollm2: Path) -> None:
     assert planned.kv == 1024 * 30 * 3 * 64 * (34 / 32 + 2)
 
 
+@pytest.mark.slow
 def test_speed_is_not_worth_a_part_of_the_context(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = make_plan(smollm2)
     tuned.store(smollm2, Options(), Choice(1, False, "f32", 512), {})

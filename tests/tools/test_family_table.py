@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from family_table import PATH, TOKENIZERS, errors_of, exponents, page, tokenizers
 
 from localllm.convert.families import known
@@ -12,6 +13,7 @@ from tests.convert.test_goldens import LIMIT
 REMAKE = "run tools/family_table.py"
 
 
+@pytest.mark.slow
 def test_the_page_is_of_these_families() -> None:
     text = PATH.read_text(encoding="utf-8")
     errors = errors_of(text)
@@ -24,6 +26,7 @@ def test_every_error_is_under_the_gate() -> None:
     assert max(10.0**exponent for exponent in errors.values()) < LIMIT
 
 
+@pytest.mark.slow
 def test_an_error_is_measured_and_rounded_up() -> None:
     golden = next(golden for golden in goldens() if golden.name == "qwen2")
     assert exponents([golden]).keys() == {"Qwen2ForCausalLM"}

@@ -100,6 +100,7 @@ def test_a_dry_run_says_what_and_why_and_does_nothing(checkout: Checkout) -> Non
     assert not checkout.venv.exists()
 
 
+@pytest.mark.slow
 def test_the_first_run_builds_and_the_second_has_nothing_to_do(checkout: Checkout) -> None:
     checkout.environment()
     output = checkout.installs("--backend", "cpu")
@@ -111,6 +112,7 @@ def test_the_first_run_builds_and_the_second_has_nothing_to_do(checkout: Checkou
     assert len(checkout.pip_calls()) == before
 
 
+@pytest.mark.slow
 def test_what_tests_need_comes_on_request_and_stays(checkout: Checkout) -> None:
     checkout.environment()
     checkout.installs("--backend", "cpu")
@@ -131,6 +133,7 @@ def test_a_cached_build_without_rpc_is_built_again_without_the_cache(checkout: C
     assert ["--no-cache-dir" in call for call in checkout.pip_calls() if "install -v" in call] == [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lost", "says"),
     [
@@ -147,6 +150,7 @@ def test_what_was_lost_is_built_again(checkout: Checkout, lost: str, says: str) 
     assert "Nothing to do" in checkout.installs()
 
 
+@pytest.mark.slow
 def test_a_lost_default_model_is_installed_again_without_compiling(checkout: Checkout) -> None:
     checkout.environment()
     checkout.installs("--backend", "cpu")
@@ -156,6 +160,7 @@ def test_a_lost_default_model_is_installed_again_without_compiling(checkout: Che
     assert "Nothing to do" in checkout.installs()
 
 
+@pytest.mark.slow
 def test_an_older_version_is_replaced(checkout: Checkout) -> None:
     checkout.environment()
     checkout.installs("--backend", "cpu")
@@ -163,6 +168,7 @@ def test_an_older_version_is_replaced(checkout: Checkout) -> None:
     assert "0.3.9 is installed and >=0.3.36,<0.4 is needed" in checkout.installs("--dry-run")
 
 
+@pytest.mark.slow
 def test_a_backend_that_was_asked_for_is_remembered(checkout: Checkout) -> None:
     checkout.environment(build=f'{WITH_RPC}; : > "$site/llama_cpp/lib/libggml-vulkan.so"')
     checkout.installs("--backend", "vulkan")
@@ -172,6 +178,7 @@ def test_a_backend_that_was_asked_for_is_remembered(checkout: Checkout) -> None:
     assert "-DGGML_VULKAN=ON" in output
 
 
+@pytest.mark.slow
 def test_other_options_build_again(checkout: Checkout) -> None:
     checkout.environment()
     checkout.installs("--backend", "cpu")
@@ -181,6 +188,7 @@ def test_other_options_build_again(checkout: Checkout) -> None:
     assert "Nothing to do" in checkout.installs()
 
 
+@pytest.mark.slow
 def test_a_prebuilt_wheel_is_kept_without_rpc(checkout: Checkout) -> None:
     checkout.environment()
     output = checkout.installs("--prebuilt", "cu124")
@@ -193,6 +201,7 @@ def test_a_prebuilt_wheel_is_kept_without_rpc(checkout: Checkout) -> None:
     assert "built without RPC" in checkout.installs("--dry-run", "--backend", "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("printed", "remedy"),
     [
@@ -240,6 +249,7 @@ def test_a_build_that_crashes_at_the_first_token_is_told(checkout: Checkout) -> 
     assert not (checkout.venv / "localllm-install.json").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_no_obstacle(checkout: Checkout) -> None:
     checkout.environment()
     checkout.installs("--backend", "cpu")

@@ -46,6 +46,7 @@ def test_sides_take_turns_and_none_is_always_first(monkeypatch: pytest.MonkeyPat
     assert column(found[1], 1) == (2, 3, 6)
 
 
+@pytest.mark.slow
 def test_a_prompt_has_exactly_the_tokens(smollm2: Path) -> None:
     with open_vocab(smollm2) as vocab:
         assert len(vocab.tokenize_prompt(prompt_of(smollm2, 77))) == 77
@@ -59,6 +60,7 @@ def test_what_was_disturbed_is_measured_again(monkeypatch: pytest.MonkeyPatch) -
     assert quiet.undisturbed(lambda: next(made)) == "c"
 
 
+@pytest.mark.slow
 def test_our_own_work_and_that_of_our_children_disturbs_nobody() -> None:
     def work() -> None:
         subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)

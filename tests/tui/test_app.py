@@ -37,6 +37,7 @@ async def shows(pilot: Pilot[None], text: str) -> None:
     await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
 
 
+@pytest.mark.slow
 async def test_a_message_gets_a_reply_on_the_screen_and_on_disk(open_app: OpenApp, store: Store) -> None:
     async with open_app().run_test(size=(120, 36), notifications=True) as pilot:
         await ask(pilot, "Capital of France?")
@@ -52,6 +53,7 @@ async def test_a_message_gets_a_reply_on_the_screen_and_on_disk(open_app: OpenAp
     assert reply.stats is not None
 
 
+@pytest.mark.slow
 async def test_a_second_turn_sends_the_whole_path_and_shows_what_was_reused(open_app: OpenApp) -> None:
     garage = Garage()
     async with open_app(garage=garage).run_test(size=(120, 36), notifications=True) as pilot:
@@ -65,6 +67,7 @@ async def test_a_second_turn_sends_the_whole_path_and_shows_what_was_reused(open
     ]
 
 
+@pytest.mark.slow
 async def test_one_letter_is_a_message_and_space_is_not(open_app: OpenApp, store: Store) -> None:
     async with open_app().run_test(notifications=True) as pilot:
         await say(pilot, "  ")
@@ -73,6 +76,7 @@ async def test_one_letter_is_a_message_and_space_is_not(open_app: OpenApp, store
     assert only_chat(store).path()[0].text == "y"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["escape", "ctrl+c"])
 async def test_stopping_while_words_arrive_keeps_them(open_app: OpenApp, store: Store, key: str) -> None:
     async with open_app(SLOW).run_test(size=(100, 30), notifications=True) as pilot:
@@ -89,6 +93,7 @@ async def test_stopping_while_words_arrive_keeps_them(open_app: OpenApp, store: 
     assert reply.text != SLOW.reply
 
 
+@pytest.mark.slow
 async def test_stopping_in_prefill_keeps_the_message_and_ctrl_r_answers_it(open_app: OpenApp, store: Store) -> None:
     script = Script(prefill_s=30)
     async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
@@ -128,6 +133,7 @@ async def test_stopping_while_the_model_loads(open_app: OpenApp, store: Store) -
     assert [node.text for node in only_chat(store).path()] == ["Capital?"]
 
 
+@pytest.mark.slow
 async def test_regenerating_keeps_the_old_reply_and_both_can_be_seen(open_app: OpenApp, store: Store) -> None:
     script = Script()
     async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
@@ -148,6 +154,7 @@ async def test_regenerating_keeps_the_old_reply_and_both_can_be_seen(open_app: O
     assert chat.path()[-1].text == "The capital of France is **Paris**."
 
 
+@pytest.mark.slow
 async def test_a_second_reply_that_is_stopped_at_once_leaves_the_first_in_place(
     open_app: OpenApp, store: Store
 ) -> None:
@@ -164,6 +171,7 @@ async def test_a_second_reply_that_is_stopped_at_once_leaves_the_first_in_place(
     assert [node.text for node in only_chat(store).path()][1] == "The capital of France is **Paris**."
 
 
+@pytest.mark.slow
 async def test_going_on_extends_the_partial_reply(open_app: OpenApp, store: Store) -> None:
     garage = Garage(Script(reply="First half", stop_reason="length"))
     async with open_app(garage=garage).run_test(size=(100, 30), notifications=True) as pilot:
@@ -261,6 +269,7 @@ async def test_an_engine_that_dies_while_nobody_waits_is_noticed(open_app: OpenA
         await shows(pilot, "no model is loaded")
 
 
+@pytest.mark.slow
 async def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(open_app: OpenApp) -> None:
     script = Script(load_error=DoesNotFit("The weights need 9.0 GiB.", hint="Try a smaller context."))
     async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
@@ -284,6 +293,7 @@ async def test_a_message_that_waited_for_a_model_that_does_not_load_stays(open_a
     assert [node.text for node in only_chat(store).path()] == ["Capital?"]
 
 
+@pytest.mark.slow
 async def test_a_full_context_is_explained_and_the_conversation_stays(open_app: OpenApp, store: Store) -> None:
     script = Script(error=ContextFull("The conversation is 12 tokens too long.", hint="Begin a new chat."))
     async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
@@ -294,6 +304,7 @@ async def test_a_full_context_is_explained_and_the_conversation_stays(open_app: 
     assert [node.text for node in only_chat(store).path()] == ["Capital?"]
 
 
+@pytest.mark.slow
 async def test_ctrl_c_never_quits_and_says_what_does(open_app: OpenApp) -> None:
     async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
         await pilot.press("ctrl+c")
@@ -340,6 +351,7 @@ async def test_sixty_columns_hide_the_panels_and_keys_show_them_over_the_talk(op
         assert not pilot.app.query_one(ChatList).display
 
 
+@pytest.mark.slow
 async def test_no_colour_means_no_colour(open_app: OpenApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with open_app().run_test(size=(120, 36), notifications=True) as pilot:
@@ -366,6 +378,7 @@ async def test_memory_is_shown_and_sampled_only_while_it_is_seen(open_app: OpenA
         assert garage.models[0].sampled <= taken + 1
 
 
+@pytest.mark.slow
 async def test_help_lists_the_keys(open_app: OpenApp) -> None:
     async with open_app().run_test(size=(100, 44), notifications=True) as pilot:
         await pilot.press("f1")
@@ -374,6 +387,7 @@ async def test_help_lists_the_keys(open_app: OpenApp) -> None:
         await wait_until(pilot, lambda: "answer again" not in screen_text(pilot))
 
 
+@pytest.mark.slow
 async def test_quitting_while_words_arrive_keeps_them(open_app: OpenApp, store: Store) -> None:
     app = open_app(SLOW)
     async with app.run_test(size=(100, 30), notifications=True) as pilot:
@@ -415,6 +429,7 @@ async def test_the_command_palette_offers_a_new_chat(open_app: OpenApp) -> None:
         await wait_until(pilot, lambda: PARIS not in screen_text(pilot))
 
 
+@pytest.mark.slow
 async def test_text_that_is_selected_is_copied_with_ctrl_c(open_app: OpenApp) -> None:
     async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
         pilot.app.query_one(Prompt).insert("some words")
@@ -425,6 +440,7 @@ async def test_text_that_is_selected_is_copied_with_ctrl_c(open_app: OpenApp) ->
         assert "Ctrl+Q quits" not in screen_text(pilot)
 
 
+@pytest.mark.slow
 async def test_a_mistake_of_ours_is_not_hidden_and_costs_no_words(
     open_app: OpenApp, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

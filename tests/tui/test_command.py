@@ -63,10 +63,12 @@ def in_terminal(*arguments: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_said_on_the_plain_screen() -> None:
     assert "nowhere.gguf" in in_terminal("chat", "nowhere.gguf")
 
 
+@pytest.mark.slow
 def test_damaged_chats_are_said_on_the_plain_screen_and_left_alone(tmp_path: Path) -> None:
     path = paths.chats_file()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +80,7 @@ def test_damaged_chats_are_said_on_the_plain_screen_and_left_alone(tmp_path: Pat
     assert path.read_bytes().startswith(b"not a database")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_not_there_is_said_on_the_plain_screen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         nobody = f"127.0.0.1:{server.getsockname()[1]}"

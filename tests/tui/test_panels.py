@@ -92,6 +92,7 @@ async def test_memory_shows_each_part_with_a_bar_in_proportion() -> None:
         assert "no model is loaded" in lines(panel)
 
 
+@pytest.mark.slow
 async def test_memory_that_the_system_cannot_tell_is_not_made_up() -> None:
     panel = MemoryPanel()
     async with Host(panel).run_test(size=(30, 24)) as pilot:
@@ -110,6 +111,7 @@ async def test_memory_fits_a_narrow_panel(width: int) -> None:
         assert max(len(line) for line in lines(panel)) <= width
 
 
+@pytest.mark.slow
 async def test_the_status_line_says_all_it_has_room_for() -> None:
     line = StatusLine()
     status = Status(model="m Q4_0", context_used=541, context_total=8192, stats=STATS)
@@ -163,6 +165,7 @@ class Keys(Host):
         self.heard.append(name)
 
 
+@pytest.mark.slow
 async def test_the_line_of_keys_shows_what_fits_and_can_be_clicked() -> None:
     line = KeyLine()
     host = Keys(line)
@@ -191,6 +194,7 @@ async def test_chats_are_listed_with_the_open_one_marked() -> None:
         assert "19" in shown.splitlines()[-1] or "· 1 message" in shown
 
 
+@pytest.mark.slow
 async def test_a_chat_is_chosen_and_deleted_with_keys() -> None:
     chats = ChatList()
     host = Host(chats)
@@ -206,6 +210,7 @@ async def test_a_chat_is_chosen_and_deleted_with_keys() -> None:
     assert (dropped.chat_id, dropped.title) == ("b", "title of b")
 
 
+@pytest.mark.slow
 async def test_an_empty_list_of_chats_ignores_its_keys() -> None:
     chats = ChatList()
     host = Host(chats)

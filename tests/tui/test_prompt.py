@@ -26,6 +26,7 @@ class Host(App[None]):
         self.sent.append(event.text)
 
 
+@pytest.mark.slow
 async def test_enter_sends_and_empties() -> None:
     host = Host()
     async with host.run_test() as pilot:
@@ -78,6 +79,7 @@ async def test_lines_can_be_broken_and_the_field_grows(key: str) -> None:
         assert host.prompt.size.height == low
 
 
+@pytest.mark.slow
 async def test_a_paste_of_many_lines_is_one_message() -> None:
     host = Host()
     async with host.run_test() as pilot:
@@ -90,6 +92,7 @@ async def test_a_paste_of_many_lines_is_one_message() -> None:
         assert host.sent == ["one\ntwo\nthree"]
 
 
+@pytest.mark.slow
 async def test_space_is_not_a_message() -> None:
     host = Host()
     async with host.run_test() as pilot:
@@ -118,6 +121,7 @@ async def test_earlier_messages_are_at_the_edges_and_the_draft_is_not_lost() -> 
         assert host.prompt.text == "draft"
 
 
+@pytest.mark.slow
 async def test_up_and_down_move_inside_a_text_of_several_lines() -> None:
     host = Host()
     async with host.run_test() as pilot:
@@ -131,6 +135,7 @@ async def test_up_and_down_move_inside_a_text_of_several_lines() -> None:
         assert host.prompt.text == "a\nb"
 
 
+@pytest.mark.slow
 async def test_wide_characters_can_be_written() -> None:
     host = Host()
     async with host.run_test() as pilot:

@@ -46,6 +46,7 @@ async def settle(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
+@pytest.mark.slow
 async def test_a_conversation_is_shown_at_its_end() -> None:
     host = Host(conversation(500))
     async with host.run_test(size=(60, 20)) as pilot:
@@ -54,6 +55,7 @@ async def test_a_conversation_is_shown_at_its_end() -> None:
         assert host.transcript.following
 
 
+@pytest.mark.slow
 async def test_only_what_is_in_sight_is_drawn() -> None:
     entries = conversation(500)
     host = Host(entries)
@@ -63,6 +65,7 @@ async def test_only_what_is_in_sight_is_drawn() -> None:
         assert 2 <= len(drawn) <= 20
 
 
+@pytest.mark.slow
 async def test_a_growing_reply_is_followed_until_the_person_scrolls_up() -> None:
     reply = ReplyEntry()
     host = Host([*conversation(3), reply])
@@ -88,6 +91,7 @@ async def test_a_growing_reply_is_followed_until_the_person_scrolls_up() -> None
         assert host.transcript.following
 
 
+@pytest.mark.slow
 async def test_scrolling_up_through_messages_never_drawn_shows_every_line_once() -> None:
     entries: list[Entry] = [ReplyEntry("\n\n".join(f"entry {e} line {n}" for n in range(7))) for e in range(40)]
     host = Host(entries)
@@ -155,6 +159,7 @@ async def test_control_characters_never_reach_the_terminal() -> None:
         assert "▌ c" in rows(host)
 
 
+@pytest.mark.slow
 async def test_text_is_selected_with_the_mouse_without_margin_and_padding() -> None:
     host = Host([UserEntry("first line"), ReplyEntry("second line\n\nthird line")])
     async with host.run_test(size=(60, 20)) as pilot:
@@ -171,6 +176,7 @@ async def test_text_is_selected_with_the_mouse_without_margin_and_padding() -> N
         }
 
 
+@pytest.mark.slow
 async def test_a_theme_change_draws_everything_again() -> None:
     host = Host([ReplyEntry("# Heading\n\nwords")])
     async with host.run_test(size=(60, 20)) as pilot:

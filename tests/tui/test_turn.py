@@ -83,6 +83,7 @@ def test_the_message_is_on_disk_before_the_model_is_asked(talk: Talk, monkeypatc
     assert seen == [("user", "Hi", "done")]
 
 
+@pytest.mark.slow
 def test_words_reach_the_disk_while_the_reply_goes_on(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
     talk.script.piece_s = 0.02

@@ -51,6 +51,7 @@ def test_every_draw_follows_whatever_the_samplers(model: Model, seed: int) -> No
     assert re.fullmatch(f"({line}){{3}}", text)
 
 
+@pytest.mark.slow
 def test_a_grammar_that_the_model_would_follow_anyway_changes_nothing(model: Model) -> None:
     plain, _ = _said(model, "Name the capital of France.", GREEDY)
     assert _said(model, "Name the capital of France.", replace(GREEDY, grammar="root ::= [^<]*"))[0] == plain
@@ -60,12 +61,14 @@ def test_characters_of_several_tokens_can_be_demanded(model: Model) -> None:
     assert _said(model, "Hi", replace(GREEDY, grammar='root ::= "東京🧿"')) == ("東京🧿", "end")
 
 
+@pytest.mark.slow
 def test_control_tokens_are_no_text(model: Model) -> None:
     # The name of the token that begins a message, which a grammar could take for these characters.
     asked = replace(GREEDY, grammar='root ::= "<|im_start|>user"')
     assert _said(model, "Hi", asked) == ("<|im_start|>user", "end")
 
 
+@pytest.mark.slow
 def test_what_no_token_can_write_is_an_error_and_the_engine_goes_on(model: Model) -> None:
     with pytest.raises(BadGrammar, match="allows nothing more here"):
         _said(model, "Hi", replace(GREEDY, grammar='root ::= "yes" [\\x00]'))

@@ -187,6 +187,7 @@ def _valid(schema: Any, seeds: int = 60) -> int:
     return len(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_text_that_follows_is_valid(name: str) -> None:
     schema = SCHEMAS[name]
@@ -210,6 +211,7 @@ def test_every_string_of_a_pattern_matches(pattern: str) -> None:
         assert python.search(json.loads(RandomText(grammar, seed).text()))
 
 
+@pytest.mark.slow
 def test_all_that_is_optional_can_be_there_or_not() -> None:
     grammar = as_grammar(SCHEMAS["optional and required"])
     found = {frozenset(json.loads(RandomText(grammar, seed).text())) for seed in range(200)}
@@ -219,6 +221,7 @@ def test_all_that_is_optional_can_be_there_or_not() -> None:
     assert found == {frozenset(keys) for keys in ("", "a", "b", "c", "ab", "ac", "bc", "abc")}
 
 
+@pytest.mark.slow
 def test_names_that_are_taken_do_not_come_again() -> None:
     grammar = as_grammar(SCHEMAS["others"])
     for seed in range(300):
@@ -227,6 +230,7 @@ def test_names_that_are_taken_do_not_come_again() -> None:
         assert all(keys.count(key) <= 1 for key in ("a", "ab", "", 'q"'))
 
 
+@pytest.mark.slow
 def test_a_long_list_of_values_shares_their_starts() -> None:
     plain: list[Any] = ["", "a", "ab", "abc", 1, 12, 123, None, "\u00e9"]
     values = [*plain, *(f"value {number}" for number in range(300))]
