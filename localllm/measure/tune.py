@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from localllm.errors import DoesNotFit, EngineDied
-from localllm.gguf_file import read_header
+from localllm.gguf_file import read_header, read_parts
 from localllm.measure.speed import Effort, Speed, measure
 from localllm.native import devices
 from localllm.native.handles import ModelHandle
@@ -114,7 +114,7 @@ def tune(
     started = time.monotonic()
     plan = make_plan(path, Options(gpu_layers=gpu_layers, tuned=False))
     check_fits(plan)
-    model, _ = open_weights(path, plan.options, None)
+    model, _ = open_weights(plan, [header.path for header in read_parts(path)], None)
     with model:
         bench = _Bench(model, plan, started + seconds, on_row or (lambda _: None))
         choice = _search(bench, seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from localllm.errors import UnsupportedModel
-from localllm.gguf_file import Array, Header, read_header
+from localllm.gguf_file import Array, Header, read_header, read_parts
 from localllm.native import handles, lib
 from localllm.native.batch import Batch
 from localllm.native.candidates import logits_at
@@ -33,16 +33,15 @@ SURE = 0.5
 _VOCABULARY = ("tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.bos_token_id")
 
 
-def _check_vocabulary(draft: Path, model: Path) -> None:
+def _check_vocabulary(draft: Header, model: Header) -> None:
     """See that both mean the same by their tokens.
 
     Raises:
         UnsupportedModel: they do not.
     """
-    ours, theirs = read_header(draft), read_header(model)
-    if _vocabulary(ours) != _vocabulary(theirs):
+    if _vocabulary(draft) != _vocabulary(model):
         raise UnsupportedModel(
-            f"{draft.name} cannot draft for {model.name}: they have other vocabularies.",
+            f"{draft.path.name} cannot draft for {model.path.name}: they have other vocabularies.",
             hint="Choose a smaller model of the same family; --draft ngram needs none.",
         )
 
@@ -64,8 +63,8 @@ def open_draft(plan: Plan) -> tuple[DraftModel | None, Plan]:
     options = plan.options
     if options.draft in ("", "off", "ngram"):
         return None, plan
-    draft = Path(options.draft)
-    _check_vocabulary(draft, plan.path)
+    headers = read_parts(Path(options.draft))
+    _check_vocabulary(headers[0], read_header(plan.path))
     own = Options(
         n_ctx=options.n_ctx,
         threads=options.threads,
@@ -73,11 +72,11 @@ def open_draft(plan: Plan) -> tuple[DraftModel | None, Plan]:
         flash_attention=options.flash_attention,
         sequences=options.sequences,
     )
-    alone = plan_quickly(draft, own)
+    alone = plan_quickly(headers[0], own)
     both = _together(plan, alone)
     check_fits(both)
     with ExitStack() as made:
-        model, _ = open_weights(draft, alone.options, None)
+        model, _ = open_weights(alone, [header.path for header in headers], None)
         made.callback(model.close)
         context = open_context(model, alone.options)
         made.callback(context.close)

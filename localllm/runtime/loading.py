@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from localllm.errors import BadModelFile
-from localllm.gguf_file import read_parts
 from localllm.native import devices, handles, ledger, lib, mapped
 from localllm.runtime import memory
 from localllm.runtime.adapters import Adapter
 from localllm.runtime.opening import open_model
-from localllm.runtime.options import Options
 from localllm.runtime.simulate import layers_by_device
 from localllm.runtime.types import Plan, mib, needs
 
@@ -48,21 +46,24 @@ class ModelFiles:
 
 
 def open_weights(
-    path: Path, options: Options, progress: Callable[[float], bool] | None
+    plan: Plan, files: Sequence[Path], progress: Callable[[float], bool] | None
 ) -> tuple[handles.ModelHandle, list[str]]:
-    """The model and the log of its load. Ctrl-C ends the load. Raises as `handles.open_model`."""
-    stopped = threading.Event()
+    """The model of a plan, which is in `files`, and the log of its load. Ctrl-C ends the load.
+
+    Raises as `handles.open_model`.
+    """
+    options, stopped = plan.options, threading.Event()
 
     def go_on(fraction: float) -> bool:
         return not stopped.is_set() and (progress is None or progress(fraction))
 
     def load() -> tuple[handles.ModelHandle, list[str]]:
         with lib.captured_log() as lines:
-            return open_model(path, options, progress=go_on), lines
+            return open_model(plan.path, options, progress=go_on), lines
 
     opened, lines = lib.apart(load, stopped.set, lambda opened: opened[0].close())
     if options.mmap and not options.mlock and _copied(lines):
-        mapped.let_go([header.path for header in read_parts(path)])
+        mapped.let_go(files)
     return opened, lines
 
 

@@ -96,13 +96,14 @@ def open_parts(path: Path, options: Options, progress: Callable[[float], bool] |
 
 
 def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Parts:
-    plan = plan_quickly(path, options)
-    check_fits(plan)
     headers = read_parts(path)
-    files = ModelFiles([header.path for header in headers])
+    plan = plan_quickly(next(header for header in headers if header.path == path), options)
+    check_fits(plan)
+    places = [header.path for header in headers]
+    files = ModelFiles(places)
     for worker in plan.options.workers:
         rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
-    handle, lines = open_weights(path, plan.options, progress)
+    handle, lines = open_weights(plan, places, progress)
     with ExitStack() as made:
         made.callback(handle.close)
         vocab = Vocab(handle)

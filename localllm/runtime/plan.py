@@ -37,14 +37,16 @@ def make_plan(path: Path, options: Options | None = None) -> Plan:
         BadWorker, MissingPackage: a worker cannot be used.
         DoesNotFit: layers were asked for and no device takes them.
     """
-    options = options or Options()
-    header = read_header(path)
+    return _plan(read_header(path), options or Options())
+
+
+def _plan(header: Header, options: Options) -> Plan:
     _check_runs(header)
-    settled, notes = tuned.settle(path, options)
+    settled, notes = tuned.settle(header.path, options)
     plan = _planned(header, settled)
     if notes and (not plan.fits or plan.n_ctx < _wanted_ctx(header, settled)):
         # Speed is not worth a part of the context.
-        settled, _ = tuned.settle(path, replace(options, tuned=False))
+        settled, _ = tuned.settle(header.path, replace(options, tuned=False))
         plan = _planned(header, settled)
         notes = ("What was tuned needs more memory than there is now, so it is left out.",)
     return replace(plan, notes=(*plan.notes, *notes))
@@ -63,28 +65,27 @@ def _planned(header: Header, options: Options) -> Plan:
     return replace(plan, notes=tuple(notes), advice=advice)
 
 
-def plan_quickly(path: Path, options: Options) -> Plan:
-    """`make_plan` for a load that follows at once, whose own ledger will be exact.
+def plan_quickly(header: Header, options: Options) -> Plan:
+    """`make_plan`, by the header, for a load that follows at once, whose own ledger will be exact.
 
     A simulated load reads the vocabulary a second time, half a second for a large one. It is left out where nothing is
     to choose and the formulas see room for twice what is needed: on the CPU, with plenty of memory.
     """
-    header = read_header(path)
     present = devices.devices(options.workers)
     to_choose = options.gpu_layers or options.split or devices.offload_devices(present)
     beyond = options.n_ctx > _wanted_ctx(header, Options())
     # The formulas do not know what the matrix unit's own order of the weights takes.
     if devices.has_matrix_unit() or to_choose or beyond or header.integer("split.count") > 1:
-        return make_plan(path, options)
+        return _plan(header, options)
     _check_runs(header)
-    settled, tuned_notes = tuned.settle(path, options)
+    settled, tuned_notes = tuned.settle(header.path, options)
     chosen = replace(settled, n_ctx=_wanted_ctx(header, options), gpu_layers=0, cpu_moe=0)
     uses, layers, _ = estimated(header, chosen)
     parts = by_device(uses, layers, present)
     if any(2 * needs(device) > device.free for device in parts):
-        return make_plan(path, options)
+        return _plan(header, options)
     why = "All sizes are estimates, made by formulas: there is room for twice as much."
-    return Plan(path, chosen, parts, exact=False, estimate=why, notes=(*_notes(header, options), *tuned_notes))
+    return Plan(header.path, chosen, parts, exact=False, estimate=why, notes=(*_notes(header, options), *tuned_notes))
 
 
 def check_fits(plan: Plan) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
-from localllm.gguf_file import read_header
+from localllm.gguf_file import Header, read_header
 from localllm.native import accelerators, devices, ledger, quants
 from localllm.runtime import estimate, parts
 from localllm.runtime.model import Model
@@ -190,8 +190,8 @@ def test_what_would_fit_is_named(smollm2: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_load_that_takes_something_else_says_so(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = plan_quickly
 
-    def wrong(path: Path, options: Options) -> Plan:
-        plan = honest(path, options)
+    def wrong(header: Header, options: Options) -> Plan:
+        plan = honest(header, options)
         (cpu,) = plan.devices
         return replace(plan, exact=True, devices=(replace(cpu, kv=cpu.kv - (4 << 20)),))
 
@@ -207,7 +207,7 @@ def test_a_gpu_that_goes_to_waste_is_a_note(smollm2: Path, monkeypatch: pytest.M
     gpu = accelerators.UnusedGPU("NVIDIA", "An NVIDIA GPU is here.", "tools/install --rebuild")
     monkeypatch.setattr(accelerators, "unused", lambda *_: [gpu])
     assert make_plan(smollm2).notes == (str(gpu),)
-    assert plan_quickly(smollm2, Options(n_ctx=512)).notes == (str(gpu),)
+    assert plan_quickly(read_header(smollm2), Options(n_ctx=512)).notes == (str(gpu),)
     assert make_plan(smollm2, Options(gpu_layers=0)).notes == ()
 
 
