@@ -109,6 +109,7 @@ def test_time_that_is_up_leaves_the_rest_unmeasured(smollm2: Path) -> None:
     assert len(found.rows) == 1
     assert found.choice == found.before
     assert all("for lack of time" in note for note in found.notes)
+    assert len(set(found.notes)) == len(found.notes)
     assert found.notes
 
 
