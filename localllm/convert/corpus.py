@@ -170,8 +170,3 @@ def special_texts(special: Sequence[str]) -> list[str]:
     for token in special:
         texts += [token, f"{token}Hello", f"Hello{token}", f"Hello {token} world", f"a\n{token}\nb", token + token]
     return texts
-
-
-def nfc(texts: Sequence[str]) -> list[str]:
-    """The same texts, composed."""
-    return [unicodedata.normalize("NFC", text) for text in texts]

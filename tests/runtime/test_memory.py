@@ -50,8 +50,7 @@ def test_mapped_weights_are_resident_after_use(model: Model) -> None:
     sample = model.memory()
     if sample.weights_resident is None:
         pytest.skip("this system does not tell what is resident")
-    copied = (
-        model.plan.devices[0].weights > model.info.file_bytes
-    )  # a matrix unit has most of it in an order of its own
-    least, most = (0.1, 0.5) if copied else (0.9, 1)
+    copied = model.plan.devices[0].weights > model.info.file_bytes  # by a matrix unit, in an order of its own
+    # Of what was copied nothing needs to stay; what is looked up, like the embeddings, is read from the mapping.
+    least, most = (0, 0.5) if copied else (0.9, 1)
     assert least * model.info.file_bytes < sample.weights_resident <= most * sample.weights_mapped
