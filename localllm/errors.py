@@ -14,6 +14,8 @@
     ├── DownloadFailed       what arrived is kept; the same call resumes
     ├── EngineDied           the engine ended or failed; the conversation is safe
     ├── BadWorker            a worker does not answer, is none, or speaks another version
+    ├── BadCommand           a / command of a chat that there is not, or that was written wrong
+    ├── BadChat              no such chat, or a file that holds none
     ├── BadStore             the chats on disk are locked, damaged, or from a newer version
     ├── MissingPackage       an extra that this command needs is not installed
     └── Cancelled            stopped by the person who asked
@@ -100,6 +102,14 @@ class BadWorker(LocalLLMError):
     """A worker that does not answer, is none, or speaks another version; or one that cannot serve."""
 
 
+class BadCommand(LocalLLMError):
+    """A `/` command of a chat that does not exist, or lacks what it takes; says the nearest."""
+
+
+class BadChat(LocalLLMError):
+    """No chat goes by that name, says the nearest; or a file to import holds none."""
+
+
 class BadStore(LocalLLMError):
     """The file of chats is locked, damaged, cannot be written, or was made by a newer version; it is left as it is."""
 
@@ -129,6 +139,8 @@ ERRORS: dict[str, type[LocalLLMError]] = {
         DownloadFailed,
         EngineDied,
         BadWorker,
+        BadCommand,
+        BadChat,
         BadStore,
         MissingPackage,
         Cancelled,
