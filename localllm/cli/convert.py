@@ -87,7 +87,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.lora and args.resume:
         args.wrong_usage("an adapter is converted in a moment: leave out --resume")
     if args.report:
-        check_report(args.report)
+        check_report(args.report, args.outfile)
     if args.lora:
         return _adapter(args)
     settings = convert_flags.settings(args)

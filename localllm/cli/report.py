@@ -9,24 +9,36 @@ from typing import Any
 
 from localllm.errors import BadOutput
 
+_BEGINNINGS = (b'{\n "outfile": ', b'{\n "file": ')
+"""How the reports of `convert` and of `verify` begin."""
 
-def check_report(path: Path) -> None:
-    """Say now what would make writing it fail after all the work.
+
+def check_report(path: Path, outfile: Path | None = None) -> None:
+    """Say now what would make writing it fail after all the work; `outfile` is what the work itself writes.
 
     Raises:
-        BadOutput: it is a folder or a model, or in a folder that does not exist.
+        BadOutput: it is a folder, in one that does not exist, or would replace anything but an older report.
     """
-    what = f"{path} is a folder" if path.is_dir() else f"{path} is a model" if _is_model(path) else ""
+    what = ""
     if not path.parent.is_dir():
         what = f"there is no folder {path.parent}"
+    elif path.is_dir():
+        what = f"{path} is a folder"
+    elif path.suffix.lower() == ".gguf" or (outfile is not None and path.resolve() == outfile.resolve()):
+        what = f"{path} is the name of a model"
+    elif path.exists() and not _is_replaced(path):
+        what = f"{path} is there already and is no report"
     if what:
         raise BadOutput(f"The report cannot be written: {what}.", hint="Name a file to write: --report proof.json")
 
 
-def _is_model(path: Path) -> bool:
-    from localllm.convert.gguf_source import is_gguf
-
-    return is_gguf(path)
+def _is_replaced(path: Path) -> bool:
+    """Whether what is there is an older report, or an empty file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _BEGINNINGS)))
+    return not start or start.startswith(_BEGINNINGS)
 
 
 def write_report(path: Path, document: dict[str, Any], otherwise: str) -> None:
@@ -35,8 +47,6 @@ def write_report(path: Path, document: dict[str, Any], otherwise: str) -> None:
     Raises:
         BadOutput: it cannot be written.
     """
-    if _is_model(path):
-        raise BadOutput(f"The report {path} cannot be written: that is the model. {otherwise}")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -116,12 +116,29 @@ def test_a_report_does_not_replace_the_model(
 ) -> None:
     before = model.read_bytes()
     assert main(["verify", str(model), "--report", str(model)]) == 1
-    assert "is a model" in capsys.readouterr().err
+    assert "is the name of a model" in capsys.readouterr().err
     assert model.read_bytes() == before
-    new = str(tmp_path / "new.gguf")
-    assert main(["convert", str(checkpoint), "--type", "Q8_0", "--outfile", new, "--report", new]) == 1
-    assert "that is the model. The model is written." in capsys.readouterr().err
-    assert read_header(Path(new)).quantization == "Q8_0"
+    for new in (str(tmp_path / "new.gguf"), str(tmp_path / "new")):
+        assert main(["convert", str(checkpoint), "--type", "Q8_0", "--outfile", new, "--report", new]) == 1
+        assert "is the name of a model" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_replaces_nothing_but_a_report(
+    model: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, report = checkpoint / "config.json", tmp_path / "proof.json"
+    before = config.read_bytes()
+    assert main(["verify", str(model), "--report", str(config)]) == 1
+    assert "config.json is there already and is no report" in capsys.readouterr().err
+    assert config.read_bytes() == before
+    report.touch()
+    for _ in range(2):
+        assert main(["verify", str(model), "--report", str(report)]) == 0
+    assert json.loads(report.read_text("utf-8"))["ok"] is True
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    assert main(["verify", str(model), "--report", str(link)]) == 1
 
 
 def test_a_report_that_fails_after_the_work_says_what_there_is(tmp_path: Path) -> None:
