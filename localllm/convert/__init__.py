@@ -21,6 +21,7 @@ from localllm.convert.choices import Choices, UntypedModel, choose, choose_for_t
 from localllm.convert.files import Files, closed_on_error
 from localllm.convert.gguf_source import is_gguf, open_gguf
 from localllm.convert.header import lay_out
+from localllm.convert.inputs import inputs_of, inputs_of_adapter, refuse_inputs
 from localllm.convert.outfiles import check_target, journal_of
 from localllm.convert.plan import half_type
 from localllm.convert.prepared import Conversion, Evidence, Prepared, Preview, PreviewTensor, previewed
@@ -92,7 +93,7 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
         proof,
         notes,
     )
-    return Prepared(checkpoint, preview, model, settings, choices, evidence)
+    return Prepared(checkpoint, preview, model, settings, choices, inputs_of(place, settings.imatrix), evidence)
 
 
 def _prepare_gguf(path: Path, settings: Settings) -> Prepared:
@@ -100,7 +101,7 @@ def _prepare_gguf(path: Path, settings: Settings) -> Prepared:
     model = replace(model, hyperparameters=requantized_keys(model.hyperparameters, settings))
     choices = choose(model, settings)
     preview = previewed(path, header.architecture, settings, choices, None, tuple(gguf_source.remarks(model)))
-    return Prepared(source, preview, model, settings, choices)
+    return Prepared(source, preview, model, settings, choices, inputs_of(path, settings.imatrix))
 
 
 def preview(source: Source, type: str | None = None, settings: Settings | None = None) -> Preview:
@@ -143,15 +144,20 @@ def convert(
         BadCheckpoint: a shard is missing, a shape is wrong, a tensor is left over, the tokenizer is missing.
         UnsupportedModel: an architecture, tokenizer, rope type or quantization type that is not known.
         BadModelFile: the importance matrix is damaged or of another model; or the GGUF is damaged.
-        BadOutput: the file exists and `force` is not set, or the disk is full; nothing is left behind without `resume`.
+        BadOutput: the file exists and `force` is not set, it is one of those that are read, or the disk is full;
+            nothing is left behind without `resume`.
         MissingPackage: the extra `convert` is not installed.
     """
     place = _place(source)
     with closed_on_error(place):
         settings = settled(type, settings)
         target = Path(outfile) if outfile is not None else default_outfile(place, settings.type)
-        check_target(target, 0, force or (resume and journal_of(target).exists()))
+        if settings.split_max_size is None:
+            refuse_inputs([target], inputs_of(place, settings.imatrix))
+            check_target(target, 0, force or (resume and journal_of(target).exists()))
     with prepare(place, settings=settings) as prepared:
+        # Of a model that is split the names are known only now.
+        prepared.check(target, force=force, resume=resume)
         if announce is not None:
             announce(prepared.preview, target)
         return prepared.write(target, force=force, resume=resume, threads=threads, progress=progress, remark=remark)
@@ -181,6 +187,7 @@ def convert_adapter(
     with closed_on_error(place):
         kind = _adapter_type(type)
         target = Path(outfile) if outfile is not None else default_outfile(Path(adapter), kind)
+        refuse_inputs([target], inputs_of_adapter(Path(adapter), place))
         check_target(target, 0, force)
     with prepare_adapter(adapter, place, kind) as prepared:
         if announce is not None:
@@ -197,7 +204,8 @@ def prepare_adapter(adapter: str | Path, base: Source, type: str = "F32") -> Pre
     choices = Choices(tuple(found.tensors), (lay_out(found.keys, found.typed(kind)),), None, None, ())
     settings = Settings(type=kind)
     preview = previewed(Path(adapter), found.architecture, settings, choices, None, ())
-    return Prepared(found.source, preview, UntypedModel(found.keys, {}, found.tensors, None), settings, choices)
+    model = UntypedModel(found.keys, {}, found.tensors, None)
+    return Prepared(found.source, preview, model, settings, choices, inputs_of_adapter(Path(adapter), place))
 
 
 def _adapter_type(type: str) -> str:

@@ -58,6 +58,10 @@ class Files(Protocol):
         """What to tell people about reading these files."""
         return []
 
+    def paths(self) -> list[Path]:
+        """Those of the files that are on this machine."""
+        return []
+
     def received(self) -> int:
         """Bytes that came from the network so far."""
         return 0
@@ -110,6 +114,10 @@ class LocalFiles(Files):
                 with suppress(PermissionError):
                     names += [f"{folder.name}/{entry.name}" for entry in folder.iterdir() if entry.is_file()]
         return sorted(names)
+
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [self.folder / name for name in self.names()]
 
     def size(self, name: str) -> int:
         """Bytes of a file."""

@@ -60,10 +60,12 @@ def check_target(target: Path, size: int, force: bool) -> None:
     """Say now what would make writing `size` bytes to `target` fail.
 
     Raises:
-        BadOutput: it exists, is a folder, is in a folder that does not exist, or the disk has not enough room.
+        BadOutput: it exists, is a folder or a device, is in a folder that does not exist, or the disk has not enough
+            room.
     """
-    if target.is_dir():
-        raise BadOutput(f"{target} is a folder.", hint="Give the name of the file to write: --outfile model.gguf")
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "not a file that can be replaced"
+        raise BadOutput(f"{target} is {what}.", hint="Give the name of the file to write: --outfile model.gguf")
     if target.exists() and not force:
         raise BadOutput(f"{target} exists already.", hint="--force replaces it; --outfile writes elsewhere.")
     if not target.parent.is_dir():

@@ -6,7 +6,6 @@ Knows a model as keys, tensors and where their numbers come from; not which kind
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.convert.choices import Choices, UntypedModel, choose
+from localllm.convert.inputs import Inputs, refuse_inputs
+from localllm.convert.outfiles import check_target, journal_of
 from localllm.convert.proof.chats import ChatSide, TemplateProof, compare_chats, engine_side
 from localllm.convert.proof.roundtrip import Meter
 from localllm.convert.proof.verification import Verification
@@ -25,7 +26,7 @@ from localllm.convert.shards import shard_paths
 from localllm.convert.tensor import RowSource
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.writer import Progress, Target, write
-from localllm.errors import BadModelFile, BadOutput
+from localllm.errors import BadModelFile
 from localllm.gguf_file import read_header
 
 
@@ -101,9 +102,10 @@ class Prepared:
         model: UntypedModel,
         settings: Settings,
         choices: Choices,
+        inputs: Inputs,
         evidence: Evidence | None = None,
     ) -> None:
-        self.preview, self.settings = preview, settings
+        self.preview, self.settings, self.inputs = preview, settings, inputs
         self._source, self._model, self._choices = source, model, choices
         self._evidence = evidence or Evidence()
 
@@ -145,7 +147,19 @@ class Prepared:
             files=len(choices.layouts),
             notes=(*after, *self.preview.notes[before:]),
         )
-        return Prepared(self._source, preview, self._model, settings, choices, self._evidence)
+        return Prepared(self._source, preview, self._model, settings, choices, self.inputs, self._evidence)
+
+    def check(self, outfile: Path, *, force: bool = False, resume: bool = False) -> list[Path]:
+        """The files that `write` would write, none of which is an input; others are replaced with `force` only.
+
+        Raises:
+            BadOutput: one of them cannot be written.
+        """
+        files = shard_paths(outfile, self.preview.files)
+        refuse_inputs(files, self.inputs)
+        for file in files:
+            check_target(file, 0, force or (resume and journal_of(files[0]).exists()))
+        return files
 
     def write(
         self,
@@ -159,9 +173,7 @@ class Prepared:
     ) -> Conversion:
         """Write the file. As `convert`."""
         began = time.monotonic()
-        files = shard_paths(outfile, self.preview.files)
-        for file in files:
-            _refuse_source(self.preview.source, file)
+        files = self.check(outfile, force=force, resume=resume)
         meter = Meter() if self.settings.verify else None
         found: list[Verification] = []
 
@@ -239,18 +251,3 @@ def previewed(
 def _preview_tensors(choices: Choices) -> tuple[PreviewTensor, ...]:
     entries = [entry for layout in choices.layouts for entry in layout.entries]
     return tuple(PreviewTensor(e.name, e.shape, e.type_name, e.n_bytes) for e in entries)
-
-
-def _refuse_source(source: Path | str, outfile: Path) -> None:
-    if isinstance(source, str) or not outfile.exists():
-        return
-    folder = source if source.is_dir() else source.parent
-    mine = [path for path in folder.iterdir() if path.is_file() and (source.is_dir() or _same_model(path, source))]
-    if any(outfile.samefile(path) for path in mine):
-        raise BadOutput(f"{outfile} is a file of the source itself.", hint="Write elsewhere with --outfile.")
-
-
-def _same_model(path: Path, source: Path) -> bool:
-    """Whether two files in a folder are the same or parts of one model."""
-    numbered = r"-\d{5}-of-(\d{5}\.gguf)$"
-    return re.sub(numbered, r"-\1", path.name) == re.sub(numbered, r"-\1", source.name)

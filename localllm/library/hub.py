@@ -96,6 +96,10 @@ class HubFiles(Files):
         """Every file at the top, and in the folders there."""
         return sorted(name for name in self.listing.files if name.count("/") <= 1)
 
+    def paths(self) -> list[Path]:
+        """Those that the hub's cache has."""
+        return self._local.paths() if self._local is not None else []
+
     def size(self, name: str) -> int:
         """Bytes of a file."""
         return self.listing.files[name].size

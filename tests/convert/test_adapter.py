@@ -15,6 +15,7 @@ from make_tiny_models import Weights, as_bytes, write_safetensors
 
 from localllm.cli.main import main
 from localllm.convert import convert, convert_adapter
+from localllm.convert.adapter import WEIGHTS
 from localllm.convert.files import LocalFiles
 from localllm.errors import BadCheckpoint, BadOutput, LocalLLMError, ModelNotFound, UnsupportedModel
 from localllm.gguf_file import read_header
@@ -150,6 +151,18 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     deep = write_adapter(tmp_path / "deep", {name: pair(name, (64, 64))})
     with pytest.raises(UnsupportedModel, match=r"changes model\.layers\.99"):
         convert_adapter(deep, base, tmp_path / "x.gguf")
+
+
+def test_no_file_of_the_adapter_or_its_base_is_replaced(tmp_path: Path) -> None:
+    case = golden("llama")
+    base = write_checkpoint(case, tmp_path / "base")
+    name = "model.layers.0.mlp.down_proj.weight"
+    adapter = write_adapter(tmp_path / "adapter", {name: pair(name, case.shapes[name])})
+    for file, what in ((adapter / WEIGHTS, "of the adapter itself"), (base / "config.json", "of the base")):
+        before = file.read_bytes()
+        with pytest.raises(BadOutput, match=f"{file.name} is a file {what}"):
+            convert_adapter(adapter, base, file, force=True)
+        assert file.read_bytes() == before
 
 
 def test_experts_that_are_stacked_are_refused(tmp_path: Path) -> None:

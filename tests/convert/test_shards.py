@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from localllm.errors import BadOutput, UnsupportedModel
 from localllm.gguf_file import read_header, read_parts
 from tests.convert.golden import llama_outputs
 from tests.convert.helpers import MakeTiny
+from tests.convert.matrices import measured, write_gguf
 
 LIMIT = 400_000
 
@@ -109,6 +111,35 @@ def test_any_file_that_is_there_needs_force(tiny: MakeTiny, tmp_path: Path) -> N
     with pytest.raises(BadOutput, match=f"{files[1].name} exists already"):
         convert(source, tmp_path / "x.gguf", settings=settings)
     assert convert(source, tmp_path / "x.gguf", settings=settings, force=True).files == files
+
+
+@pytest.mark.slow
+def test_only_the_names_that_are_written_count(tiny: MakeTiny, tmp_path: Path) -> None:
+    source, plain = tiny(layers=3), tmp_path / "x.gguf"
+    plain.write_text("precious")
+    settings = Settings("Q8_0", split_max_size=LIMIT)
+    files = convert(source, plain, settings=settings).files
+    assert plain not in files
+    assert plain.read_text() == "precious"
+    told: list[object] = []
+    with pytest.raises(BadOutput, match=f"{files[0].name} exists already"):
+        convert(source, plain, settings=settings, announce=lambda *what: told.append(what))
+    whole = Settings("Q8_0", split_max_size=10**9)
+    with pytest.raises(BadOutput, match=r"x\.gguf exists already"):
+        convert(source, plain, settings=whole, announce=lambda *what: told.append(what))
+    assert told == []
+    assert plain.read_text() == "precious"
+
+
+@pytest.mark.slow
+def test_no_part_replaces_an_importance_matrix(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny(layers=3)
+    entries = measured(convert(source, tmp_path / "whole.gguf", type="F16").outfile)
+    settings = Settings("Q8_0", split_max_size=LIMIT)
+    count = preview(source, settings=settings).files
+    matrix = write_gguf(tmp_path / f"x-00002-of-{count:05}.gguf", entries)
+    with pytest.raises(BadOutput, match=f"x-00002-of-{count:05}.gguf is the importance matrix"):
+        convert(source, tmp_path / "x.gguf", settings=replace(settings, imatrix=matrix), force=True)
 
 
 def test_the_flag(tiny: MakeTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from localllm.convert import convert, prepare, preview
+from localllm.convert import Settings, convert, prepare, preview
+from localllm.convert.files import LocalFiles
 from localllm.convert.outfiles import check_target
 from localllm.convert.slabs import slabs
 from localllm.errors import BadCheckpoint, BadOutput
@@ -90,6 +91,40 @@ def test_a_file_of_the_checkpoint_is_never_replaced(tiny: MakeTiny) -> None:
     with pytest.raises(BadOutput, match="a file of the source itself"):
         convert(source, source / "model.safetensors", force=True)
     assert (source / "model.safetensors").read_bytes() == before
+
+
+def test_no_other_input_is_replaced(tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tiny()
+    matrix = tmp_path / "m.gguf"
+    matrix.write_text("precious")
+    monkeypatch.setattr("localllm.convert.prepare", lambda *_, **__: pytest.fail("it looked at the source first"))
+    settings = Settings("Q4_0", imatrix=matrix)
+    with pytest.raises(BadOutput, match=r"m\.gguf is the importance matrix"):
+        convert(source, matrix, settings=settings, force=True)
+    # The file is written under another name first, and that may be an input, too.
+    part = matrix.rename(tmp_path / ".x.gguf.part")
+    with pytest.raises(BadOutput, match=r"\.x\.gguf\.part is the importance matrix"):
+        convert(source, tmp_path / "x.gguf", settings=Settings("Q4_0", imatrix=part))
+    linked = tmp_path / "linked.gguf"
+    linked.symlink_to(source / "config.json")
+    with pytest.raises(BadOutput, match="a file of the source itself"):
+        convert(source, linked, force=True)
+    with pytest.raises(BadOutput, match="a file of the source itself"):
+        convert(LocalFiles(source), source / "tokenizer.json", force=True)
+
+
+@pytest.mark.slow
+def test_a_gguf_beside_the_checkpoint_is_replaced(tiny: MakeTiny) -> None:
+    source = tiny()
+    for _ in range(2):
+        assert convert(source, source / "x.gguf", force=True).outfile == source / "x.gguf"
+
+
+def test_a_device_is_no_output(tiny: MakeTiny, tmp_path: Path) -> None:
+    link = tmp_path / "x.gguf"
+    link.symlink_to("/dev/null")
+    with pytest.raises(BadOutput, match="not a file that can be replaced"):
+        convert(tiny(), link, force=True)
 
 
 def test_a_folder_is_no_output(tiny: MakeTiny, tmp_path: Path) -> None:
