@@ -43,7 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("open", "CHAT", "go on with a chat, by the beginning of its id or title"),
     Command("rename", "[TITLE]", "give this chat a title; without one it is automatic again"),
     Command("pin", "", "keep this chat at the top of the list, or no longer"),
-    Command("delete", "", "delete this chat; it can be restored for a day"),
+    Command("delete", "", "delete this chat; it can be restored for 30 days"),
     Command("restore", "", "bring back the chat that was deleted last"),
     Command("model", "[MODEL]", "say which model answers, or load another"),
     Command("system", "[TEXT]", "say the system prompt, or change it; a single - removes it"),

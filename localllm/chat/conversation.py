@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from localllm.runtime.types import Message, Stats
 
@@ -43,13 +43,19 @@ class Node:
 
 @dataclass
 class Conversation:
-    """A tree of nodes and `leaf`, the last node of the path that is shown. Nodes are only ever added or extended."""
+    """A tree of nodes and `leaf`, the last node of the path that is shown. Nodes are only ever added or extended.
+
+    `given_title` is one that a person or a model gave it. `settings` are those of this chat, by name, as values that
+    JSON can say; what they mean is known to who sets them.
+    """
 
     id: str = field(default_factory=new_id)
     system: str = ""
     created: float = field(default_factory=time.time)
     leaf: str | None = None
     nodes: dict[str, Node] = field(default_factory=dict)
+    given_title: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def add_user(self, text: str) -> Node:
         """Append a message of the person to the path that is shown."""
@@ -58,6 +64,11 @@ class Conversation:
     def add_reply(self, parent: str, *, model: str = "") -> Node:
         """Begin an empty reply under `parent`, beside the replies that are there already, and show it."""
         return self._append(Node(new_id(), parent, "assistant", "", time.time(), "writing", model))
+
+    def add_version(self, node_id: str, text: str) -> Node:
+        """Put `text` beside a message of the same role that is there already, and show it."""
+        other = self.nodes[node_id]
+        return self._append(Node(new_id(), other.parent, other.role, text, time.time()))
 
     def _append(self, node: Node) -> Node:
         if node.parent is not None and node.parent not in self.nodes:
@@ -88,6 +99,25 @@ class Conversation:
     def _put(self, node: Node) -> Node:
         self.nodes[node.id] = node
         return node
+
+    def undo(self) -> str | None:
+        """Show what came before the last question. Returns its text, None where there is none; it stays as a branch."""
+        question = self.question()
+        if question is None:
+            return None
+        self.leaf = question.parent
+        return question.text
+
+    def fork(self, until: str | None = None) -> Conversation:
+        """A new conversation that holds the path that is shown, up to and with `until`, and nothing beside it."""
+        copy = Conversation(system=self.system, given_title=self.given_title, settings=dict(self.settings))
+        for node in self.path():
+            # A reply that somebody writes goes on here without them.
+            state: State = "partial" if node.state == "writing" else node.state
+            copy._append(replace(node, id=new_id(), parent=copy.leaf, state=state))
+            if node.id == until:
+                break
+        return copy
 
     def path(self) -> list[Node]:
         """The messages that are shown, first to last."""
@@ -149,9 +179,9 @@ class Conversation:
 
     @property
     def title(self) -> str:
-        """The beginning of the first message, on one line; empty before there is one."""
-        first = next(iter(self.path()), None)
-        return title_of(first.text) if first else ""
+        """The one it was given, else the beginning of the first message, on one line; empty before there is one."""
+        first = next(iter(self.path()), None) or next(iter(self.nodes.values()), None)
+        return self.given_title or (title_of(first.text) if first else "")
 
 
 def final_state(stats: Stats | None) -> State:
@@ -169,19 +199,17 @@ def title_of(text: str) -> str:
     return (cut[:word] if word > TITLE_LENGTH // 2 else cut).rstrip(" ,;:.") + "…"
 
 
-def conversation_of(
-    nodes: Iterable[Node], *, chat_id: str, system: str, created: float, leaf: str | None
-) -> Conversation:
-    """A conversation from nodes that were kept, parents before children.
+def with_nodes(conversation: Conversation, nodes: Iterable[Node]) -> Conversation:
+    """The conversation, filled with nodes that were kept, parents before children.
 
     Raises:
         ValueError: a node whose parent is missing, or a `leaf` that is not among the nodes.
     """
-    tree: dict[str, Node] = {}
+    tree = conversation.nodes
     for node in nodes:
         if node.parent is not None and node.parent not in tree:
             raise ValueError(f"message {node.id} follows {node.parent}, which is not there")
         tree[node.id] = node
-    if leaf is not None and leaf not in tree:
-        raise ValueError(f"the last message {leaf} is not there")
-    return Conversation(chat_id, system, created, leaf, tree)
+    if conversation.leaf is not None and conversation.leaf not in tree:
+        raise ValueError(f"the last message {conversation.leaf} is not there")
+    return conversation

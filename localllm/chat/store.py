@@ -8,60 +8,29 @@ next opened, and marked as partial.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from localllm.chat.conversation import Conversation, Node, conversation_of, title_of
+from localllm.chat.conversation import Conversation, Node, title_of, with_nodes
+from localllm.chat.database import Database
+from localllm.chat.schema import check_version, migrate
+from localllm.chat.search import Hit, Search
+from localllm.chat.writers import is_alive, this_process
 from localllm.errors import BadStore
 from localllm.runtime.types import Stats
 
-APPLICATION_ID = 0x6C6C4C4D
-"""Marks the file as ours in SQLite's header, so that a database of something else is never given our tables."""
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE chat (
-            id TEXT PRIMARY KEY NOT NULL,
-            title TEXT NOT NULL,
-            system TEXT NOT NULL,
-            created REAL NOT NULL,
-            updated REAL NOT NULL,
-            deleted REAL,
-            leaf TEXT REFERENCES message (id) DEFERRABLE INITIALLY DEFERRED
-        )""",
-        """CREATE TABLE message (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            id TEXT NOT NULL UNIQUE,
-            chat TEXT NOT NULL REFERENCES chat (id) ON DELETE CASCADE,
-            parent TEXT REFERENCES message (id) DEFERRABLE INITIALLY DEFERRED,
-            role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
-            text TEXT NOT NULL,
-            created REAL NOT NULL,
-            state TEXT NOT NULL CHECK (state IN ('writing', 'done', 'partial')),
-            writer TEXT,
-            model TEXT NOT NULL,
-            stats TEXT
-        )""",
-        "CREATE INDEX message_of_chat ON message (chat, number)",
-        "CREATE INDEX message_of_parent ON message (parent)",
-        "CREATE INDEX message_of_writer ON message (writer) WHERE writer IS NOT NULL",
-        "CREATE INDEX chat_by_time ON chat (updated)",
-    ),
-)
-"""The statements that lead from each schema version to the next; `user_version` counts those that were run."""
-
-PATIENCE_S = 5.0
-"""How long to wait for another app that is writing."""
-
-UNDO_S = 24 * 3600.0
+UNDO_DAYS = 30
 """A deleted chat can be restored for this long; it is erased the next time the database is opened after that."""
+
+_STATS = {field.name for field in fields(Stats)}
+
+_ENTRY = """SELECT id, title, created, updated,
+                   (SELECT count(*) FROM message WHERE message.chat = chat.id), pinned IS NOT NULL FROM chat"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +42,7 @@ class ChatEntry:
     created: float
     updated: float
     messages: int
+    pinned: bool = False
 
 
 class Store:
@@ -81,10 +51,9 @@ class Store:
     All methods raise `BadStore`, and then have changed nothing.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._connection = connection
-        self._lock = threading.RLock()
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._search: Search | None = None
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -93,97 +62,37 @@ class Store:
         Raises:
             BadStore: see the class; a file that is damaged or not ours is not written to.
         """
-        with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
-        store = cls(path, connection)
+        database = Database(path)
         try:
-            store._prepare()
+            database.prepare(lambda db: check_version(db, path))
+            with database.transaction() as db:
+                migrate(db, path)
+                _mark_abandoned(db)
+                db.execute("DELETE FROM chat WHERE deleted < ?", (time.time() - UNDO_DAYS * 86400,))
+            store = cls(database)
+            store._forget_erased()
         except BaseException:
-            connection.close()
+            database.close()
             raise
         return store
 
-    def _prepare(self) -> None:
-        with _explained(self.path):
-            # One transaction, so that a schema that another app is making is seen whole or not at all.
-            self._connection.execute("BEGIN")
-            try:
-                self._check_version()
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-            self._write_ahead()
-            for pragma in ("synchronous = FULL", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-        with self._transaction() as db:
-            self._migrate(db)
-            _mark_abandoned(db)
-            db.execute("DELETE FROM chat WHERE deleted < ?", (time.time() - UNDO_S,))
-
-    def _write_ahead(self) -> None:
-        """Switch to WAL. SQLite does not wait here for another app that does the same in the same moment."""
-        give_up = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(0.01)
-
-    def _pragma(self, name: str) -> int:
-        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-    def _check_version(self) -> int:
-        version, owner = self._pragma("user_version"), self._pragma("application_id")
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if owner != APPLICATION_ID and (owner or version or tables):
-            raise BadStore(
-                f"{self.path} is a database, but not one of chats.",
-                hint="Move it away, or set LOCALLLM_HOME to another folder. Nothing in it was changed.",
-            )
-        if version > len(MIGRATIONS):
-            raise BadStore(
-                f"{self.path} was written by a newer localllm: schema {version}, and this one knows {len(MIGRATIONS)}.",
-                hint="Upgrade localllm, or set LOCALLLM_HOME to another folder. Nothing in it was changed.",
-            )
-        return version
-
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        # Read again inside the transaction: another app may have migrated in between.
-        for script in MIGRATIONS[self._check_version() :]:
-            for statement in script:
-                db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, with the write lock from the start, so that two apps wait for each other."""
-        with self._lock, _explained(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock, _explained(self.path):
-            return self._connection.execute(query, values).fetchall()
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
 
     def chats(self) -> list[ChatEntry]:
-        """All chats that are not deleted, the latest first."""
-        rows = self._rows(
-            """SELECT id, title, created, updated, (SELECT count(*) FROM message WHERE message.chat = chat.id)
-               FROM chat WHERE deleted IS NULL ORDER BY updated DESC"""
-        )
-        return [ChatEntry(*row) for row in rows]
+        """All chats that are not deleted: those that are pinned, then the others, the latest first."""
+        rows = self._database.rows(f"{_ENTRY} WHERE deleted IS NULL ORDER BY pinned IS NULL, updated DESC")
+        return [_entry(row) for row in rows]
+
+    def deleted(self) -> list[ChatEntry]:
+        """The chats that can be restored, the last deleted first."""
+        return [_entry(row) for row in self._database.rows(f"{_ENTRY} WHERE deleted NOT NULL ORDER BY deleted DESC")]
+
+    def find(self, words: str) -> list[Hit]:
+        """The chats whose title or messages hold all of the words, the latest first; see `search`."""
+        return self._searching().find(words)
 
     def load(self, chat_id: str) -> Conversation:
         """The conversation with all its branches.
@@ -191,19 +100,23 @@ class Store:
         Raises:
             BadStore: also when there is no such chat, or its tree is broken.
         """
-        with self._lock:
-            chats = self._rows("SELECT system, created, leaf FROM chat WHERE id = ?", chat_id)
-            rows = self._rows(
+        with self._database.reading() as database:
+            chats = database.rows(
+                """SELECT system, created, leaf, CASE title_by WHEN 'rule' THEN '' ELSE title END, settings
+                   FROM chat WHERE id = ?""",
+                chat_id,
+            )
+            rows = database.rows(
                 """SELECT id, parent, role, text, created, state, model, stats
                    FROM message WHERE chat = ? ORDER BY number""",
                 chat_id,
             )
         if not chats:
             raise BadStore(f"There is no chat {chat_id} in {self.path}.", hint="Another window may have deleted it.")
-        system, created, leaf = chats[0]
+        system, created, leaf, title, settings = chats[0]
         try:
-            nodes = [_node(row) for row in rows]
-            return conversation_of(nodes, chat_id=chat_id, system=system, created=created, leaf=leaf)
+            kept = Conversation(chat_id, system, created, leaf, given_title=title, settings=json.loads(settings))
+            return with_nodes(kept, map(_node, rows))
         except (ValueError, TypeError, KeyError) as error:
             raise BadStore(
                 f"The chat {chat_id} in {self.path} is damaged: {error}", hint="Other chats are not affected."
@@ -212,50 +125,93 @@ class Store:
     def add(self, conversation: Conversation, node: Node) -> None:
         """Write a message that is new, as the one that is shown last, and with it the chat if it is new.
 
-        Reads only what never changes of `conversation`: its id, system prompt and time.
+        If another app erased the chat meanwhile, what came before the message is written again.
         """
-        with self._transaction() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO chat (id, title, system, created, updated) VALUES (?, ?, ?, ?, ?)",
-                (conversation.id, title_of(node.text), conversation.system, conversation.created, node.created),
-            )
-            db.execute(
-                """INSERT INTO message (id, chat, parent, role, text, created, state, writer, model, stats)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-                (node.id, conversation.id, node.parent, node.role, node.text, node.created, *_changing(node)),
-            )
+        with self._database.transaction() as db:
+            if _begin(db, conversation, title_of(node.text), node.created):
+                # Copied in one step, for the app may add to it in this moment. What came later is written later.
+                nodes = list(conversation.nodes.values())
+                _insert(db, conversation.id, takewhile(lambda known: known.id != node.id, nodes))
+            _insert(db, conversation.id, [node])
             db.execute(
                 "UPDATE chat SET leaf = ?, updated = ?, deleted = NULL WHERE id = ?",
                 (node.id, node.created, conversation.id),
             )
 
-    def update(self, node: Node) -> None:
-        """Write what a message holds by now. Its text may only have grown."""
+    def add_whole(self, conversation: Conversation) -> None:
+        """Write a chat that is new with all its messages: a fork, or one that is imported.
+
+        Raises:
+            BadStore: also when there is a chat with this id.
+        """
+        with self._database.transaction() as db:
+            if not _begin(db, conversation, conversation.title, time.time()):
+                raise BadStore(f"There is a chat {conversation.id} already.", hint="It was left as it is.")
+            _insert(db, conversation.id, conversation.nodes.values())
+            db.execute("UPDATE chat SET leaf = ? WHERE id = ?", (conversation.leaf, conversation.id))
+
+    def update(self, node: Node) -> bool:
+        """Write what a message holds by now. Its text may only have grown. False if another app erased it."""
         state, writer, model, stats = _changing(node)
-        with self._transaction() as db:
-            db.execute(
+        with self._database.transaction() as db:
+            done = db.execute(
                 "UPDATE message SET text = ?, state = ?, writer = ?, model = ?, stats = ? WHERE id = ?",
                 (node.text, state, writer, model, stats, node.id),
             )
+        return done.rowcount > 0
 
     def show(self, chat_id: str, leaf: str | None) -> None:
         """Remember which message of the chat is shown last."""
-        with self._transaction() as db:
-            db.execute("UPDATE chat SET leaf = ? WHERE id = ?", (leaf, chat_id))
+        self._set(chat_id, leaf=leaf)
+
+    def rename(self, chat_id: str, title: str) -> None:
+        """Give the chat a title that stays; an empty one makes it automatic again."""
+        if title.strip():
+            self._set(chat_id, title=" ".join(title.split()), title_by="hand")
+            return
+        with self._database.transaction() as db:
+            rows = db.execute("SELECT text FROM message WHERE chat = ? ORDER BY number LIMIT 1", (chat_id,)).fetchall()
+            title = title_of(rows[0][0]) if rows else ""
+            db.execute("UPDATE chat SET title = ?, title_by = 'rule' WHERE id = ?", (title, chat_id))
+
+    def suggest_title(self, chat_id: str, title: str) -> None:
+        """Give the chat a title that a model made, unless a person gave it one."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE chat SET title = ?, title_by = 'model' WHERE id = ? AND title_by <> 'hand'",
+                (title_of(title), chat_id),
+            )
+
+    def pin(self, chat_id: str, pinned: bool) -> None:
+        """Keep the chat at the top of the list, or no longer."""
+        self._set(chat_id, pinned=time.time() if pinned else None)
+
+    def set_system(self, chat_id: str, system: str) -> None:
+        """Change the system prompt."""
+        self._set(chat_id, system=system)
+
+    def set_settings(self, chat_id: str, settings: Mapping[str, Any]) -> None:
+        """Keep the settings of the chat: anything that JSON can say. One that has no message yet is not on disk."""
+        self._set(chat_id, settings=json.dumps(settings))
 
     def delete(self, chat_id: str) -> None:
-        """Take the chat off the list. `restore` undoes it for a day; then its text is erased."""
-        with self._transaction() as db:
-            db.execute("UPDATE chat SET deleted = ? WHERE id = ?", (time.time(), chat_id))
+        """Take the chat off the list. `restore` undoes it for `UNDO_DAYS`; then its text is erased."""
+        self._set(chat_id, deleted=time.time())
 
     def restore(self, chat_id: str) -> None:
         """Undo `delete`."""
-        with self._transaction() as db:
-            db.execute("UPDATE chat SET deleted = NULL WHERE id = ?", (chat_id,))
+        self._set(chat_id, deleted=None)
+
+    def erase(self, chat_id: str) -> None:
+        """Erase the chat now and for good; the file no longer holds its text."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM chat WHERE id = ?", (chat_id,))
+        self._forget_erased()
+        self._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def prompts(self, limit: int) -> list[str]:
         """The last messages of the person in all chats, the oldest of them first, each text once."""
-        rows = self._rows(
+        rows = self._database.rows(
             """SELECT text FROM message JOIN chat ON chat.id = message.chat
                WHERE role = 'user' AND deleted IS NULL GROUP BY text ORDER BY max(number) DESC LIMIT ?""",
             limit,
@@ -264,69 +220,72 @@ class Store:
 
     def close(self) -> None:
         """Close the database. Safe to call twice."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
+
+    def _set(self, chat_id: str, **columns: object) -> None:
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        with self._database.transaction() as db:
+            db.execute(f"UPDATE chat SET {assignments} WHERE id = ?", (*columns.values(), chat_id))
+
+    def _searching(self) -> Search:
+        if self._search is None:
+            self._search = Search(self._database)
+        return self._search
+
+    def _forget_erased(self) -> None:
+        if self._database.rows("SELECT EXISTS (SELECT 1 FROM unindexed)")[0][0]:
+            self._searching().forget_erased()
+
+
+def _begin(db: sqlite3.Connection, conversation: Conversation, title: str, now: float) -> bool:
+    """Write what a chat has beside messages. Whether it is new."""
+    done = db.execute(
+        """INSERT OR IGNORE INTO chat (id, title, title_by, system, settings, created, updated)
+           VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        (
+            conversation.id,
+            conversation.given_title or title,
+            "hand" if conversation.given_title else "rule",
+            conversation.system,
+            json.dumps(conversation.settings),
+            conversation.created,
+            now,
+        ),
+    )
+    return done.rowcount > 0
+
+
+def _insert(db: sqlite3.Connection, chat_id: str, nodes: Iterable[Node]) -> None:
+    db.executemany(
+        """INSERT INTO message (id, chat, parent, role, text, created, state, writer, model, stats)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        ((node.id, chat_id, node.parent, node.role, node.text, node.created, *_changing(node)) for node in nodes),
+    )
 
 
 def _changing(node: Node) -> tuple[str, str | None, str, str | None]:
     """The columns of a message that a reply changes while it is written: state, writer, model, stats."""
     stats = None if node.stats is None else json.dumps(asdict(node.stats))
-    return node.state, _this_process() if node.state == "writing" else None, node.model, stats
+    return node.state, this_process() if node.state == "writing" else None, node.model, stats
+
+
+def _entry(row: tuple[Any, ...]) -> ChatEntry:
+    chat_id, title, created, updated, messages, pinned = row
+    return ChatEntry(chat_id, title, created, updated, messages, bool(pinned))
 
 
 def _node(row: tuple[Any, ...]) -> Node:
     node_id, parent, role, text, created, state, model, stats = row
-    return Node(
-        node_id, parent, role, text, created, state, model, None if stats is None else Stats(**json.loads(stats))
-    )
+    return Node(node_id, parent, role, text, created, state, model, stats_of(json.loads(stats)) if stats else None)
 
 
-def _this_process() -> str:
-    import psutil
-
-    return f"{os.getpid()}:{psutil.Process().create_time():.2f}"
-
-
-def _alive(writer: str) -> bool:
-    """Whether the process that left this mark still runs; the time tells it from a later one with its number."""
-    import psutil
-
-    pid, _, created = writer.partition(":")
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == created
-    except (psutil.Error, ValueError):
-        return False
+def stats_of(values: Mapping[str, Any]) -> Stats:
+    """`Stats` from what was kept of them; a newer version may have kept more."""
+    return Stats(**{name: value for name, value in values.items() if name in _STATS})
 
 
 def _mark_abandoned(db: sqlite3.Connection) -> None:
     """Replies whose writer is gone ended early: mark them so."""
     for (writer,) in db.execute("SELECT DISTINCT writer FROM message WHERE writer IS NOT NULL").fetchall():
-        if not _alive(writer):
+        if not is_alive(writer):
             db.execute("UPDATE message SET state = 'partial', writer = NULL WHERE writer = ?", (writer,))
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's and the system's errors into `BadStore`."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        message, hint = _reason(path, error)
-        raise BadStore(message, hint=hint) from error
-
-
-def _reason(path: Path, error: sqlite3.Error | OSError) -> tuple[str, str]:
-    """A message and a hint for an error; SQLite's error codes have names only from Python 3.11 on, its texts always."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return f"{path} is locked by another program.", "Close the program that holds it, then try again."
-    if "readonly" in text or "unable to open" in text or isinstance(error, PermissionError):
-        return f"{path} cannot be written: {text}.", "Check the folder's permissions, or set LOCALLLM_HOME."
-    if "full" in text:
-        return f"{path} cannot grow: {text}.", "Free some space on that disk. What was written before is safe."
-    if "not a database" in text or "malformed" in text:
-        return (
-            f"{path} is damaged: {text}.",
-            "It was left as it is. Move it away to start afresh; `sqlite3 FILE .recover` may save what is in it.",
-        )
-    return f"{path} cannot be used: {text}.", "Nothing in it was changed."

@@ -142,9 +142,7 @@ class Turn:
         state = final_state(self.stats) if final else "writing"
         node = replace(self.task.reply, text=self._text, state=state, stats=self.stats, model=self.model_name)
         try:
-            if node.id in self.saved:
-                self._store.update(node)
-            else:
+            if node.id not in self.saved or not self._store.update(node):
                 self._store.add(self.task.conversation, node)
                 self.saved.add(node.id)
             self.store_error = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localllm.chat.conversation import TITLE_LENGTH, Conversation, Node, conversation_of, title_of
+from localllm.chat.conversation import TITLE_LENGTH, Conversation, Node, title_of, with_nodes
 from localllm.runtime.types import Message, Stats, StopReason
 
 
@@ -129,6 +129,43 @@ def test_titles(text: str, title: str) -> None:
 def test_a_tree_with_a_missing_parent_is_refused() -> None:
     orphan = Node("b", "a", "user", "Hi", 0.0)
     with pytest.raises(ValueError, match="follows a"):
-        conversation_of([orphan], chat_id="c", system="", created=0.0, leaf="b")
+        with_nodes(Conversation(leaf="b"), [orphan])
     with pytest.raises(ValueError, match="last message"):
-        conversation_of([], chat_id="c", system="", created=0.0, leaf="b")
+        with_nodes(Conversation(leaf="b"), [])
+
+
+def test_another_version_of_a_message_stands_beside_it() -> None:
+    chat = answered(("Capital of France?", "Paris."), ("Sure?", "Yes."))
+    first = chat.path()[0]
+    other = chat.add_version(first.id, "Capital of Spain?")
+    assert [node.text for node in chat.path()] == ["Capital of Spain?"]
+    assert chat.siblings(other.id) == [first, other]
+    reply = chat.add_version(chat.children(first.id)[0].id, "Paris, of course.")
+    assert (reply.role, reply.model, reply.stats) == ("assistant", "", None)
+    assert [node.text for node in chat.path()] == ["Capital of France?", "Paris, of course."]
+
+
+def test_undo_goes_back_to_before_the_last_question_and_keeps_it() -> None:
+    chat = answered(("one", "1"), ("two", "2"))
+    assert chat.undo() == "two"
+    assert [node.text for node in chat.path()] == ["one", "1"]
+    assert chat.undo() == "one"
+    assert chat.path() == []
+    assert chat.undo() is None
+    assert chat.title == "one"
+    assert len(chat.nodes) == 4
+
+
+def test_a_fork_holds_the_path_and_nothing_beside_it() -> None:
+    chat = answered(("one", "1"), ("two", "2"))
+    chat.system, chat.settings = "Be brief.", {"model": "m"}
+    chat.add_version(chat.path()[-1].id, "zwei")
+    fork = chat.fork()
+    assert fork.messages() == chat.messages()
+    assert len(fork.nodes) == 4
+    assert fork.settings == {"model": "m"}
+    assert not {fork.id, *fork.nodes} & {chat.id, *chat.nodes}
+    early = chat.fork(until=chat.path()[1].id)
+    assert [node.text for node in early.path()] == ["one", "1"]
+    fork.settings["model"] = "other"
+    assert chat.settings == {"model": "m"}

@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import sqlite3
 import subprocess
 import sys
-import textwrap
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localllm.chat import store as store_module
 from localllm.chat.conversation import Conversation, Node
-from localllm.chat.store import MIGRATIONS, UNDO_S, Store
+from localllm.chat.store import UNDO_DAYS, Store
 from localllm.errors import BadStore
-from localllm.runtime.types import Stats
-
-STATS = Stats(10, 4, 3, 0.1, 100.0, 30.0, "end")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "chats.sqlite3"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = Store.open(path)
-    yield opened
-    opened.close()
-
-
-def talk(store: Store, question: str = "Hi", answer: str = "Hello.") -> Conversation:
-    chat = Conversation()
-    store.add(chat, chat.add_user(question))
-    reply = chat.add_reply(chat.path()[-1].id, model="m")
-    store.add(chat, chat.extend(reply.id, answer))
-    store.update(chat.finish(reply.id, STATS))
-    return chat
+from tests.chat.talking import STATS, talk
 
 
 def test_a_conversation_comes_back_as_it_was(store: Store, path: Path) -> None:
@@ -79,7 +53,7 @@ def test_the_message_that_is_shown_is_remembered(store: Store) -> None:
     assert store.load(chat.id).leaf == first.id
 
 
-def test_a_deleted_chat_can_be_restored_and_is_erased_after_a_day(
+def test_a_deleted_chat_can_be_restored_and_is_erased_after_some_days(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat = talk(store, "secret")
@@ -92,7 +66,7 @@ def test_a_deleted_chat_can_be_restored_and_is_erased_after_a_day(
     Store.open(path).close()
     store.restore(chat.id)
     store.delete(chat.id)
-    monkeypatch.setattr(store_module, "UNDO_S", -UNDO_S)
+    monkeypatch.setattr(store_module, "UNDO_DAYS", -UNDO_DAYS)
     Store.open(path).close()
     with pytest.raises(BadStore, match="no chat"):
         store.load(chat.id)
@@ -111,7 +85,7 @@ def test_a_chat_longer_than_sqlites_trigger_depth_is_erased(
     chat = Conversation()
     store.add(chat, chat.add_user("0"))
     nodes = [chat.add_user(str(number)) for number in range(1, 1500)]
-    with store._transaction() as db:
+    with store._database.transaction() as db:
         db.executemany(
             "INSERT INTO message (id, chat, parent, role, text, created, state, model)"
             " VALUES (?, ?, ?, 'user', ?, 0, 'done', '')",
@@ -119,9 +93,9 @@ def test_a_chat_longer_than_sqlites_trigger_depth_is_erased(
         )
     assert len(store.load(chat.id).nodes) == 1500
     store.delete(chat.id)
-    monkeypatch.setattr(store_module, "UNDO_S", -UNDO_S)
+    monkeypatch.setattr(store_module, "UNDO_DAYS", -UNDO_DAYS)
     Store.open(path).close()
-    assert store._rows("SELECT count(*) FROM message") == [(0,)]
+    assert store._database.rows("SELECT count(*) FROM message") == [(0,)]
 
 
 def test_prompts_come_oldest_first_and_once(store: Store) -> None:
@@ -133,7 +107,7 @@ def test_prompts_come_oldest_first_and_once(store: Store) -> None:
 
 WRITER = """
 import sys
-from localllm.chat.conversation import Conversation
+from localllm.chat.conversation import Conversation, Node
 from localllm.chat.store import Store
 from pathlib import Path
 
@@ -173,7 +147,7 @@ def test_a_killed_writer_loses_at_most_the_piece_in_flight(path: Path) -> None:
     numbers = [int(number) for number in reply.text.split()]
     assert numbers == list(range(len(numbers)))
     assert numbers[-1] >= seen
-    assert store._rows("PRAGMA integrity_check") == [("ok",)]
+    assert store._database.rows("PRAGMA integrity_check") == [("ok",)]
     store.close()
 
 
@@ -223,7 +197,7 @@ def test_two_apps_write_one_database(path: Path) -> None:
     store = Store.open(path)
     titles = {entry.title for entry in store.chats()}
     assert titles == {f"{name} {number}" for name in ("a", "b") for number in range(25)}
-    assert store._rows("PRAGMA integrity_check") == [("ok",)]
+    assert store._database.rows("PRAGMA integrity_check") == [("ok",)]
     store.close()
 
 
@@ -236,108 +210,65 @@ def test_threads_share_one_store(store: Store) -> None:
     assert len(store.chats()) == 8
 
 
-def refused(path: Path, message: str) -> None:
-    before = path.read_bytes()
-    with pytest.raises(BadStore, match=message) as caught:
-        Store.open(path)
-    assert caught.value.hint
-    assert str(path) in caught.value.message
-    assert path.read_bytes() == before
+def test_a_title_given_by_hand_stays_and_an_empty_one_is_automatic_again(store: Store) -> None:
+    chat = talk(store, "What is a wombat?")
+    store.suggest_title(chat.id, "Wombats")
+    assert store.chats()[0].title == "Wombats"
+    store.rename(chat.id, "  My\nanimals ")
+    store.suggest_title(chat.id, "Wombats again")
+    assert store.chats()[0].title == store.load(chat.id).title == "My animals"
+    store.rename(chat.id, " ")
+    assert store.chats()[0].title == "What is a wombat?"
+    assert store.load(chat.id).given_title == ""
 
 
-def test_a_file_that_is_no_database_is_left_as_it_is(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"GGUF" + bytes(range(256)) * 40)
-    refused(path, "damaged")
+def test_pinned_chats_come_first(store: Store) -> None:
+    first, _ = talk(store, "first"), talk(store, "second")
+    store.pin(first.id, True)
+    assert [(entry.title, entry.pinned) for entry in store.chats()] == [("first", True), ("second", False)]
+    store.pin(first.id, False)
+    assert [entry.title for entry in store.chats()] == ["second", "first"]
 
 
-def test_a_torn_database_is_left_as_it_is(path: Path) -> None:
-    store = Store.open(path)
-    talk(store, "text " * 5000)
-    store.close()
-    content = bytearray(path.read_bytes())
-    content[4096:] = b"\xff" * (len(content) - 4096)
-    path.write_bytes(content)
-    refused(path, "damaged")
+def test_settings_and_the_system_prompt_are_kept_with_the_chat(store: Store) -> None:
+    chat = Conversation(settings={"model": "qwen3:0.6b", "sampling": {"temperature": 0.2}})
+    store.add(chat, chat.add_user("Hi"))
+    assert store.load(chat.id).settings == {"model": "qwen3:0.6b", "sampling": {"temperature": 0.2}}
+    store.set_settings(chat.id, {"context": 4096})
+    store.set_system(chat.id, "Be brief.")
+    again = store.load(chat.id)
+    assert (again.settings, again.system) == ({"context": 4096}, "Be brief.")
 
 
-def test_a_database_of_something_else_is_not_given_our_tables(path: Path) -> None:
-    path.parent.mkdir()
-    with sqlite3.connect(path) as other:
-        other.execute("CREATE TABLE bookmarks (url TEXT)")
+def test_a_whole_chat_is_written_at_once_and_never_over_another(store: Store) -> None:
+    chat = talk(store, "Hi")
+    fork = chat.fork()
+    store.add_whole(fork)
+    assert store.load(fork.id) == fork
+    with pytest.raises(BadStore, match="already"):
+        store.add_whole(chat)
+    assert len(store.chats()) == 2
+
+
+def test_a_chat_that_another_app_erased_while_it_is_open_is_written_again(store: Store, path: Path) -> None:
+    chat = talk(store, "Hi")
+    question = chat.add_user("More?")
+    store.add(chat, question)
+    reply = chat.add_reply(question.id)
+    store.add(chat, chat.extend(reply.id, "Well"))
+    other = Store.open(path)
+    other.erase(chat.id)
+    assert not store.update(chat.extend(reply.id, ", yes."))
+    store.add(chat, chat.finish(reply.id, STATS))
+    assert other.load(chat.id) == chat
     other.close()
-    refused(path, "not one of chats")
 
 
-def test_a_newer_schema_is_refused(path: Path) -> None:
-    Store.open(path).close()
-    newer = sqlite3.connect(path)
-    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    newer.close()
-    refused(path, "newer localllm")
-
-
-def test_a_database_that_another_program_holds_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PATIENCE_S", 0.05)
-    store = Store.open(path)
-    holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(BadStore, match="locked"):
-        talk(store)
-    holder.execute("ROLLBACK")
-    talk(store)
-    assert len(store.chats()) == 1
-    holder.close()
-    store.close()
-
-
-def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BadStore, match="cannot be") as caught:
-        Store.open(tmp_path / "file" / "chats.sqlite3")
-    assert caught.value.hint
-
-
-@pytest.mark.slow
-def test_a_full_disk_keeps_what_was_written(path: Path) -> None:
-    # A limit on the size of files makes SQLite's writes fail as a full disk does, without needing one.
-    script = textwrap.dedent("""
-        import resource, signal, sys
-        from pathlib import Path
-        from localllm.chat.conversation import Conversation
-        from localllm.chat.store import Store
-        from localllm.errors import BadStore
-
-        store = Store.open(Path(sys.argv[1]))
-        chat = Conversation()
-        store.add(chat, chat.add_user("kept"))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-        try:
-            store.add(chat, chat.add_user("x" * 1_000_000))
-        except BadStore as error:
-            print(error.message)
-        """)
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
-    assert str(path) in done.stdout
-    store = Store.open(path)
-    (entry,) = store.chats()
-    assert [node.text for node in store.load(entry.id).path()] == ["kept"]
-    store.close()
-
-
-def test_a_broken_tree_names_the_chat_and_spares_the_others(store: Store) -> None:
-    broken, whole = talk(store, "broken"), talk(store, "whole")
-    with store._transaction() as db:
-        db.execute("UPDATE message SET stats = '{}' WHERE chat = ? AND role = 'assistant'", (broken.id,))
-    with pytest.raises(BadStore, match=broken.id):
-        store.load(broken.id)
-    assert store.load(whole.id).path()[0].text == "whole"
-
-
-def test_the_file_is_private(store: Store, path: Path) -> None:
-    assert path.stat().st_mode & 0o077 == 0
-    assert path.with_name(f"{path.name}-wal").stat().st_mode & 0o077 == 0
+def test_what_a_newer_version_keeps_of_a_reply_is_no_damage(store: Store) -> None:
+    chat = talk(store)
+    with store._database.transaction() as db:
+        db.execute("UPDATE message SET stats = json_set(stats, '$.watts', 12) WHERE stats NOT NULL")
+    assert store.load(chat.id).path()[-1].stats == STATS
 
 
 def test_a_reply_that_goes_on_after_a_restart(store: Store) -> None:

@@ -128,10 +128,10 @@ def test_a_disk_that_works_again_gets_all_words(talk: Talk, monkeypatch: pytest.
     monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
     update, failures = talk.store.update, iter([BadStore("locked")] * 3)
 
-    def sometimes(node: Node) -> None:
+    def sometimes(node: Node) -> bool:
         for error in failures:
             raise error
-        update(node)
+        return update(node)
 
     monkeypatch.setattr(talk.store, "update", sometimes)
     talk.dialogue.send("Hi")

@@ -1,0 +1,124 @@
+"""One SQLite file, shared with other apps: transactions that wait for each other, and errors in words.
+
+Knows nothing of what is in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from localllm.errors import BadStore
+
+PATIENCE_S = 5.0
+"""How long to wait for another app that is writing."""
+
+
+class Database:
+    """An open file. All methods may be called from any thread, and raise `BadStore`, having changed nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            self._connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+
+    def prepare(self, check: Callable[[sqlite3.Connection], object]) -> None:
+        """Make it durable and strict, once `check` found that it may be written to."""
+        with self._lock, _explained(self.path):
+            # One transaction, so that a schema that another app is making is seen whole or not at all.
+            self._connection.execute("BEGIN")
+            try:
+                check(self._connection)
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            self._write_ahead()
+            # What was erased is overwritten, for people who erase a chat mean it.
+            for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+
+    def _write_ahead(self) -> None:
+        """Switch to WAL. SQLite does not wait here for another app that does the same in the same moment."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.01)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, with the write lock from the start, so that two apps wait for each other."""
+        with self._lock, _explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Database]:
+        """One state of the database for several questions."""
+        with self._lock, _explained(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a question finds."""
+        with self._lock, _explained(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def function(self, name: str, arguments: int, function: Callable[..., bool]) -> None:
+        """Let SQL call `function`, whose value depends on nothing but its arguments."""
+        with self._lock, _explained(self.path):
+            self._connection.create_function(name, arguments, function, deterministic=True)
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        with self._lock:
+            self._connection.close()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's and the system's errors into `BadStore`."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        message, hint = _reason(path, error)
+        raise BadStore(message, hint=hint) from error
+
+
+def _reason(path: Path, error: sqlite3.Error | OSError) -> tuple[str, str]:
+    """A message and a hint for an error; SQLite's error codes have names only from Python 3.11 on, its texts always."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return f"{path} is locked by another program.", "Close the program that holds it, then try again."
+    if "readonly" in text or "unable to open" in text or isinstance(error, PermissionError):
+        return f"{path} cannot be written: {text}.", "Check the folder's permissions, or set LOCALLLM_HOME."
+    if "full" in text:
+        return f"{path} cannot grow: {text}.", "Free some space on that disk. What was written before is safe."
+    if "not a database" in text or "malformed" in text:
+        return (
+            f"{path} is damaged: {text}.",
+            "It was left as it is. Move it away to start afresh; `sqlite3 FILE .recover` may save what is in it.",
+        )
+    return f"{path} cannot be used: {text}.", "Nothing in it was changed."

@@ -1,0 +1,116 @@
+"""Searching titles and texts, with an index and without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localllm.chat import search as search_module
+from localllm.chat.conversation import Conversation
+from localllm.chat.search import BATCH, excerpt, words_of
+from localllm.chat.store import Store
+from tests.chat.talking import talk
+
+
+@pytest.fixture(params=["index", "no index"])
+def store(path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store; once of an SQLite that knows no trigrams."""
+    if request.param == "no index":
+        monkeypatch.setattr(search_module, "TOKENIZER", "nonesuch")
+    opened = Store.open(path)
+    assert opened._searching().has_index == (request.param == "index")
+    yield opened
+    opened.close()
+
+
+def titles(store: Store, words: str) -> list[str]:
+    by_id = {entry.id: entry.title for entry in store.chats()}
+    return [by_id[hit.chat] for hit in store.find(words)]
+
+
+def test_words_are_found_in_titles_and_texts_inside_of_others_and_in_any_case(store: Store) -> None:
+    talk(store, "Recipes with rhubarb", "Crumble, and a FOOL.")
+    talk(store, "A lighthouse", "It stands on a rock.")
+    assert titles(store, "HUBAR") == ["Recipes with rhubarb"]
+    assert titles(store, "fool") == ["Recipes with rhubarb"]
+    assert titles(store, "a") == ["A lighthouse", "Recipes with rhubarb"]
+    assert titles(store, "rock fool") == []
+    assert titles(store, "crumble recipes") == ["Recipes with rhubarb"]
+    assert titles(store, "") == titles(store, "  ") == []
+
+
+@pytest.mark.parametrize("words", ["東京", "京", "の首都は", "日本 東京"])
+def test_chinese_and_japanese_are_found_without_spaces(store: Store, words: str) -> None:
+    talk(store, "日本の首都はどこですか", "日本の首都は東京です。")
+    talk(store, "中国的首都是哪里", "北平。")
+    assert titles(store, words) == ["日本の首都はどこですか"]
+
+
+@pytest.mark.parametrize(
+    "words", ['"on a rock"', "50%", "it's", 'say """', "a_b", "NEAR(", "stra\0nge", "'; DROP", "Größe"]
+)
+def test_what_sql_and_fts_read_otherwise_is_only_text(store: Store, words: str) -> None:
+    talk(store, "odd", 'It stands on a rock: 50% of it\'s a_b, say """ or NEAR( or \'; DROP or stra\0nge GRÖSSE größe.')
+    talk(store, "plain", "A rock on it: 50 a-b.")
+    assert titles(store, words) == ["odd"]
+
+
+def test_a_branch_that_is_not_shown_is_searched_too_and_the_message_is_named(store: Store) -> None:
+    chat = talk(store, "Hi", "A wombat, hidden.")
+    hidden = chat.path()[-1]
+    store.add(chat, chat.add_version(hidden.id, "Shown."))
+    (hit,) = store.find("wombat")
+    assert (hit.chat, hit.message, hit.excerpt) == (chat.id, hidden.id, "A wombat, hidden.")
+
+
+def test_what_is_written_after_a_search_is_found_by_the_next(store: Store) -> None:
+    chat = Conversation()
+    store.add(chat, chat.add_user("Count"))
+    reply = chat.add_reply(chat.path()[-1].id)
+    store.add(chat, chat.extend(reply.id, "one"))
+    assert titles(store, "one") == ["Count"], "a reply that is being written"
+    store.update(chat.extend(reply.id, " hundred"))
+    assert titles(store, "hundred") == ["Count"]
+    store.update(chat.finish(reply.id, None))
+    assert titles(store, "one hundred") == ["Count"]
+    store.update(chat.extend(reply.id, " thousand"))
+    assert titles(store, "thousand") == ["Count"]
+    store.rename(chat.id, "Numerals")
+    assert titles(store, "numeral") == ["Numerals"]
+
+
+def test_deleted_chats_are_not_found_and_erased_ones_leave_nothing(store: Store, path: Path) -> None:
+    chat = talk(store, "Hi", "The password is xylophone.")
+    assert titles(store, "xylophone") == ["Hi"]
+    store.delete(chat.id)
+    assert store.find("xylophone") == []
+    store.erase(chat.id)
+    left = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"xylophone" not in left
+    assert b"phon" not in left
+
+
+def test_many_messages_are_indexed(store: Store) -> None:
+    chat = Conversation()
+    for number in range(BATCH + 10):
+        chat.add_user(f"message {number}")
+    store.add_whole(chat)
+    (hit,) = store.find(f"{BATCH + 5}")
+    assert hit.excerpt == f"message {BATCH + 5}"
+
+
+def test_words() -> None:
+    assert words_of('Two "in  one" two') == ["in  one", "two"]
+    assert words_of('a "b') == ["a", '"b'][::-1]
+
+
+def test_an_excerpt_begins_at_a_word_before_what_was_found() -> None:
+    text = "word " * 40 + "needle " + "word " * 40
+    found = excerpt(text, "needle")
+    assert found.startswith("…word")
+    assert "needle" in found
+    assert found.endswith("…")
+    assert len(found) < 130
+    assert excerpt("a\n needle", "needle") == "a needle"
