@@ -183,10 +183,12 @@ class Talker:
     """A model that says one text, a piece of four characters at a time, at a steady rate."""
 
     def __init__(self, text: str) -> None:
-        from localllm.runtime.types import MemorySample, ModelInfo
+        from localllm.runtime.options import Options
+        from localllm.runtime.types import MemorySample, ModelInfo, Plan
 
         self.text, self.stats, self.progress = text, None, None
         self.info = ModelInfo("talker", Path(), "none", "F32", 0, 0, 8192, 8192, 1, 0, 1, True)
+        self.plan = Plan(Path(), Options(n_ctx=8192), (), exact=True)
         self._sample = MemorySample(1 << 27, 1 << 27, 1 << 20, 1 << 27, 1 << 25, 1 << 28, 1 << 33, 1 << 34)
 
     def reply(self, *_messages: object, **_options: object) -> Talker:
@@ -206,6 +208,14 @@ class Talker:
 
     def context_used(self) -> int:
         return 100
+
+    def foresee(self, messages: Sequence[Any]) -> Any:
+        from localllm.runtime.types import Forecast
+
+        return Forecast(200, 100, (0,) * len(messages))
+
+    def what_if(self, _options: object) -> Any:
+        return self.plan
 
     def cancel(self) -> None:
         self.text = ""

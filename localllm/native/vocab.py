@@ -48,6 +48,7 @@ class Vocab:
         self.adds_sep: bool = api.llama_vocab_get_add_sep(model.vocab)
         self.adds_bos: bool = api.llama_vocab_get_add_bos(model.vocab)
         self._pieces: dict[int, bytes] = {}
+        self._written: dict[int, bytes] = {}
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`. `add_special` adds what the model wants around it; `parse_special` reads `<|…|>`.
@@ -91,6 +92,13 @@ class Vocab:
         known = self._pieces.get(token)
         if known is None:
             known = self._pieces[token] = self._read_piece(token, special=False)
+        return known
+
+    def written(self, token: int) -> bytes:
+        """The bytes by which a token stands in a prompt: those of `piece`, or the name of a control token."""
+        known = self._written.get(token)
+        if known is None:
+            known = self._written[token] = self._read_piece(token, special=True)
         return known
 
     def text(self, token: int) -> str:

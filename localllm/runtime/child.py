@@ -27,6 +27,8 @@ from localllm.runtime.protocol import (
     Compute,
     Event,
     Finished,
+    Foresee,
+    Foreseen,
     Generate,
     Load,
     Loaded,
@@ -43,13 +45,16 @@ from localllm.runtime.protocol import (
 )
 from localllm.runtime.reply import LocalReply
 
+Work = Load | MakePlan | Generate | Compute | Foresee
+"""What takes long enough to be done beside the thread that reads commands."""
+
 
 class Child:
     """The state of the process: the model, the replies that are being made, and the queue of commands for the model."""
 
     def __init__(self, send: Callable[[Event], None]) -> None:
         self._send = send
-        self._work: queue.Queue[Load | MakePlan | Generate | Compute | None] = queue.Queue()
+        self._work: queue.Queue[Work | None] = queue.Queue()
         self._model: Model | None = None
         self._replies: dict[int, LocalReply | None] = {}  # None while it is not begun yet
         self._lock = threading.Lock()  # for the replies, and for what is cancelled
@@ -71,7 +76,7 @@ class Child:
     def _accept(self, command: Command) -> None:
         if isinstance(command, Generate):
             self._replies[command.request] = None
-        if isinstance(command, Load | MakePlan | Generate | Compute):
+        if isinstance(command, Work):
             self._work.put(command)
         elif isinstance(command, Cancel):
             self._cancel(command.request)
@@ -89,7 +94,7 @@ class Child:
     def _serve(self) -> None:
         answering: list[threading.Thread] = []
         while (command := self._work.get()) is not None and not self._parent_gone:
-            if isinstance(command, Generate | Compute):
+            if not isinstance(command, Load):
                 thread = threading.Thread(target=self._do, args=(command,), name=f"request {command.request}")
                 answering = [*(other for other in answering if other.is_alive()), thread]
                 thread.start()
@@ -100,18 +105,20 @@ class Child:
         if self._model is not None:
             self._model.close()
 
-    def _do(self, command: Load | MakePlan | Generate | Compute) -> None:
+    def _do(self, command: Work) -> None:
         try:
             if isinstance(command, Load):
                 self._load(command)
             elif isinstance(command, MakePlan):
-                self._send(Planned(make_plan(Path(command.path), command.options)))
+                self._send(Planned(make_plan(Path(command.path), command.options), command.request))
+            elif isinstance(command, Foresee):
+                self._send(Foreseen(command.request, self._loaded().foresee(command.messages)))
             elif isinstance(command, Compute):
                 self._compute(command)
             else:
                 self._generate(command)
         except Exception as error:  # whatever it was, the parent must hear of it
-            self._send(failure(command.request if isinstance(command, Generate | Compute) else 0, error))
+            self._send(failure(0 if isinstance(command, Load) else command.request, error))
 
     def _load(self, command: Load) -> None:
         last = -1.0
@@ -126,7 +133,7 @@ class Child:
         self._model = Model(Path(command.path), command.options, report, in_child=True)
         if 0 in self._cancelled:
             raise Cancelled("Loading was stopped.")
-        self._send(Loaded(self._model.info, self._model.plan.notes))
+        self._send(Loaded(self._model.info, self._model.plan))
 
     def _compute(self, command: Compute) -> None:
         if command.method not in READING:

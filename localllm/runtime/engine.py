@@ -170,6 +170,13 @@ class Engine:
         with self._changed:
             return 0 if self._closed else self._sequences.latest()
 
+    def spared(self, prompt: array[int]) -> int:
+        """How many tokens of `prompt` a reply would not have to compute. Waits for the step that runs."""
+        with self._changed:
+            self.check_open()
+            self._changed.wait_for(lambda: not self._stepping)
+            return self._sequences.spared(prompt)
+
     def ram(self) -> int:
         """Bytes of the conversations that are in RAM because they had to leave the KV cache."""
         with self._changed:

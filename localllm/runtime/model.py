@@ -17,15 +17,17 @@ from localllm.runtime import memory
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.engine import Engine
+from localllm.runtime.forecast import ends_of
 from localllm.runtime.options import Options
 from localllm.runtime.parts import open_parts
+from localllm.runtime.plan import make_plan
 from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.reading import RANK, Pooling
 from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import Sampling, resolve
 from localllm.runtime.session import Chat
-from localllm.runtime.types import MemorySample, Message, check_request
+from localllm.runtime.types import Forecast, MemorySample, Message, Plan, check_request
 
 
 class Model(AsyncAnswers):
@@ -192,6 +194,25 @@ class Model(AsyncAnswers):
         """
         self._writer()
         return self._parts.reader.logits(tokens)
+
+    def foresee(self, messages: Sequence[Message]) -> Forecast:
+        """What an answer to `messages` would begin with. Computes nothing, and refuses no length.
+
+        Raises:
+            ValueError: there are no messages.
+            BadTemplate: the conversation cannot be rendered.
+        """
+        said = tuple(messages)
+        check_request(0, messages=said)
+        with self._using:
+            self._check_open()
+            prompt = self._prompter.conversation(said, 0).first()
+            ends = ends_of(said, prompt, self._vocab.written)
+        return Forecast(len(prompt.tokens), self._writer().spared(prompt.tokens) if prompt.tokens else 0, ends)
+
+    def what_if(self, options: Options) -> Plan:
+        """The plan for this model with other options, as memory is now, with this model still in it."""
+        return make_plan(self.info.path, options)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text` as a whole prompt, special tokens read."""

@@ -28,7 +28,10 @@ from localllm.runtime.protocol import (
     Cancel,
     Compute,
     Computed,
+    Event,
     Failed,
+    Foresee,
+    Foreseen,
     Generate,
     Load,
     Loaded,
@@ -42,7 +45,7 @@ from localllm.runtime.reading import Pooling
 from localllm.runtime.remote_reply import RemoteReply, why_ended
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.session import Chat
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Plan, check_request
+from localllm.runtime.types import Forecast, MemorySample, Message, ModelInfo, Plan, check_request
 
 
 def load(
@@ -73,10 +76,12 @@ class ModelProcess(AsyncAnswers):
 
     One that nobody holds any more is closed when Python collects its garbage.
 
-    `notes` are sentences on what was chosen or is unusual; one is added when a worker went away.
+    `plan` is what it took, `notes` are sentences on what was chosen or is unusual; one is added when a worker
+    went away.
     """
 
     info: ModelInfo
+    plan: Plan
     notes: tuple[str, ...]
 
     def __init__(self) -> None:
@@ -109,7 +114,7 @@ class ModelProcess(AsyncAnswers):
         model._options = options or Options()
         try:
             loaded = _load(model._engine, path, model._options, progress, cancelled)
-            model.info, model.notes = loaded.info, loaded.notes
+            model.info, model.plan, model.notes = loaded.info, loaded.plan, loaded.plan.notes
         except BaseException:
             model.close()
             raise
@@ -159,6 +164,20 @@ class ModelProcess(AsyncAnswers):
         """What stands between `prefix` and `suffix`; see `Model.fill`, but raises on the first iteration."""
         check_request(max_tokens)
         return self._request((), None, sampling, max_tokens, (prefix, suffix))
+
+    def foresee(self, messages: Sequence[Message]) -> Forecast:
+        """What an answer to `messages` would begin with; see `Model.foresee`."""
+        said = tuple(messages)
+        check_request(0, messages=said)
+        event = self._asked(Foresee(self._next_request(), said))
+        assert isinstance(event, Foreseen)
+        return event.forecast
+
+    def what_if(self, options: Options) -> Plan:
+        """The plan for this model with other options; see `Model.what_if`. It is made in the engine's process."""
+        event = self._asked(MakePlan(str(self.info.path.absolute()), options, self._next_request()))
+        assert isinstance(event, Planned)
+        return event.plan
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text` as a whole prompt, special tokens read."""
@@ -221,17 +240,22 @@ class ModelProcess(AsyncAnswers):
 
     def _compute(self, method: str, **arguments: object) -> Computed:
         """Let the engine read something, and wait for what it gives."""
-        request = self._next_request()
+        event = self._asked(Compute(self._next_request(), method, arguments))
+        assert isinstance(event, Computed)
+        return event
+
+    def _asked(self, command: Compute | Foresee | MakePlan) -> Event:
+        """Send a command that is answered once, and wait for its answer."""
         with self._recovering:
             engine = self._engine
-        events = engine.begin(request, Compute(request, method, arguments))
+        events = engine.begin(command.request, command)
         try:
             event = events.get()
         finally:
-            engine.done(request)
-        if isinstance(event, Computed):
-            return event
-        raise as_error(event) if isinstance(event, Failed) else why_ended(engine, self._options.workers)
+            engine.done(command.request)
+        if event is None or isinstance(event, Failed):
+            raise as_error(event) if event is not None else why_ended(engine, self._options.workers)
+        return event
 
     def _recovered(self, engine: EngineProcess) -> bool:
         """Whether there is another engine instead of `engine`, which ended: one without workers, if that was asked for.
@@ -253,8 +277,12 @@ class ModelProcess(AsyncAnswers):
                 raise
             engine.close()
             self._own(alone)
-            self._options, self.info = options, loaded.info
-            self.notes = (*self.notes, *loaded.notes, f"{death.message} The model was loaded again without workers.")
+            self._options, self.info, self.plan = options, loaded.info, loaded.plan
+            self.notes = (
+                *self.notes,
+                *loaded.plan.notes,
+                f"{death.message} The model was loaded again without workers.",
+            )
             return True
 
 

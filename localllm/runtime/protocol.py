@@ -19,6 +19,7 @@ from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import (
     DeviceMemory,
+    Forecast,
     Logprob,
     MemorySample,
     Message,
@@ -77,11 +78,20 @@ class AskMemory:
 
 
 @dataclass(frozen=True)
+class Foresee:
+    """Ask what an answer to `messages` would begin with; answered by `Foreseen` or `Failed`."""
+
+    request: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
 class MakePlan:
     """Plan loading a model; answered by `Planned` or `Failed`."""
 
     path: str
     options: Options
+    request: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,15 @@ class Planned:
     """The plan."""
 
     plan: Plan
+    request: int = 0
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What an answer would begin with."""
+
+    request: int
+    forecast: Forecast
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,7 @@ class Loaded:
     """The model is ready."""
 
     info: ModelInfo
-    notes: tuple[str, ...]
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -152,7 +171,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Failed:
-    """An error while loading (`request` 0) or answering."""
+    """An error while loading or planning (`request` 0) or answering."""
 
     request: int
     error: str
@@ -160,17 +179,18 @@ class Failed:
     hint: str
 
 
-Command = Load | MakePlan | Generate | Compute | Cancel | AskMemory
-Event = Planned | Loading | Loaded | Prefill | Piece | Finished | Computed | Memory | Failed
+Command = Load | MakePlan | Generate | Compute | Foresee | Cancel | AskMemory
+Event = Planned | Loading | Loaded | Prefill | Piece | Finished | Computed | Foreseen | Memory | Failed
 
 READING = ("embed", "rerank", "logits", "tokenize")
 """The methods of a model that a `Compute` may call."""
 
 _COMMANDS: dict[str, type[Command]] = {
-    kind.__name__: kind for kind in (Load, MakePlan, Generate, Compute, Cancel, AskMemory)
+    kind.__name__: kind for kind in (Load, MakePlan, Generate, Compute, Foresee, Cancel, AskMemory)
 }
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Planned, Loading, Loaded, Prefill, Piece, Finished, Computed, Memory, Failed)
+    kind.__name__: kind
+    for kind in (Planned, Loading, Loaded, Prefill, Piece, Finished, Computed, Foreseen, Memory, Failed)
 }
 
 
@@ -213,6 +233,8 @@ def _rebuilt(name: str, value: Any) -> Any:
         return ModelInfo(**{**value, "path": Path(value["path"])})
     if name == "options":
         return _options(value)
+    if name == "forecast":
+        return Forecast(**{**value, "ends": tuple(value["ends"])})
     if name == "plan":
         parts = tuple(DeviceMemory(**item) for item in value["devices"])
         known = {"path": Path(value["path"]), "options": _options(value["options"]), "devices": parts}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
-from localllm.runtime.types import MemorySample, Message, ModelInfo, Progress, Stats
+from localllm.runtime.types import Forecast, MemorySample, Message, ModelInfo, Plan, Progress, Stats
 
 
 class Reply(Protocol):
@@ -48,6 +49,19 @@ class Responder(Protocol):
         """Answer `messages`. A last message by `assistant` is continued. `max_tokens` 0: until the context is full.
 
         Raises on the first iteration: `ContextFull`, `BadTemplate`, `EngineDied`.
+        """
+
+    @property
+    def plan(self) -> Plan:
+        """What it took when it was loaded; its options leave nothing open."""
+
+    def foresee(self, messages: Sequence[Message]) -> Forecast:
+        """What an answer to `messages` would begin with. Blocks for milliseconds, and for a step of what runs."""
+
+    def what_if(self, options: Options) -> Plan:
+        """The plan for this model with other options, as memory is now, with this model still in it. Blocks.
+
+        Raises `DoesNotFit` and what a load could raise.
         """
 
     def memory(self) -> MemorySample:

@@ -189,6 +189,13 @@ class Sequences:
         """Tokens of the conversation that was used last."""
         return len(max(self._all, key=lambda sequence: sequence.used).tokens)
 
+    def spared(self, prompt: array[int]) -> int:
+        """How many tokens of `prompt` need not be computed, wherever they are. Moves nothing."""
+        here = max((self._reach(prompt, held.tokens) for held in self._all if held.settled), default=0)
+        here = max(here, self.states.best(prompt)[1])
+        stored = self._disk.best(prompt)[1] if self._disk is not None else 0
+        return stored if stored >= here + WORTH_A_FILE else here
+
     def _send_away(self, prompt: array[int], free: list[Sequence]) -> None:
         """Move what idles to RAM, but for what the prompt goes on from: a copy costs what some tokens' looks do."""
         best = max(free, key=lambda held: self._reach(prompt, held.tokens))

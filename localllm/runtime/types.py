@@ -205,6 +205,24 @@ class MemorySample:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What an answer to a conversation would begin with, in tokens: the prompt, and how much of it is computed already.
+
+    `ends` says for each message about how many tokens of the prompt there are up to its end; 0 for one
+    that is not sent.
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    ends: tuple[int, ...]
+
+    @property
+    def evaluated_tokens(self) -> int:
+        """Tokens that have to be computed before the first word."""
+        return self.prompt_tokens - self.cached_tokens
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far the prompt is evaluated, in tokens. `cached` of `total` needed no work."""
 

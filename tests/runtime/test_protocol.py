@@ -13,10 +13,12 @@ from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import (
     DeviceMemory,
+    Forecast,
     Logprob,
     MemorySample,
     Message,
     ModelInfo,
+    Plan,
     Progress,
     Stats,
     TokenLogprob,
@@ -24,6 +26,9 @@ from localllm.runtime.types import (
 
 STATS = Stats(10, 4, 3, 0.1, 60.0, 20.0, "end")
 INFO = ModelInfo("n", Path("/m.gguf"), "llama", "Q4_1", 1, 2, 3, 4, 5, 6, 7, True)
+PLAN = Plan(
+    Path("/m.gguf"), Options(n_ctx=5), (DeviceMemory("CPU", "cpu", 1, 2, 3, 4, 5, 6),), exact=True, notes=("a", "b")
+)
 SAMPLE = MemorySample(1, None, 2, 3, 4, 5, 6, 7, (DeviceMemory("CPU", "cpu", 1, 2, 3, 4, 5, 6),))
 
 
@@ -36,6 +41,8 @@ SAMPLE = MemorySample(1, None, 2, 3, 4, 5, 6, 7, (DeviceMemory("CPU", "cpu", 1, 
         protocol.Load("/m.gguf", Options(lora=(("a.gguf", 0.5),))),
         protocol.Generate(5, (), None, Sampling(), 7, ("before", "behind")),
         protocol.Compute(6, "embed", {"texts": ["a"], "normalize": True, "pooling": None}),
+        protocol.Foresee(7, (Message("user", "a"),)),
+        protocol.MakePlan("/m.gguf", Options(n_ctx=5), 8),
         protocol.Cancel(3),
         protocol.AskMemory(),
     ],
@@ -50,7 +57,9 @@ def test_commands(command: protocol.Command) -> None:
     "event",
     [
         protocol.Loading(0.5),
-        protocol.Loaded(INFO, ("a", "b")),
+        protocol.Loaded(INFO, PLAN),
+        protocol.Planned(PLAN, 4),
+        protocol.Foreseen(5, Forecast(10, 4, (3, 10))),
         protocol.Prefill(1, Progress(1, 2, 0)),
         protocol.Piece(1, "\n"),
         protocol.Piece(1, "a", (TokenLogprob(3, "a", (97,), -0.5, (Logprob(4, "b", (98,), -1.0),)),)),

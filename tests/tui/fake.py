@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from localllm.errors import LocalLLMError
+from localllm.runtime.options import Options
 from localllm.runtime.responder import Reply, Responder
 from localllm.runtime.sampling import Sampling
-from localllm.runtime.types import DeviceMemory, MemorySample, Message, ModelInfo, Progress, Stats, StopReason
+from localllm.runtime.types import (
+    DeviceMemory,
+    Forecast,
+    MemorySample,
+    Message,
+    ModelInfo,
+    Plan,
+    Progress,
+    Stats,
+    StopReason,
+)
 
 INFO = ModelInfo(
     name="fake-1b",
@@ -27,6 +39,16 @@ INFO = ModelInfo(
     has_chat_template=True,
 )
 GIB = 1 << 30
+PLAN = Plan(
+    INFO.path,
+    Options(n_ctx=8192, threads=2, gpu_layers=0, kv_type="f16", n_ubatch=512, flash_attention=True, cpu_moe=0),
+    (DeviceMemory("CPU", "cpu", 700_000_000, 200 << 20, 64 << 20, 12 * GIB, 16 * GIB, 25),),
+    exact=True,
+)
+
+
+def tokens_of(message: Message) -> int:
+    return len(message.content) // 4 + 4
 
 
 @dataclass
@@ -51,7 +73,7 @@ class FakeReply:
         self.progress: Progress | None = None
         self._owner = owner
         self._script = owner.script
-        self._total = sum(len(message.content) // 4 + 4 for message in messages)
+        self._total = sum(map(tokens_of, messages))
         self._cancelled = threading.Event()
         self._pieces = self._make()
 
@@ -102,6 +124,7 @@ class FakeReply:
 class FakeResponder:
     script: Script = field(default_factory=Script)
     asked: list[list[Message]] = field(default_factory=list)
+    planned: list[Options] = field(default_factory=list)
     used: int = 0
     closed: bool = False
     sampled: int = 0
@@ -113,6 +136,20 @@ class FakeResponder:
     def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
         self.asked.append(list(messages))
         return FakeReply(self, messages)
+
+    @property
+    def plan(self) -> Plan:
+        return PLAN
+
+    def foresee(self, messages: Sequence[Message]) -> Forecast:
+        ends = tuple(itertools.accumulate(map(tokens_of, messages)))
+        return Forecast(ends[-1], min(self.used, ends[-1] - 1), ends)
+
+    def what_if(self, options: Options) -> Plan:
+        """A KV cache in proportion to the context."""
+        self.planned.append(options)
+        (cpu,) = PLAN.devices
+        return replace(PLAN, options=options, devices=(replace(cpu, kv=cpu.kv * options.n_ctx // PLAN.n_ctx),))
 
     def memory(self) -> MemorySample:
         if self.script.memory_error is not None:
