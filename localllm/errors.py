@@ -15,6 +15,7 @@
     ├── EngineDied           the engine ended or failed; the conversation is safe
     ├── BadWorker            a worker does not answer, is none, or speaks another version
     ├── BadCommand           a / command of a chat that there is not, or that was written wrong
+    ├── BadAttachment        a file for a message that is missing, too large, or no text
     ├── BadChat              no such chat, or a file that holds none
     ├── BadStore             the chats on disk are locked, damaged, or from a newer version
     ├── MissingPackage       an extra that this command needs is not installed
@@ -106,6 +107,10 @@ class BadCommand(LocalLLMError):
     """A `/` command of a chat that does not exist, or lacks what it takes; says the nearest."""
 
 
+class BadAttachment(LocalLLMError):
+    """A file that was to go into a message is missing, too large, or no text; says which and why."""
+
+
 class BadChat(LocalLLMError):
     """No chat goes by that name, says the nearest; or a file to import holds none."""
 
@@ -140,6 +145,7 @@ ERRORS: dict[str, type[LocalLLMError]] = {
         EngineDied,
         BadWorker,
         BadCommand,
+        BadAttachment,
         BadChat,
         BadStore,
         MissingPackage,

@@ -203,6 +203,9 @@ class Talker:
     def __next__(self) -> str:
         raise StopIteration
 
+    def tokenize(self, text: str) -> list[int]:
+        return [0] * len(text)
+
     def memory(self) -> Any:
         return self._sample
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from localllm.chat.attachments import summary
 from localllm.runtime.types import Message, Stats
 
 State = Literal["writing", "done", "partial"]
@@ -190,8 +191,8 @@ def final_state(stats: Stats | None) -> State:
 
 
 def title_of(text: str) -> str:
-    """The beginning of `text` on one line, cut at a word where that is near."""
-    line = " ".join(text.split())
+    """The beginning of what `text` says on one line, cut at a word where that is near; files in it do not count."""
+    line = " ".join(summary(text).split())
     if len(line) <= TITLE_LENGTH:
         return line
     cut = line[: TITLE_LENGTH - 1]

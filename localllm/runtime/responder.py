@@ -64,6 +64,9 @@ class Responder(Protocol):
         Raises `DoesNotFit` and what a load could raise.
         """
 
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text`. Safe to call from another thread; waits for a step of what runs."""
+
     def memory(self) -> MemorySample:
         """Memory now. Safe to call from another thread while a reply is made."""
 

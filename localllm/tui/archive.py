@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from textual.message import Message
 
+from localllm.chat.attachments import split
 from localllm.chat.store import Store
 from localllm.errors import BadStore
 from localllm.tui import background
@@ -30,8 +31,13 @@ class Archive:
         self._do(lambda: self._post(ChatsListed(self._store.chats())))
 
     def find_prompts(self) -> None:
-        """Find what the person wrote in earlier chats."""
-        self._do(lambda: self._post(PromptsFound(self._store.prompts(REMEMBERED_PROMPTS))))
+        """Find what the person wrote in earlier chats, without the files that went with it."""
+
+        def find() -> None:
+            said = [split(prompt)[1] for prompt in self._store.prompts(REMEMBERED_PROMPTS)]
+            self._post(PromptsFound([text for text in said if text.strip()]))
+
+        self._do(find)
 
     def open(self, chat_id: str) -> None:
         """Read a conversation."""

@@ -161,10 +161,11 @@ class ReplyEntry(Entry):
 
 
 class NoticeEntry(Entry):
-    """Something the app has to say: what went wrong, and what to do next."""
+    """Something the app has to say: what went wrong, and what to do next; or, not `alarming`, what was asked for."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, alarming: bool = True) -> None:
         super().__init__()
+        self._alarming = alarming
         self._message = printable(message)
         self._hint = printable(hint)
 
@@ -174,7 +175,7 @@ class NoticeEntry(Entry):
 
     def _draw(self, page: Page) -> list[Strip]:
         look = page.look
-        lines = wrapped(Text(self._message, look.error), page.measure)
+        lines = wrapped(Text(self._message, look.error if self._alarming else look.subheading), page.measure)
         if self._hint:
             lines += wrapped(Text(self._hint), page.measure)
-        return [page.strip(line, "▌", look.error_bar) for line in lines]
+        return [page.strip(line, "▌", look.error_bar if self._alarming else look.quote) for line in lines]

@@ -5,12 +5,17 @@ Those from other threads carry values that no longer change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from textual.message import Message
 
+from localllm.chat.attachments import Weighed
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import ChatEntry
 from localllm.errors import LocalLLMError
 from localllm.runtime.types import MemorySample
+from localllm.tui.completing import Choice, Word
 from localllm.tui.turn import Turn
 
 
@@ -126,3 +131,87 @@ class Crashed(Message):
     def __init__(self, error: BaseException) -> None:
         super().__init__()
         self.error = error
+
+
+class PromptEdited(Message):
+    """What the person is writing changed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the latest text counts."""
+        return isinstance(message, PromptEdited)
+
+
+class PathWanted(Message):
+    """The person writes a path: what may it become?"""
+
+    def __init__(self, word: Word) -> None:
+        super().__init__()
+        self.word = word
+
+
+class PathsFound(Message):
+    """What a path may become."""
+
+    def __init__(self, word: Word, choices: list[Choice]) -> None:
+        super().__init__()
+        self.word = word
+        self.choices = choices
+
+
+class FilesDropped(Message):
+    """Files were dragged into the prompt."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        super().__init__()
+        self.paths = paths
+
+
+class Attached(Message):
+    """A file was read for the next message."""
+
+    def __init__(self, file: Weighed) -> None:
+        super().__init__()
+        self.file = file
+
+
+class Mentioned(Message):
+    """What the files cost that `text` names, or why they cannot go into a message."""
+
+    def __init__(self, text: str, files: list[Weighed | LocalLLMError]) -> None:
+        super().__init__()
+        self.text = text
+        self.files = files
+
+
+class MessageMade(Message):
+    """A message with its files is ready to be sent."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class MessageRefused(Message):
+    """A message was not sent, because of one of its files: it and its attachments go back to where they were."""
+
+    def __init__(self, text: str, pending: Sequence[Weighed], error: LocalLLMError) -> None:
+        super().__init__()
+        self.text = text
+        self.pending = pending
+        self.error = error
+
+
+class ChoicePicked(Message):
+    """The person clicked on a suggestion."""
+
+    def __init__(self, choice: Choice) -> None:
+        super().__init__()
+        self.choice = choice
+
+
+class BackspaceAtStart(Message):
+    """Backspace was pressed where there was nothing to delete."""

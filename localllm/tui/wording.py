@@ -117,6 +117,16 @@ def live_rate(turn: Turn) -> float:
     return (turn.pieces - 1) / elapsed if elapsed > 0.5 else 0.0
 
 
+def account(conversation: Conversation, context_used: int, loader: Loader) -> str:
+    """What the last reply cost and how full the context is, a line each."""
+    info = loader.model.info if loader.model is not None else None
+    last = next((node for node in reversed(conversation.path()) if node.stats is not None), None)
+    lines = ["There is no reply yet."] if last is None or last.stats is None else _figures(last.stats)
+    if info is not None:
+        lines.append(f"context {tokens(context_used)} of {tokens(info.n_ctx)} tokens")
+    return "\n".join(lines)
+
+
 def notice(error: LocalLLMError) -> NoticeEntry:
     """An error as an entry, with what can be done about it here."""
     return NoticeEntry(error.message, error.hint)

@@ -143,3 +143,13 @@ async def test_wide_characters_can_be_written() -> None:
         await pilot.press("enter")
         await pilot.pause()
         assert host.sent == ["東"]
+
+
+async def test_a_command_typed_ahead_of_tab_or_enter_is_the_one_that_is_meant() -> None:
+    host = Host()
+    async with host.run_test() as pilot:
+        for key in ["/", *"att", "tab", *"a.md", "enter", "/", *"reg", "enter"]:
+            host.post_message(events.Key(key, "\r" if key in ("tab", "enter") else key))
+        await pilot.pause()
+        await pilot.pause()
+        assert host.sent == ["/attach a.md", "/retry"]

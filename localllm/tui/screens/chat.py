@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -15,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
 
+from localllm.chat import commands
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.errors import EngineDied, LocalLLMError
@@ -22,8 +24,10 @@ from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Stats
 from localllm.tui import background, markdown, wording
 from localllm.tui.backstage import Backstage
+from localllm.tui.entries import NoticeEntry
 from localllm.tui.loader import OpenModel
 from localllm.tui.messages import (
+    Attached,
     ChatChosen,
     ChatDropped,
     ChatOpened,
@@ -31,14 +35,22 @@ from localllm.tui.messages import (
     ChatsListed,
     Crashed,
     Failed,
+    FilesDropped,
+    Mentioned,
+    MessageMade,
+    MessageRefused,
     ModelChanged,
     ModelLost,
+    PathsFound,
+    PathWanted,
+    PromptEdited,
     PromptSent,
     PromptsFound,
     ReplyBegan,
     ReplyEnded,
     Sampled,
 )
+from localllm.tui.orders import Orders
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
@@ -81,6 +93,7 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self._behind = Backstage(open_model, store, sampling, system, self.post_message)
         self._loader, self._dialogue = self._behind.loader, self._behind.dialogue
+        self._orders = Orders(self)
         self._explained: LocalLLMError | None = None
         self._stats: Stats | None = None
         self._context_used = 0
@@ -151,12 +164,83 @@ class ChatScreen(Screen[None]):
 
     @on(PromptSent)
     def _send(self, event: PromptSent) -> None:
-        if self._may_turn() and self._may_answer():
-            self._talk.ask(event.text)
-            self._dialogue.send(event.text)
-            self._follow()
+        try:
+            call = commands.parse(event.text)
+            if call is not None:
+                self._orders.carry_out(call)
+                return
+        except LocalLLMError as error:
+            self._refuse(event.text, error)
+            return
+        if not (self._may_turn() and self._may_answer()):
+            self._talk.prompt.put_back(event.text)
+        elif self._talk.attachments.files or "@" in event.text:
+            self._behind.files.make_message(commands.unescaped(event.text), self._talk.attachments.take())
+        else:
+            self._ask(commands.unescaped(event.text))
+
+    def _ask(self, text: str) -> None:
+        self._talk.ask(text)
+        self._dialogue.send(text)
+        self._follow()
+
+    @on(MessageMade)
+    def _message_made(self, event: MessageMade) -> None:
+        if self._may_turn():
+            self._ask(event.text)
         else:
             self._talk.prompt.put_back(event.text)
+
+    @on(MessageRefused)
+    def _message_refused(self, event: MessageRefused) -> None:
+        self._talk.attachments.add(*event.pending)
+        self._refuse(event.text, event.error)
+
+    def _refuse(self, text: str, error: LocalLLMError) -> None:
+        """Give back what was written, and say why."""
+        self._talk.prompt.put_back(text)
+        self._talk.tell(wording.notice(error))
+
+    def tell(self, entry: NoticeEntry) -> None:
+        """Say something in the conversation that is no part of it."""
+        self._talk.tell(entry)
+
+    def cost_of_last(self) -> str:
+        """What the last reply cost, and how full the context is, in words."""
+        return wording.account(self.conversation, self._context_used, self._loader)
+
+    def attach(self, path: Path) -> None:
+        """Put a file into the next message."""
+        self._behind.files.attach(path)
+
+    @on(FilesDropped)
+    def _files_dropped(self, event: FilesDropped) -> None:
+        for path in event.paths:
+            self.attach(path)
+
+    @on(Attached)
+    def _attached(self, event: Attached) -> None:
+        self._talk.attachments.add(event.file)
+
+    @on(PromptEdited)
+    def _prompt_edited(self, event: PromptEdited) -> None:
+        if "@" in event.text:
+            self._behind.files.weigh_mentions(event.text)
+        else:
+            self._talk.attachments.show_named(())
+
+    @on(Mentioned)
+    def _mentioned(self, event: Mentioned) -> None:
+        if event.text == self._talk.prompt.text:
+            self._talk.attachments.show_named(event.files)
+
+    @on(PathWanted)
+    def _path_wanted(self, event: PathWanted) -> None:
+        self._behind.files.complete(event.word)
+
+    @on(PathsFound)
+    def _paths_found(self, event: PathsFound) -> None:
+        self._talk.prompt.offer(event.word, event.choices)
 
     def _follow(self) -> None:
         """Show the reply that is being made as it grows."""

@@ -22,6 +22,8 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("Enter", "send the message"),
             ("Ctrl+J, Shift+Enter", "break the line"),
             ("Up, Down", "earlier messages, from the first and last line"),
+            ("/", "commands; Tab completes, Enter runs; // begins a message with a slash"),
+            ("@path, /attach", "put a file into the message; dragging one in does too"),
         ),
     ),
     (

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from localllm.tui.entries import Entry, NoticeEntry, ReplyEntry, UserEntry
+from localllm.tui.messages import BackspaceAtStart, ChoicePicked
+from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.prompt import Prompt
+from localllm.tui.widgets.suggestions import Suggestions
 from localllm.tui.widgets.transcript import Transcript
 from localllm.tui.widgets.welcome import Welcome
 
@@ -22,7 +26,9 @@ class Talk(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.transcript = Transcript(id="transcript")
-        self.prompt = Prompt(id="prompt")
+        self.attachments = AttachmentLine(id="attachments")
+        self._suggestions = Suggestions(id="suggestions")
+        self.prompt = Prompt(self._suggestions, id="prompt")
         self._welcome = Welcome(id="welcome")
         self._reply: ReplyEntry | None = None
 
@@ -30,7 +36,11 @@ class Talk(Vertical):
         """Textual's."""
         yield self._welcome
         yield self.transcript
-        with Horizontal(id="writing"):
+        with Horizontal(classes="measure"):
+            yield self._suggestions
+        with Horizontal(classes="measure"):
+            yield self.attachments
+        with Horizontal(classes="measure"):
             yield self.prompt
 
     def show(self, entries: Sequence[Entry], *, growing: bool = False) -> None:
@@ -68,6 +78,16 @@ class Talk(Vertical):
     def greet(self, chats: int) -> None:
         """Tell the welcome how many chats there are."""
         self._welcome.show(chats)
+
+    @on(ChoicePicked)
+    def _complete(self, event: ChoicePicked) -> None:
+        event.stop()
+        self.prompt.pick(event.choice)
+
+    @on(BackspaceAtStart)
+    def _take_out(self, event: BackspaceAtStart) -> None:
+        event.stop()
+        self.attachments.drop_last()
 
     def _uncover(self) -> None:
         talking = bool(self.transcript.entries)

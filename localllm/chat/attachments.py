@@ -1,0 +1,178 @@
+"""Text files in a message: how they are read, written into it, and found in it again.
+
+A message stays plain text: each file stands before what the person said, under its name and in a code fence. So a
+chat needs no other column, and an export shows what the model saw. Knows nothing of screens or models.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from localllm.errors import BadAttachment
+
+MAX_BYTES = 2 << 20
+"""Larger files are refused before they are read: no context of a local model holds so much."""
+
+MOST_DROPPED = 20_000
+"""Characters: a longer paste is a text, and not looked at for names of files."""
+
+_HEADING = "Attached file: "
+_ATTACHED = re.compile(
+    r"Attached file: (?P<name>[^\n]+)\n\n(?P<fence>`{3,})[^\n`]*\n(?P<text>.*?)\n(?P=fence)(?:\n\n|\Z)", re.S
+)
+_MENTION = re.compile(r'(?:(?<=\s)|^)@(?:"([^"\n]+)"|([^\s"]+))')
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file as it was when it was read: the name that the model is told, and its text."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """An attachment with the tokens that it takes, `exact` where the model that will read them counted."""
+
+    attachment: Attachment
+    tokens: int
+    exact: bool
+
+
+def read(path: Path) -> Attachment:
+    """The text file at `path`. Blocks while it is read.
+
+    Raises:
+        BadAttachment: it is missing, no file, too large, or no text.
+    """
+    path = path.expanduser()
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise BadAttachment(f"{path} is a folder.", hint="Attach the files in it one by one.")
+        # Opening a pipe or a device could wait for ever.
+        if not stat.S_ISREG(found.st_mode):
+            raise BadAttachment(f"{path} is no file that can be read to its end.")
+        if found.st_size > MAX_BYTES:
+            raise _too_large(path, found.st_size)
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if len(data) > MAX_BYTES:
+        raise _too_large(path, len(data))
+    return Attachment(_name(path), _text(path, data))
+
+
+def _unreadable(path: Path, error: Exception) -> BadAttachment:
+    if isinstance(error, FileNotFoundError):
+        return BadAttachment(f"There is no file {path}.", hint=f"Relative paths begin in {Path.cwd()}.")
+    return BadAttachment(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.")
+
+
+def _too_large(path: Path, size: int) -> BadAttachment:
+    return BadAttachment(
+        f"{path} is too large to attach: {size / (1 << 20):.1f} MiB, and the limit is {MAX_BYTES >> 20} MiB.",
+        hint="Attach the part of it that matters.",
+    )
+
+
+def _name(path: Path) -> str:
+    """The path below the current folder, or the name alone: a home folder is nobody's business."""
+    try:
+        return path.absolute().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _text(path: Path, data: bytes) -> str:
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise _no_text(path, f"it is not UTF-8 at byte {error.start:,}") from error
+    if "\0" in text:
+        raise _no_text(path, "it holds zero bytes")
+    return text.replace("\r\n", "\n")
+
+
+def _no_text(path: Path, why: str) -> BadAttachment:
+    return BadAttachment(
+        f"{path} is not a text file: {why}.", hint="Only text can be attached. Convert it first, for instance to .txt."
+    )
+
+
+def joined(attachments: Iterable[Attachment], said: str) -> str:
+    """The message that holds the files, and after them what the person said."""
+    parts = []
+    for attachment in attachments:
+        longest = max((len(run) for run in re.findall("`+", attachment.text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        language = attachment.name.rpartition(".")[2] if "." in attachment.name else ""
+        language = language if re.fullmatch(r"\w+", language) else ""
+        name = " ".join(attachment.name.split())
+        parts.append(f"{_HEADING}{name}\n\n{fence}{language}\n{attachment.text.removesuffix(chr(10))}\n{fence}")
+    return "\n\n".join([*parts, said] if said else parts)
+
+
+def split(message: str) -> tuple[list[Attachment], str]:
+    """The files at the beginning of a message, and what the person said after them."""
+    found: list[Attachment] = []
+    at = 0
+    while match := _ATTACHED.match(message, at):
+        found.append(Attachment(match["name"], match["text"]))
+        at = match.end()
+    return found, message[at:]
+
+
+def summary(message: str) -> str:
+    """What a person would call the message: what was said, or the names of its files."""
+    attached, said = split(message)
+    return said if said.strip() or not attached else ", ".join(attachment.name for attachment in attached)
+
+
+def mentioned(text: str) -> list[Path]:
+    """The files that `text` names as `@path` or `@"a path"`, each once; a word after @ that is no file is a word."""
+    found: dict[Path, None] = {}
+    for match in _MENTION.finditer(text):
+        # A full stop or a comma after a name belongs to the sentence.
+        for name in dict.fromkeys((match[1] or match[2], (match[1] or match[2]).rstrip(".,;:!?)"))):
+            if name and _is_file(path := Path(name).expanduser()):
+                found[path] = None
+                break
+    return list(found)
+
+
+def dropped(paste: str) -> list[Path]:
+    """The files that a paste names when they were dragged into the terminal; empty if it is anything else.
+
+    Terminals paste absolute paths, in quotes, with backslashes before spaces, or as `file://` addresses.
+    """
+    text = paste.strip()
+    if len(text) > MOST_DROPPED or (
+        not text.startswith(("/", "~", "'/", '"/', "file:///")) and not re.match(r"['\"]?[A-Za-z]:\\", text)
+    ):
+        return []
+    if _is_file(whole := Path(text)):
+        return [whole]
+    try:
+        words = shlex.split(text, posix=os.name == "posix")
+    except ValueError:
+        return []
+    paths = [Path(unquote(urlsplit(word).path)) if word.startswith("file://") else Path(word) for word in words]
+    return paths if paths and all(path.is_absolute() and _is_file(path) for path in paths) else []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,100 @@
+"""The person's files, read apart from the app's thread: what a path may become, what a file costs, the message with it.
+
+Answers come back as messages. Knows nothing of widgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from textual.message import Message
+
+from localllm.chat import attachments
+from localllm.chat.attachments import Weighed
+from localllm.errors import BadAttachment, LocalLLMError
+from localllm.runtime.responder import Responder
+from localllm.tui import background
+from localllm.tui.amounts import tokens as counted
+from localllm.tui.completing import Word, path_choices
+from localllm.tui.messages import Attached, Crashed, Failed, Mentioned, MessageMade, MessageRefused, PathsFound
+
+CHARACTERS_PER_TOKEN = 4
+"""About so many, while no model is there to count."""
+
+
+class Files:
+    """Jobs on files, one after the other; `post` gets what they find, from their thread."""
+
+    def __init__(self, model: Callable[[], Responder | None], post: Callable[[Message], object]) -> None:
+        self._model = model
+        self._post = post
+        self._jobs = background.Queue("files", lambda error: post(Crashed(error)))
+        self._wanted: Word | None = None
+        self._text = ""
+
+    def complete(self, word: Word) -> None:
+        """Find what the path in `word` may become."""
+        self._wanted = word
+
+        def job() -> None:
+            # Letters come faster than a slow disk answers: only the last is of interest.
+            if word is self._wanted:
+                self._post(PathsFound(word, path_choices(word)))
+
+        self._jobs.put(job)
+
+    def attach(self, path: Path) -> None:
+        """Read a file that is to go into the next message."""
+
+        def job() -> None:
+            try:
+                self._post(Attached(self._weighed(path)))
+            except LocalLLMError as error:
+                self._post(Failed(error))
+
+        self._jobs.put(job)
+
+    def weigh_mentions(self, text: str) -> None:
+        """Say what the files cost that `text` names."""
+        self._text = text
+
+        def job() -> None:
+            if text == self._text:
+                self._post(Mentioned(text, [self._weighed_or_why(path) for path in attachments.mentioned(text)]))
+
+        self._jobs.put(job)
+
+    def make_message(self, text: str, pending: Sequence[Weighed]) -> None:
+        """Read the files that `text` names, and put them and the `pending` ones before it."""
+
+        def job() -> None:
+            kept = [one.attachment for one in pending]
+            try:
+                named = [self._weighed(path).attachment for path in attachments.mentioned(text)]
+            except LocalLLMError as error:
+                self._post(MessageRefused(text, pending, error))
+            else:
+                files = [*kept, *(one for one in named if one not in kept)]
+                self._post(MessageMade(attachments.joined(files, text)))
+
+        self._jobs.put(job)
+
+    def _weighed_or_why(self, path: Path) -> Weighed | LocalLLMError:
+        try:
+            return self._weighed(path)
+        except LocalLLMError as error:
+            return error
+
+    def _weighed(self, path: Path) -> Weighed:
+        attachment, model = attachments.read(path), self._model()
+        if model is None:
+            return Weighed(attachment, len(attachment.text) // CHARACTERS_PER_TOKEN + 1, exact=False)
+        cost = Weighed(attachment, len(model.tokenize(attachment.text)), exact=True)
+        if cost.tokens > model.info.n_ctx:
+            raise BadAttachment(
+                f"{attachment.name} does not fit: {counted(cost.tokens)} tokens,"
+                f" and the context holds {counted(model.info.n_ctx)}.",
+                hint="Attach the part of it that matters, or load the model with a larger context (--ctx).",
+            )
+        return cost

@@ -1,0 +1,172 @@
+"""Writing in the app: commands with their list, files in messages, over a fake model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual import events
+
+from localllm.chat.store import Store
+from localllm.tui.widgets.attachment_line import AttachmentLine
+from localllm.tui.widgets.prompt import Prompt
+from localllm.tui.widgets.suggestions import Suggestions
+from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, wait_until
+from tests.tui.fake import Garage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (here / "notes.md").write_text("The code word is basalt.\n" * 10)
+    (here / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    return here
+
+
+async def shows(pilot: Driver, text: str) -> None:
+    await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
+
+
+def prompt(pilot: Driver) -> Prompt:
+    return pilot.app.query_one(Prompt)
+
+
+async def test_a_command_never_goes_to_the_model(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
+        await say(pilot, "/help")
+        await shows(pilot, "answer again; the old reply is kept")
+        await say(pilot, "/halp")
+        await shows(pilot, "There is no command /halp.")
+        assert "The nearest: /help" in screen_text(pilot)
+        assert prompt(pilot).text == "/halp"
+    assert [model.asked for model in garage.models] == [[]]
+    assert store.chats() == []
+
+
+async def test_two_slashes_send_one(open_app: OpenApp, store: Store) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await ask(pilot, "//help is a word")
+        await ask(pilot, "/etc/hosts")
+    (entry,) = store.chats()
+    questions = [node.text for node in store.load(entry.id).path() if node.role == "user"]
+    assert questions == ["/help is a word", "/etc/hosts"]
+
+
+async def test_the_list_of_commands_narrows_completes_and_goes(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        suggestions = pilot.app.query_one(Suggestions)
+        await pilot.press("/")
+        await shows(pilot, "/new")
+        await pilot.press("s", "t")
+        await wait_until(pilot, lambda: suggestions.option_count == 1)
+        await pilot.press("tab")
+        assert prompt(pilot).text == "/stats"
+        await pilot.press("ctrl+u", "/", "a", "t", "enter")
+        assert prompt(pilot).text == "/attach "
+        await shows(pilot, "notes.md")
+        await pilot.press("ctrl+u", "/", "r")
+        await wait_until(pilot, lambda: suggestions.display)
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not suggestions.display)
+        assert prompt(pilot).text == "/r"
+        await pilot.press("e")
+        await wait_until(pilot, lambda: suggestions.display)
+        await pilot.press("ctrl+u")
+        await wait_until(pilot, lambda: not suggestions.display)
+
+
+async def test_enter_runs_the_command_that_is_picked(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await ask(pilot, "Capital?")
+        await pilot.press("/", "s", "t", "a", "enter")
+        await shows(pilot, "What the last reply cost")
+        assert "34.1 tok/s" in screen_text(pilot)
+        await pilot.press("/")
+        await wait_until(pilot, lambda: pilot.app.query_one(Suggestions).display)
+        await pilot.press("up", "enter")
+        await wait_until(pilot, lambda: not pilot.app.is_running, "/quit, the last of the list")
+
+
+async def test_a_command_found_in_the_history_does_not_hold_the_arrow_keys(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await ask(pilot, "First")
+        await say(pilot, "/stats")
+        await pilot.press("up")
+        assert prompt(pilot).text == "/stats"
+        await pilot.press("up")
+        assert prompt(pilot).text == "First"
+
+
+async def test_an_attached_file_is_weighed_then_sent_before_the_words(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        await say(pilot, "/attach notes.md")
+        await shows(pilot, "notes.md  63 tokens")
+        await ask(pilot, "What is the code word?")
+        assert not pilot.app.query_one(AttachmentLine).display
+        sent = garage.models[0].asked[0][-1].content
+        assert sent.startswith("Attached file: notes.md\n\n```md\nThe code word is basalt.")
+        assert sent.endswith("```\n\nWhat is the code word?")
+        await pilot.press("up")
+        assert prompt(pilot).text == "What is the code word?"
+    assert store.chats()[0].title == "What is the code word?"
+
+
+async def test_what_cannot_be_attached_is_said_and_nothing_is_lost(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await say(pilot, "/attach picture.png")
+        await shows(pilot, "picture.png is not a text file")
+        await say(pilot, "/attach notes.md")
+        await shows(pilot, "notes.md")
+        await say(pilot, "See @picture.png")
+        await wait_until(pilot, lambda: prompt(pilot).text == "See @picture.png")
+        assert [file.attachment.name for file in pilot.app.query_one(AttachmentLine).files] == ["notes.md"]
+        await pilot.press("home", "backspace")
+        await wait_until(pilot, lambda: not pilot.app.query_one(AttachmentLine).files)
+
+
+async def test_a_path_after_at_is_completed_weighed_and_read(open_app: OpenApp) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        await pilot.press(*"sum @no")
+        await wait_until(pilot, lambda: pilot.app.query_one(Suggestions).display)
+        await pilot.press("tab")
+        assert prompt(pilot).text == "sum @notes.md "
+        await shows(pilot, "63 tokens · named in the text")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: garage.models[0].asked and idle(pilot))
+        assert garage.models[0].asked[0][-1].content.endswith("```\n\nsum @notes.md ")
+
+
+async def test_a_file_larger_than_the_context_is_refused(open_app: OpenApp, folder: Path) -> None:
+    (folder / "long.txt").write_text("word " * 20_000)
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        await say(pilot, "/attach long.txt")
+        await shows(pilot, "long.txt does not fit: 25,001 tokens")
+
+
+async def test_a_file_that_is_dragged_in_is_attached(open_app: OpenApp, folder: Path) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        pilot.app.post_message(events.Paste(f"'{folder / 'notes.md'}' "))
+        await shows(pilot, "notes.md  ")
+        assert prompt(pilot).text == ""
+        await pilot.click(AttachmentLine, offset=(4, 0))
+        await wait_until(pilot, lambda: not pilot.app.query_one(AttachmentLine).files)
+
+
+async def test_a_paste_of_thousands_of_lines_is_whole(open_app: OpenApp) -> None:
+    text = "\n".join(f"line {number} with some words in it" for number in range(5000))
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        pilot.app.post_message(events.Paste(text.replace("\n", "\r")))
+        await wait_until(pilot, lambda: prompt(pilot).text == text)
+        await ask(pilot, "")
+        assert pilot.app.query_one(Prompt).text == ""
+        await shows(pilot, "The capital of France is Paris.")
