@@ -6,7 +6,6 @@ One thread downloads, the others wait for the file that they want to read.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +15,10 @@ from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import HTTPError
 from tqdm import tqdm
 
-from localllm.errors import BadOutput, Cancelled, DownloadFailed
+from localllm.errors import Cancelled, DownloadFailed
 from localllm.library import refusals
 from localllm.library.ranges import RemoteFile
+from localllm.library.room import refuse_without_room
 
 _CHUNK = 4 << 20
 
@@ -46,7 +46,8 @@ class Keeper:
             BadOutput: the disk has not enough room for all.
         """
         if self._thread is None:
-            _refuse_without_room(self.repo, sum(file.size for file in self.files))
+            hint = "Without --keep-download it is not stored; HF_HOME moves the cache."
+            refuse_without_room(self.repo, Path(constants.HF_HUB_CACHE), sum(file.size for file in self.files), hint)
             self._thread = threading.Thread(target=self._work, name="download", daemon=True)
             self._thread.start()
 
@@ -132,17 +133,6 @@ def _counting(count: Callable[[int], None]) -> type[Any]:
             return super().update(n)
 
     return Counting
-
-
-def _refuse_without_room(repo: str, size: int) -> None:
-    cache = Path(constants.HF_HUB_CACHE)
-    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    free = shutil.disk_usage(place).free
-    if free < size:
-        raise BadOutput(
-            f"The download of {repo} needs {size:,} bytes, {cache} has {free:,} left: {size - free:,} too few.",
-            hint="Without --keep-download it is not stored; HF_HOME moves the cache.",
-        )
 
 
 def _sha256(path: Path, stopped: threading.Event) -> str:

@@ -145,7 +145,7 @@ def refuse_without_weights(listing: Listing) -> None:
     if ggufs:
         raise BadCheckpoint(
             f"{listing.title} holds GGUF files and no checkpoint: there is nothing to convert.",
-            hint=f"Run one as it is: hf download {listing.repo} {ggufs[0]}",
+            hint=f"Run one as it is: localllm pull {listing.repo}/{ggufs[0]}",
         )
     wanted = " and no ".join(kind.single for kind in KINDS)
     others = ", ".join(sorted({Path(name).suffix for name in names if listing.files[name].sha256} - {""}))

@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from localllm import __version__
-from localllm.errors import Cancelled, DownloadFailed
+from localllm.errors import Cancelled, DownloadFailed, LocalLLMError
 from localllm.library import refusals
 
 TRIES = 6
@@ -33,19 +33,34 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 120.0
 LONG = 4.0
 """Seconds of waiting that people hear of."""
 
+GO_ON = "Check the network and try again; --resume keeps what is done of a conversion."
+
 _MOST_SKIPPED = 16 << 20
 _REFUSED = (401, 403, 404, 410)
+
+Explain = Callable[[Exception, str], "LocalLLMError | None"]
+
+Put = Callable[[int, bytes], None]
+"""Takes bytes as they arrive, and where in the range that was asked for they belong."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repo at one commit. `sha256` is known of those in large-file storage."""
+    """A file of a repo at one commit, or of a web server. `sha256` is known of those in large-file storage.
+
+    `etag` is what a server must go on to call the file, where that is known.
+    """
 
     name: str
     url: str
     size: int
     version: str
     sha256: str | None = None
+    etag: str = ""
+
+
+class NoRanges(DownloadFailed):
+    """The server gives a file as a whole only, and the range is too far from its start to skip what is before."""
 
 
 class _Again(Exception):
@@ -59,11 +74,16 @@ class _Again(Exception):
 class Fetcher:
     """Fetches ranges; several threads may do so at once. `received` counts the bytes that arrived.
 
-    `remark` hears when it waits long.
+    `remark` hears when it waits long. `explain` knows the errors that another try would not mend, and `go_on` says what
+    to do when too many tries failed. `most_skipped` is how much may be thrown away of what servers send that know no
+    ranges.
     """
 
-    def __init__(self, repo: str, remark: Callable[[str], None]) -> None:
-        self.repo, self._remark = repo, remark
+    def __init__(
+        self, title: str, remark: Callable[[str], None], *, explain: Explain = refusals.explain, go_on: str = GO_ON
+    ) -> None:
+        self.title, self._remark, self._explain, self._go_on = title, remark, explain, go_on
+        self.most_skipped: float = _MOST_SKIPPED
         self.received = 0
         self._links: dict[str, str] = {}
         self._active: set[Any] = set()
@@ -72,31 +92,77 @@ class Fetcher:
         self._quiet_until = 0.0
 
     def fetch(self, file: RemoteFile, start: int, target: memoryview) -> None:
-        """Fill `target` with the bytes of `file` from `start` on.
+        """Fill `target` with the bytes of `file` from `start` on. Raises what `stream` does."""
+
+        def put(done: int, chunk: bytes) -> None:
+            target[done : done + len(chunk)] = chunk
+
+        self.stream(file, start, len(target), put)
+
+    def stream(self, file: RemoteFile, start: int, size: int, put: Put) -> None:
+        """Give `put` the `size` bytes of `file` from `start` on, in their order.
 
         Raises:
             DownloadFailed: the hub refuses, the file there is another one, or too many tries failed.
             Cancelled: `stop` was called.
         """
         done = failures = 0
-        while done < len(target):
+        while done < size:
             before = done
             try:
-                for chunk in self._chunks(file, start + done, start + len(target)):
-                    target[done : done + len(chunk)] = chunk
+                for chunk in self._chunks(file, start + done, start + size):
+                    put(done, chunk)
                     done += len(chunk)
-                if done < len(target):
+                if done < size:
                     raise _Again("the connection was cut")
             except (_Again, HTTPError, OSError) as error:
-                if self._stopped.is_set():
-                    raise Cancelled(f"Reading {self.repo} was stopped.") from error
-                refused = refusals.explain(error, self.repo)
-                if refused is not None:
-                    raise refused from error
                 failures = 1 if done > before else failures + 1
-                if failures == TRIES:
-                    raise _given_up(self.repo, file, error) from error
-                self._wait(error, failures)
+                self._after(error, file.name, failures)
+
+    def ask(self, url: str, name: str) -> tuple[RemoteFile, bool]:
+        """What a web server says of a file, and whether it gives parts of it.
+
+        Raises:
+            DownloadFailed, ModelNotFound: it refuses, does not tell the size, or too many tries failed.
+            Cancelled: `stop` was called.
+        """
+        failures = 0
+        while True:
+            failures += 1
+            try:
+                with self._response(url, {**_headers(url), **_range(0, 1)}) as response:
+                    return self._described(response, url, name)
+            except (_Again, HTTPError, OSError) as error:
+                self._after(error, name, failures)
+
+    def _described(self, response: Any, url: str, name: str) -> tuple[RemoteFile, bool]:
+        _raise_for_status(response)
+        found = re.fullmatch(r"bytes 0-0/(\d+)", response.headers.get("Content-Range", ""))
+        size = found[1] if found else response.headers.get("Content-Length", "")
+        if not size:
+            raise DownloadFailed(f"The server of {url} does not tell how large the file is.")
+        version = response.headers.get("ETag", "") or response.headers.get("Last-Modified", "")
+        return RemoteFile(
+            name, url, int(size), f"{url} {version}", etag=response.headers.get("ETag", "")
+        ), found is not None
+
+    def _after(self, error: Exception, name: str, failures: int) -> None:
+        """Wait for another try, or say why there is none."""
+        if self._stopped.is_set():
+            raise Cancelled(f"Reading {self.title} was stopped.") from error
+        refused = self._explain(error, self.title)
+        if refused is not None:
+            raise refused from error
+        if failures == TRIES:
+            raise self._given_up(name, error) from error
+        self._wait(error, failures)
+
+    def _given_up(self, name: str, error: Exception) -> DownloadFailed:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, HfHubHTTPError):
+            reason = str(error).splitlines()[0]
+        told = f"{name} could not be read: {reason}, {TRIES} times in a row."
+        return DownloadFailed(f"{self.title}: {told}", hint=self._go_on)
 
     def stop(self) -> None:
         """Nothing more is wanted: what waits for bytes or for another try ends now."""
@@ -110,12 +176,12 @@ class Fetcher:
     def _wait(self, error: Exception, failures: int) -> None:
         seconds = seconds_to_wait(error.wait if isinstance(error, _Again) else None, failures)
         if seconds >= LONG:
-            self._say(f"{self.repo}: {error}; waiting {seconds:.0f} s", seconds)
+            self._say(f"{self.title}: {error}; waiting {seconds:.0f} s", seconds)
         self._pause(seconds)
 
     def _pause(self, seconds: float) -> None:
         if self._stopped.wait(seconds):
-            raise Cancelled(f"Reading {self.repo} was stopped.")
+            raise Cancelled(f"Reading {self.title} was stopped.")
 
     def _say(self, text: str, seconds: float) -> None:
         """Tell it once, though every connection waits."""
@@ -128,20 +194,16 @@ class Fetcher:
     def _chunks(self, file: RemoteFile, start: int, stop: int) -> Iterator[bytes]:
         """The bytes from `start` to `stop`, as they arrive; fewer when the connection ends early."""
         link = self._links.get(file.name)
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        # A signed link is for whoever has it: the token stays with the hub.
-        sent = headers if link else {**_hub_headers(), **headers}
-        with self._response(link or file.url, sent) as response:
+        url = link or file.url
+        with self._response(url, {**_headers(url), **_range(start, stop)}) as response:
             signed = urlsplit(str(response.url)).netloc != urlsplit(file.url).netloc
             if signed and response.status_code in _REFUSED:
                 self._links.pop(file.name, None)
                 raise _Again(f"the link to {file.name} is no longer valid", 0.0)
-            if response.status_code in refusals.BUSY:
-                raise _Again(f"the server answers {response.status_code}", asked_wait(response.headers))
-            hf_raise_for_status(response)
+            _raise_for_status(response)
             if signed:
                 self._links[file.name] = str(response.url)
-            skip = _bytes_before(self.repo, file, response, start)
+            skip = self._bytes_before(file, response, start)
             left = stop - start
             for chunk in response.iter_raw():
                 with self._lock:
@@ -155,6 +217,27 @@ class Fetcher:
                 if left == 0 and response.status_code == 200:
                     return
 
+    def _bytes_before(self, file: RemoteFile, response: Any, start: int) -> int:
+        """The bytes to skip: none, unless the server ignores ranges."""
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if response.status_code == 206 and found and int(found[1]) == start:
+            total = found[2]
+        elif response.status_code == 200 and start <= self.most_skipped:
+            total, found = response.headers.get("Content-Length", "*"), None
+        else:
+            raise NoRanges(
+                f"{self.title}: the server of {file.name} does not give parts of it.",
+                hint="Download it as a whole: --keep-download.",
+            )
+        changing = "It may just be changing: try again."
+        if total != "*" and int(total) != file.size:
+            raise DownloadFailed(
+                f"{self.title}: {file.name} has {int(total):,} bytes where {file.size:,} were announced.", hint=changing
+            )
+        if file.etag and response.headers.get("ETag", file.etag) != file.etag:
+            raise DownloadFailed(f"{self.title}: {file.name} is another file than before.", hint=changing)
+        return 0 if found else start
+
     @contextlib.contextmanager
     def _response(self, url: str, headers: dict[str, str]) -> Iterator[Any]:
         timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
@@ -163,16 +246,36 @@ class Fetcher:
                 self._active.add(response)
             try:
                 if self._stopped.is_set():
-                    raise Cancelled(f"Reading {self.repo} was stopped.")
+                    raise Cancelled(f"Reading {self.title} was stopped.")
                 yield response
             finally:
                 with self._lock:
                     self._active.discard(response)
 
 
-def _hub_headers() -> dict[str, str]:
+def _headers(url: str) -> dict[str, str]:
+    """What every request says. A signed link is for whoever has it, and a web server is none of ours: the token stays
+    with the hub.
+    """
+    if _origin(url) != _origin(constants.ENDPOINT):
+        return {"User-Agent": f"localllm/{__version__}"}
     headers: dict[str, str] = build_hf_headers(library_name="localllm", library_version=__version__)
     return headers
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _range(start: int, stop: int) -> dict[str, str]:
+    return {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+
+
+def _raise_for_status(response: Any) -> None:
+    if response.status_code in refusals.BUSY:
+        raise _Again(f"the server answers {response.status_code}", asked_wait(response.headers))
+    hf_raise_for_status(response)
 
 
 def seconds_to_wait(asked: float | None, failures: int) -> float:
@@ -186,33 +289,3 @@ def asked_wait(headers: Any) -> float | None:
         return float(after)
     left = re.search(r";\s*t=(\d+)", headers.get("RateLimit", ""))
     return float(left.group(1)) if left else None
-
-
-def _bytes_before(repo: str, file: RemoteFile, response: Any, start: int) -> int:
-    """The bytes to skip: none, unless the server ignores ranges."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if response.status_code == 206 and found and int(found[1]) == start:
-        total = found[2]
-    elif response.status_code == 200 and start <= _MOST_SKIPPED:
-        total, found = response.headers.get("Content-Length", "*"), None
-    else:
-        raise DownloadFailed(
-            f"{repo}: the server of {file.name} does not give parts of it.",
-            hint="Download it as a whole: --keep-download.",
-        )
-    if total != "*" and int(total) != file.size:
-        raise DownloadFailed(
-            f"{repo}: {file.name} has {int(total):,} bytes where {file.size:,} were announced.",
-            hint="The repo may just be changing: try again.",
-        )
-    return 0 if found else start
-
-
-def _given_up(repo: str, file: RemoteFile, error: Exception) -> DownloadFailed:
-    reason = str(error) or type(error).__name__
-    if isinstance(error, HfHubHTTPError):
-        reason = str(error).splitlines()[0]
-    return DownloadFailed(
-        f"{repo}: {file.name} could not be read: {reason}, {TRIES} times in a row.",
-        hint="Check the network and try again; --resume keeps what is done of a conversion.",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from huggingface_hub import get_token
+from huggingface_hub import constants, get_token
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -24,10 +24,10 @@ _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN"
 def explain(error: Exception, repo: str, revision: str = "") -> LocalLLMError | None:
     """The error to raise for one that another try would not mend, else None."""
     if isinstance(error, GatedRepoError):
-        terms = f"Accept its terms on its page on the hub ({repo})"
+        terms = f"Accept its terms, or ask for access, on its page: {constants.ENDPOINT}/{repo.partition('@')[0]}"
         return DownloadFailed(
             f"Access to {repo} is restricted" + (" and this token has none." if get_token() else "."),
-            hint=f"{terms}." if get_token() else f"{terms}. {_LOG_IN}.",
+            hint=terms if get_token() else f"{terms}\n{_LOG_IN}.",
         )
     if isinstance(error, RepositoryNotFoundError):
         private = "If it is private, use a token that may read it." if get_token() else f"If it is private: {_LOG_IN}."
@@ -56,3 +56,20 @@ def _refused(error: HfHubHTTPError, repo: str) -> DownloadFailed | None:
     said = f": {error.server_message}" if error.server_message else "."
     hint = "The token may be wrong or have ended: `hf auth whoami` tries it." if status == 401 else ""
     return DownloadFailed(f"The hub refuses {repo} with status {status}{said}", hint=hint)
+
+
+def explain_address(error: Exception, url: str) -> LocalLLMError | None:
+    """As `explain`, of a file on a web server that is no hub."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return DownloadFailed(f"HF_HUB_OFFLINE forbids to fetch {url}.", hint="Unset HF_HUB_OFFLINE.")
+    if not isinstance(error, HfHubHTTPError) or error.response.status_code in BUSY:
+        return None
+    status = error.response.status_code
+    if status in (404, 410):
+        return ModelNotFound(f"There is no file at {url}.", hint="Look at the page that links to it.")
+    if status in (401, 403):
+        return DownloadFailed(
+            f"The server does not give {url} to everybody (status {status}).",
+            hint="Download it with a browser where you are logged in, and bring it in with `localllm import`.",
+        )
+    return DownloadFailed(f"The server refuses {url} with status {status}.") if status < 500 else None

@@ -82,7 +82,7 @@ def test_a_repo_of_ggufs_is_not_converted(hub: HubServer, tmp_path: Path) -> Non
     folder.mkdir()
     (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
     hub.add("org/ggufs", folder)
-    with pytest.raises(BadCheckpoint, match=r"holds GGUF files.*\n.*hf download org/ggufs model-Q8_0.gguf"):
+    with pytest.raises(BadCheckpoint, match=r"holds GGUF files.*\n.*localllm pull org/ggufs/model-Q8_0.gguf"):
         open_repo("org/ggufs")
 
 

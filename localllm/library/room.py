@@ -1,0 +1,23 @@
+"""Whether a download has room on the disk, asked before its first byte."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from localllm.errors import BadOutput
+
+
+def refuse_without_room(what: str, folder: Path, size: int, hint: str) -> None:
+    """Say that `size` bytes more do not fit where `folder` is, or will be made.
+
+    Raises:
+        BadOutput: they do not; tells how many are missing.
+    """
+    place = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < size:
+        raise BadOutput(
+            f"The download of {what} needs {size:,} bytes, {folder} has {free:,} left: {size - free:,} too few.",
+            hint=hint,
+        )
