@@ -37,7 +37,7 @@ from localllm.errors import (
 )
 
 if TYPE_CHECKING:
-    from localllm.api import convert_model, load, load_process, plan, verify_model
+    from localllm.api import convert_model, load, load_process, plan, pull, verify_model
     from localllm.runtime.model import Model
     from localllm.runtime.options import Options
     from localllm.runtime.process import ModelProcess
@@ -78,6 +78,7 @@ __all__ = [
     "load",
     "load_process",
     "plan",
+    "pull",
     "verify_model",
 ]
 
@@ -86,6 +87,7 @@ _HOME = {
     "load": "localllm.api",
     "load_process": "localllm.api",
     "plan": "localllm.api",
+    "pull": "localllm.api",
     "verify_model": "localllm.api",
     "Model": "localllm.runtime.model",
     "ModelProcess": "localllm.runtime.process",

@@ -72,6 +72,33 @@ def plan(model: str | Path | None = None, options: Options | None = None, **sett
     return process.plan(_file(model), replace(options or Options(), **settings))
 
 
+def pull(
+    name: str,
+    *,
+    type: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    remark: Callable[[str], None] | None = None,
+) -> Path:
+    """Bring a model to this machine, unless it is here; returns the file to load.
+
+    `name` is a name of the catalogue, `org/repo`, `org/repo:Q4_K_M` or `org/repo/file.gguf` of the hub, or the address
+    of a GGUF file. A repo that holds a checkpoint and no GGUF files, or any with `type`, is converted while it is
+    downloaded. `progress` is called with what is done and all there is, in bytes, or in weights of a checkpoint;
+    `remark` hears what is waited for. Interrupted or killed, the same call goes on with what has arrived.
+
+    Raises:
+        ModelNotFound: there is no such model; says the nearest, or the choices.
+        DownloadFailed: the hub or server cannot be reached, refuses or gives no access, or a file has another hash.
+        BadModelFile: what arrived is no GGUF; it is removed.
+        BadOutput: the disk has not enough room, or fails.
+        BadCheckpoint, UnsupportedModel: the checkpoint cannot be converted.
+        MissingPackage: the extra `hub` is not installed.
+    """
+    from localllm.library import pulling
+
+    return pulling.look_up(name, type=type, remark=remark).fetch(progress or (lambda _done, _total: None)).path
+
+
 def convert_model(
     source: Source,
     outfile: str | Path | None = None,

@@ -36,7 +36,10 @@ class Bar:
         from tqdm import tqdm
 
         if self._bar is None:
-            self._bar = tqdm(total=total, unit=self._unit, unit_scale=True, file=sys.stderr, dynamic_ncols=True)
+            # What an earlier run did is no work of this one: the rate leaves it out.
+            self._bar = tqdm(
+                total=total, initial=done, unit=self._unit, unit_scale=True, file=sys.stderr, dynamic_ncols=True
+            )
         self._show_download(self._bar)
         self._bar.update(done - self._bar.n)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.cli import convert_flags, convert_result, options, values
 from localllm.cli.bar import Bar
+from localllm.cli.interrupt import stopped_by_sigterm
 from localllm.cli.report import check_report, write_report
 from localllm.cli.sources import note, opened
 from localllm.errors import DownloadFailed
@@ -138,7 +137,7 @@ def _show(preview: Preview, target: Path, as_json: bool) -> None:
 
 def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callable[..., Conversion]) -> int:
     """Run the conversion with what every kind of it takes, and say what came of it."""
-    with _stopped_by_sigterm(), Bar(source) as bar:
+    with stopped_by_sigterm(), Bar(source) as bar:
         try:
             result = conversion(
                 force=args.force, threads=args.threads, progress=bar.update, announce=convert_result.announce
@@ -170,13 +169,3 @@ def _fitted(args: argparse.Namespace, settings: Settings) -> Settings:
         better = f"; the next better type, {found.next_type}, would need {about}{mib(found.next_need.bytes)}"
     print(f"fits in {mib(args.fit)}: {chosen}{better}", file=sys.stderr)
     return replace(settings, type=found.type)
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block like Ctrl-C does, so that the unfinished file is removed."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,10 +1,14 @@
-"""Ctrl-C that is heard at once, also while the main thread is inside llama.cpp."""
+"""Ctrl-C that is heard at once, also while the main thread is inside llama.cpp.
+
+And SIGTERM that ends a block like Ctrl-C does.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,3 +50,13 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, handler)
         os.close(write_end)
         watcher.join()
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block like Ctrl-C does, so that nothing unfinished is left behind."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

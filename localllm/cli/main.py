@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from localllm import __version__
-from localllm.cli import chat, completion, convert, devices, plan, run, tune, verify, worker
+from localllm.cli import chat, completion, convert, devices, plan, pull, run, search, tune, verify, worker
 from localllm.errors import LocalLLMError
 
 DESCRIPTION = "Convert, run and chat with local language models. Without a command: chat with the default model."
@@ -21,6 +21,7 @@ DESCRIPTION = "Convert, run and chat with local language models. Without a comma
 EPILOG = """examples:
   localllm                                  chat with the default model
   localllm run "Why is the sky blue?"       one answer on stdout
+  localllm pull qwen3:0.6b                  download a model; `search` finds others
   localllm convert ./my-checkpoint          a Hugging Face checkpoint becomes a Q4_K_M GGUF
   localllm verify model.gguf                is the file whole, and is it the model it was made of
   localllm plan model.gguf --ctx 8192       what it would use, in bytes, before loading
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, run, convert, verify, plan, devices, tune, worker, completion):
+    for module in (chat, run, pull, search, convert, verify, plan, devices, tune, worker, completion):
         module.register(commands)
     return parser
 

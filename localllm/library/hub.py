@@ -46,11 +46,11 @@ def open_source(name: str, *, keep_download: bool = False, remark: Callable[[str
     revision = revision or constants.DEFAULT_REVISION
     remark = remark or (lambda _: None)
     if constants.HF_HUB_OFFLINE:
-        return _cached(repo, revision, "HF_HUB_OFFLINE forbids to ask the hub")
+        return from_cache(repo, revision, "HF_HUB_OFFLINE forbids to ask the hub")
     try:
         listing = list_repo(repo, revision, remark)
     except Unreachable as error:
-        return _cached(repo, revision, f"the hub ({constants.ENDPOINT}) {error}")
+        return from_cache(repo, revision, f"the hub ({constants.ENDPOINT}) {error}")
     refuse_without_weights(listing)
     return HubFiles(listing, keep=keep_download, remark=remark)
 
@@ -182,8 +182,8 @@ def _in_cache(listing: Listing) -> LocalFiles | None:
     return listing.local(folder) if folder is not None else None
 
 
-def _cached(repo: str, revision: str, why: str) -> Files:
-    """What the cache has, when the hub is not to be asked or does not answer: `why`.
+def from_cache(repo: str, revision: str, why: str) -> Files:
+    """The checkpoint that the cache has, when the hub is not to be asked or does not answer: `why`.
 
     Raises:
         DownloadFailed: it has no weights of the repo.

@@ -1,6 +1,7 @@
 """A hub on this machine: the HTTP that `huggingface_hub` speaks, over real folders, with faults on demand.
 
-Two servers of the loopback: the hub itself, and the store of large files to which it redirects, as the real one does.
+Three servers of the loopback: the hub itself, the store of large files to which it redirects, as the real one does, and
+a plain web server.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ PIECE = 1 << 18
 
 @dataclass
 class Repo:
-    """A model repo. `gate` is empty, `gated` or `private`: then a request needs the token."""
+    """A model repo. `gate` is empty, `gated` or `private`: then a request needs the token; `closed` is to all.
+
+    `about` is what the hub tells of it in a search; `listed` are names of files that it lists beside those it has; with
+    `plain` it has no large-file storage.
+    """
 
     folder: Path
     gate: str = ""
     refs: tuple[str, ...] = ("main",)
+    about: dict[str, object] = field(default_factory=dict)
+    listed: tuple[str, ...] = ()
+    plain: bool = False
 
     @property
     def commit(self) -> str:
@@ -37,6 +45,10 @@ class Repo:
 
     def files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*") if path.is_file())
+
+    def is_large(self, file: Path) -> bool:
+        """Whether a file is in large-file storage."""
+        return not self.plain and file.suffix in (".safetensors", ".gguf", ".bin")
 
 
 @dataclass
@@ -54,6 +66,7 @@ class Faults:
     hang_after: float = math.inf
     expired_links: int = 0
     ignore_ranges: bool = False
+    no_length: bool = False
     sha256: str = ""
     size: int = 0
 
@@ -66,12 +79,13 @@ class HubServer:
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.moved: dict[str, str] = {}
+        self.files: dict[str, Path] = {}
         self.faults = Faults()
         self.requests: list[tuple[str, str, str]] = []
         self.sent = 0
         self.connections = 0
         self.lock = threading.Lock()
-        self._servers = [_Server(self, _Hub), _Server(self, _Store)]
+        self._servers = [_Server(self, _Hub), _Server(self, _Store), _Server(self, _Web)]
 
     @property
     def url(self) -> str:
@@ -82,6 +96,11 @@ class HubServer:
     def store(self) -> str:
         """Where large files are."""
         return self._servers[1].url
+
+    @property
+    def web(self) -> str:
+        """A web server that offers `files`; `/away/NAME` of the hub redirects there."""
+        return self._servers[2].url
 
     def add(self, name: str, folder: Path, gate: str = "", refs: tuple[str, ...] = ("main",)) -> Repo:
         """Offer the files of a folder as a repo."""
@@ -151,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.hub.lock:
             self.hub.requests.append((self.command, self.path, self.headers.get("Range", "")))
             # The client may ask for things beside, such as names of programs that start it.
-            ours = any(name in self.path for name in (*self.hub.repos, *self.hub.moved))
+            ours = any(name in self.path for name in (*self.hub.repos, *self.hub.moved, *self.hub.files))
             status = self.hub.faults.statuses.pop(0) if ours and self.hub.faults.statuses else 0
         if status:
             headers = {"Retry-After": self.hub.faults.retry_after} if self.hub.faults.retry_after else {}
@@ -185,7 +204,9 @@ class _Handler(BaseHTTPRequestHandler):
             first, last, status = int(asked[1]), min(int(asked[2] or size), size - 1), 206
             headers = {**headers, "Content-Range": f"bytes {first}-{last}/{size}"}
         self.send_response(status)
-        self.send_header("Content-Length", str(last - first + 1))
+        if not self.hub.faults.no_length:
+            self.send_header("Content-Length", str(last - first + 1))
+        self.close_connection = self.close_connection or self.hub.faults.no_length
         self.send_header("Accept-Ranges", "bytes")
         for name, value in headers.items():
             self.send_header(name, value)
@@ -228,8 +249,11 @@ class _Hub(_Handler):
                 refs = [{"name": ref, "ref": f"refs/heads/{ref}", "targetCommit": repo.commit} for ref in repo.refs]
                 self.answer_json({"branches": refs, "tags": [], "converts": []})
         elif path == "/api/models":
-            words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower()
-            self.answer_json([{"id": name, "modelId": name} for name in self.hub.repos if words in name.lower()])
+            words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower().split()
+            named = [name for name in self.hub.repos if all(word in name.lower() for word in words)]
+            self.answer_json([self.hit(name, self.hub.repos[name]) for name in named])
+        elif path.startswith("/away/"):
+            self.answer(302, b"", {"Location": self.hub.web + path.removeprefix("/away")})
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             repo = self.repo(found[1], unquote(found[2]))
             if repo:
@@ -243,6 +267,8 @@ class _Hub(_Handler):
         known = self.headers.get("Authorization") == f"Bearer {self.hub.token}"
         if repo is None or (repo.gate == "private" and not known):
             self.refuse(404 if known else 401, "RepoNotFound", "Repository not found")
+        elif repo.gate == "closed" and "/resolve/" in self.path:
+            self.refuse(403, "GatedRepo", f"Access to model {name} is restricted. You are not in its list.")
         elif repo.gate == "gated" and not known and "/resolve/" in self.path:
             self.refuse(401, "GatedRepo", f"Access to model {name} is restricted. Please log in.")
         elif revision not in (*repo.refs, repo.commit):
@@ -250,6 +276,11 @@ class _Hub(_Handler):
         else:
             return repo
         return None
+
+    def hit(self, name: str, repo: Repo) -> dict[str, object]:
+        """A repo as a search tells of it."""
+        siblings = [{"rfilename": str(file.relative_to(repo.folder))} for file in repo.files()]
+        return {"id": name, "modelId": name, "siblings": siblings, "gated": False, **repo.about}
 
     def info(self, name: str, repo: Repo) -> None:
         entries = [self.entry(repo, file) for file in repo.files()]
@@ -259,6 +290,7 @@ class _Hub(_Handler):
             if isinstance(lfs := sibling.get("lfs"), dict):
                 lfs["sha256"] = self.hub.faults.sha256 or lfs.pop("oid")
                 sibling["size"] = self.hub.faults.size or sibling["size"]
+        siblings += [{"rfilename": listed, "blobId": "0" * 40, "size": 10} for listed in repo.listed]
         gated = "manual" if repo.gate == "gated" else False
         document = {"id": name, "modelId": name, "sha": repo.commit, "private": repo.gate == "private", "gated": gated}
         self.answer_json({**document, "siblings": siblings, "tags": [], "downloads": 0})
@@ -269,9 +301,9 @@ class _Hub(_Handler):
             "type": "file",
             "path": str(file.relative_to(repo.folder)),
             "size": size,
-            "oid": digest[:40],
+            "oid": _git_hash(file),
         }
-        if _is_large(file):
+        if repo.is_large(file):
             entry["lfs"] = {"oid": digest, "size": size, "pointerSize": 135}
         return entry
 
@@ -280,8 +312,8 @@ class _Hub(_Handler):
         if path not in repo.files():
             self.refuse(404, "EntryNotFound", "Entry not found")
             return
-        headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{_digest(path)[:40]}"'}
-        if not _is_large(path):
+        headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{_git_hash(path)}"'}
+        if not repo.is_large(path):
             self.send_file(path, headers)
             return
         size, digest = str(path.stat().st_size), f'"{_digest(path)}"'
@@ -306,8 +338,22 @@ class _Store(_Handler):
             self.send_file(folder / file, {"ETag": '"of-the-store"'})
 
 
-def _is_large(file: Path) -> bool:
-    return file.suffix in (".safetensors", ".gguf", ".bin")
+class _Web(_Handler):
+    """Files by their names, to everybody; a token must not arrive here."""
+
+    def route(self, path: str) -> None:
+        found = self.hub.files.get(unquote(path).strip("/"))
+        if "Authorization" in self.headers:
+            self.answer(400, b"a token left the hub", {})
+        elif found is None:
+            self.answer(404, b"not here", {})
+        else:
+            self.send_file(found, {"ETag": f'"{_digest(found)[:16]}"'})
+
+
+def _git_hash(file: Path) -> str:
+    content = file.read_bytes()
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
 
 
 _DIGESTS: dict[tuple[Path, int, int], str] = {}

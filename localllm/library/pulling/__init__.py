@@ -1,0 +1,114 @@
+"""From a name to a model on this machine: what the name stands for is looked up, and what is missing is fetched.
+
+    found = look_up("org/name-GGUF:Q4_K_M")
+    path = found.fetch(progress).path
+
+Looking up asks for names and sizes, never for the content of a file.
+"""
+
+from __future__ import annotations
+
+from localllm.errors import DownloadFailed, MissingPackage, ModelNotFound
+from localllm.library import shelf
+from localllm.library.catalog import Entry, load_catalog
+from localllm.library.pulling.found import Found, Here, Progress, Pulled, Remark
+
+try:
+    from huggingface_hub import constants
+
+    from localllm.library import hub
+    from localllm.library.listing import Listing, Unreachable, list_repo, refuse_without_weights
+    from localllm.library.pulling import checkpoint, hub_model, web_file
+    from localllm.library.pulling.cache import cached
+    from localllm.library.pulling.request import Address, Request, read_name
+    from localllm.library.pulling.variants import choose, variants
+except ImportError as error:
+    raise MissingPackage(
+        "Models of the hub need the package huggingface_hub.", hint="pip install 'localllm[hub]'"
+    ) from error
+
+__all__ = ["Found", "Progress", "Pulled", "Remark", "look_up"]
+
+
+def look_up(name: str, *, type: str | None = None, remark: Remark | None = None) -> Found:
+    """What `name` stands for: `fetch` of it brings the model here.
+
+    `name` is a name of the catalogue; `org/repo`, `org/repo:Q4_K_M` or `org/repo/file.gguf` of the hub, with
+    `@revision` behind the repo or without; or the address of a GGUF file. Of a repo with a checkpoint and no GGUF
+    files, and of any when `type` is given, the checkpoint is converted to that quantization type, by default Q4_K_M.
+
+    Raises:
+        ModelNotFound: there is no such model; says the nearest, or the choices.
+        DownloadFailed: the hub or server cannot be reached, refuses, or gives no access; or the cache is not enough
+            when offline.
+        BadCheckpoint: the repo holds no weights that can be converted.
+        UnsupportedModel: there is no such `type`.
+    """
+    remark = remark or (lambda _: None)
+    if "/" not in name:
+        found = _in_catalog(name)
+        return found if isinstance(found, Here) else _in_repo(found, type, remark)
+    asked = read_name(name)
+    if isinstance(asked, Address):
+        return web_file.look_up(asked, remark)
+    return _in_repo(asked, type, remark)
+
+
+def _in_catalog(name: str) -> Here | Request:
+    """A model that is here already under this name, or where the catalogue says it is."""
+    try:
+        return Here((shelf.resolve(name),))
+    except ModelNotFound:
+        entry = _entry(name)
+        if entry is None:
+            raise
+        return Request(entry.repo, file=entry.file)
+
+
+def _entry(name: str) -> Entry | None:
+    entries = [entry for entry in load_catalog() if name.casefold() in (entry.name, entry.name.partition(":")[0])]
+    return entries[0] if len(entries) == 1 else None
+
+
+def _in_repo(request: Request, type: str | None, remark: Remark) -> Found:
+    if constants.HF_HUB_OFFLINE:
+        return _in_cache(request, type, remark, "HF_HUB_OFFLINE forbids to ask the hub")
+    try:
+        listing = list_repo(request.repo, request.revision, remark)
+    except Unreachable as error:
+        return _in_cache(request, type, remark, f"the hub ({constants.ENDPOINT}) {error}")
+    if type is None and (variants(listing) or request.file):
+        return hub_model.look_up(listing, choose(listing, request), remark)
+    refuse_without_weights(listing)
+    _refuse_name_of_gguf(listing, request)
+    return checkpoint.look_up(hub.HubFiles(listing, keep=False, remark=remark), type, remark)
+
+
+def _refuse_name_of_gguf(listing: Listing, request: Request) -> None:
+    """A checkpoint has neither the quantization nor the file that was asked for: offer to make it."""
+    if not request.quantization and not request.file:
+        return
+    wanted = request.quantization.upper() or checkpoint.TYPE
+    raise ModelNotFound(
+        f"{listing.title} holds a checkpoint, and that has no {request.quantization or request.file}.",
+        hint=f"Convert it while it is downloaded: localllm pull {listing.repo} --type {wanted}\n"
+        f"Or look for GGUF files of it: localllm search {listing.repo.rpartition('/')[2]}",
+    )
+
+
+def _in_cache(request: Request, type: str | None, remark: Remark, why: str) -> Found:
+    """What the cache has, when the hub is not to be asked or does not answer: `why`."""
+    found = cached(request.repo, request.revision)
+    if found is not None and type is None and (variants(found[0]) or request.file):
+        listing, folder = found
+        try:
+            variant = choose(listing, request)
+        except ModelNotFound as error:
+            raise DownloadFailed(
+                f"{request.repo} is not in the hub's cache on this machine as it is asked for, and {why}.",
+                hint=error.hint,
+            ) from error
+        remark(f"{why}: there may be a newer one")
+        return Here(tuple(folder / file.name for file in variant.files))
+    files = hub.from_cache(request.repo, request.revision, why)
+    return checkpoint.look_up(files, type, remark)

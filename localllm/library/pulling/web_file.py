@@ -1,0 +1,78 @@
+"""A model at an address of its own: into the models folder.
+
+Nobody tells the hash of such a file. It has to stay the same while it is read, and to be a whole GGUF in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from localllm import paths
+from localllm.errors import BadOutput
+from localllm.library import refusals
+from localllm.library.pulling import transfer
+from localllm.library.pulling.found import Progress, Pulled, Remark
+from localllm.library.pulling.request import Address
+from localllm.library.pulling.variants import names_of_parts, refuse_way_out
+from localllm.library.ranges import Fetcher, RemoteFile
+
+
+@dataclass(frozen=True)
+class WebFile:
+    """The files of a model, each with whether its server gives parts of it."""
+
+    url: str
+    files: tuple[tuple[RemoteFile, bool], ...]
+    fetcher: Fetcher
+    remark: Remark
+    unit: str = "B"
+
+    @property
+    def about(self) -> str:
+        """Its address and size."""
+        parts = f" in {len(self.files)} files" if len(self.files) > 1 else ""
+        return f"{self.url}, {sum(file.size for file, _ in self.files) / 1e6:,.1f} MB{parts}"
+
+    def fetch(self, progress: Progress) -> Pulled:
+        """Download what the models folder lacks.
+
+        Raises:
+            DownloadFailed: the server refuses or fails, or the file changes meanwhile.
+            BadModelFile: a file is no GGUF; it is removed.
+            BadOutput: another file has its name, or the disk has not enough room.
+        """
+        folder = paths.models_dirs()[0]
+        jobs = [
+            transfer.Job(file, folder / file.name, folder / ".locks" / f"{file.name}.lock", not parts)
+            for file, parts in self.files
+        ]
+        for job in jobs:
+            _refuse_other(job.target, job.file)
+        hint = "Make room, or set LOCALLLM_MODELS to a folder elsewhere."
+        hashes = transfer.fetch(jobs, self.fetcher, progress, self.remark, hint)
+        found = tuple(job.target for job in jobs)
+        return Pulled(found[0], found, self.fetcher.received, self.url, hashes)
+
+
+def look_up(address: Address, remark: Remark) -> WebFile:
+    """Ask the server for its file, and the other parts when it is one of several.
+
+    Raises:
+        ModelNotFound: there is none.
+        DownloadFailed: the server cannot be reached, refuses, or does not tell the size.
+    """
+    fetcher = Fetcher(address.url, remark, explain=refusals.explain_address, go_on=transfer.GO_ON)
+    files = []
+    for name in names_of_parts(address.name):
+        refuse_way_out(address.url, name)
+        files.append(fetcher.ask(address.url.replace(address.name, name), name))
+    return WebFile(address.url, tuple(files), fetcher, remark)
+
+
+def _refuse_other(target: Path, file: RemoteFile) -> None:
+    if target.is_file() and target.stat().st_size != file.size:
+        raise BadOutput(
+            f"{target} exists already and is another file: it has {target.stat().st_size:,} bytes, not {file.size:,}.",
+            hint="Move it or remove it first.",
+        )
