@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from localllm.chat.attachments import summary
@@ -60,7 +60,11 @@ class Conversation:
 
     def add_user(self, text: str) -> Node:
         """Append a message of the person to the path that is shown."""
-        return self._append(Node(new_id(), self.leaf, "user", text, time.time()))
+        return self.add("user", text)
+
+    def add(self, role: Literal["user", "assistant"], text: str, *, state: State = "done", model: str = "") -> Node:
+        """Append a message that is whole to the path that is shown."""
+        return self._append(Node(new_id(), self.leaf, role, text, time.time(), state, model))
 
     def add_reply(self, parent: str, *, model: str = "") -> Node:
         """Begin an empty reply under `parent`, beside the replies that are there already, and show it."""
@@ -188,6 +192,16 @@ class Conversation:
 def final_state(stats: Stats | None) -> State:
     """How a reply that cost `stats` ended; None for one that was cut off."""
     return "done" if stats is not None and stats.stop_reason in ("end", "stop") else "partial"
+
+
+def stats_of(values: Mapping[str, Any]) -> Stats:
+    """`Stats` from what was kept of them; a newer version may have kept more.
+
+    Raises:
+        TypeError: something is missing.
+    """
+    known = {field.name for field in fields(Stats)}
+    return Stats(**{name: value for name, value in values.items() if name in known})
 
 
 def title_of(text: str) -> str:

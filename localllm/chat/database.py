@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from localllm.errors import BadStore
+from localllm.errors import BadStore, BadText
 
 PATIENCE_S = 5.0
 """How long to wait for another app that is writing."""
 
 
 class Database:
-    """An open file. All methods may be called from any thread, and raise `BadStore`, having changed nothing."""
+    """An open file. All methods may be called from any thread, and raise `BadStore`, having changed nothing;
+    `BadText` for a text that is no valid UTF-8."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,6 +106,11 @@ def _explained(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         message, hint = _reason(path, error)
         raise BadStore(message, hint=hint) from error
+    except UnicodeEncodeError as error:  # half of a surrogate pair, as Python makes of bytes that are no UTF-8
+        raise BadText(
+            f"The text is no valid UTF-8, at character {error.start + 1:,}, and cannot be kept.",
+            hint="Was it read in another encoding? `iconv -f latin1 -t utf-8` turns one such into UTF-8.",
+        ) from None
 
 
 def _reason(path: Path, error: sqlite3.Error | OSError) -> tuple[str, str]:

@@ -11,23 +11,20 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from localllm.chat.conversation import Conversation, Node, title_of, with_nodes
+from localllm.chat.conversation import Conversation, Node, stats_of, title_of, with_nodes
 from localllm.chat.database import Database
 from localllm.chat.schema import check_version, migrate
 from localllm.chat.search import Hit, Search
 from localllm.chat.writers import is_alive, this_process
 from localllm.errors import BadStore
-from localllm.runtime.types import Stats
 
 UNDO_DAYS = 30
 """A deleted chat can be restored for this long; it is erased the next time the database is opened after that."""
-
-_STATS = {field.name for field in fields(Stats)}
 
 _ENTRY = """SELECT id, title, created, updated,
                    (SELECT count(*) FROM message WHERE message.chat = chat.id), pinned IS NOT NULL FROM chat"""
@@ -48,7 +45,7 @@ class ChatEntry:
 class Store:
     """The database of chats. Open it with `Store.open`, which also repairs what a killed app left.
 
-    All methods raise `BadStore`, and then have changed nothing.
+    All methods raise `BadStore`, and `BadText` for a text that is no valid UTF-8; then they have changed nothing.
     """
 
     def __init__(self, database: Database) -> None:
@@ -138,14 +135,14 @@ class Store:
                 (node.id, node.created, conversation.id),
             )
 
-    def add_whole(self, conversation: Conversation) -> None:
-        """Write a chat that is new with all its messages: a fork, or one that is imported.
+    def add_whole(self, conversation: Conversation, *, updated: float | None = None) -> None:
+        """Write a chat that is new with all its messages: a fork, or one that is imported. `updated` None is now.
 
         Raises:
             BadStore: also when there is a chat with this id.
         """
         with self._database.transaction() as db:
-            if not _begin(db, conversation, conversation.title, time.time()):
+            if not _begin(db, conversation, conversation.title, time.time() if updated is None else updated):
                 raise BadStore(f"There is a chat {conversation.id} already.", hint="It was left as it is.")
             _insert(db, conversation.id, conversation.nodes.values())
             db.execute("UPDATE chat SET leaf = ? WHERE id = ?", (conversation.leaf, conversation.id))
@@ -208,6 +205,17 @@ class Store:
             db.execute("DELETE FROM chat WHERE id = ?", (chat_id,))
         self._forget_erased()
         self._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def holds(self, chat_id: str, message_ids: Iterable[str]) -> bool:
+        """Whether there is a chat with this id, deleted or not, or one that has any of these messages."""
+        return bool(
+            self._database.rows(
+                """SELECT 1 FROM chat WHERE id = ?
+                   UNION ALL SELECT 1 FROM message WHERE id IN (SELECT value FROM json_each(?)) LIMIT 1""",
+                chat_id,
+                json.dumps(list(message_ids)),
+            )
+        )
 
     def prompts(self, limit: int) -> list[str]:
         """The last messages of the person in all chats, the oldest of them first, each text once."""
@@ -277,11 +285,6 @@ def _entry(row: tuple[Any, ...]) -> ChatEntry:
 def _node(row: tuple[Any, ...]) -> Node:
     node_id, parent, role, text, created, state, model, stats = row
     return Node(node_id, parent, role, text, created, state, model, stats_of(json.loads(stats)) if stats else None)
-
-
-def stats_of(values: Mapping[str, Any]) -> Stats:
-    """`Stats` from what was kept of them; a newer version may have kept more."""
-    return Stats(**{name: value for name, value in values.items() if name in _STATS})
 
 
 def _mark_abandoned(db: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from localllm import __version__
-from localllm.cli import chat, completion, convert, devices, plan, pull, run, search, tune, verify, worker
+from localllm.cli import chat, chats, completion, convert, devices, plan, pull, run, search, tune, verify, worker
 from localllm.errors import LocalLLMError
 
 DESCRIPTION = "Convert, run and chat with local language models. Without a command: chat with the default model."
@@ -36,7 +36,7 @@ class _Command(argparse.ArgumentParser):
 
     def parse_known_args(self, *args: Any, **options: Any) -> Any:
         """Read the arguments behind the flags, for which `argparse` calls this method again, twice."""
-        if self._inside:
+        if self._inside or any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
             return super().parse_known_args(*args, **options)
         self._inside = True
         try:
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, run, pull, search, convert, verify, plan, devices, tune, worker, completion):
+    for module in (chat, chats, run, pull, search, convert, verify, plan, devices, tune, worker, completion):
         module.register(commands)
     return parser
 

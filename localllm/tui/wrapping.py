@@ -7,19 +7,11 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from localllm.chat.printable import printable as printable
+
 TAB = 4
 CONSOLE = Console(width=80, color_system=None, legacy_windows=False)
 """Only measures, wraps and resolves styles; nothing is ever written to it."""
-
-# A terminal obeys control characters, so none of what a model or a paste holds may reach it. Carriage returns go.
-_CONTROLS: dict[int, str | None] = {
-    code: "�" for code in [*range(0x20), *range(0x7F, 0xA0)] if code not in (0x09, 0x0A)
-} | {0x0D: None}
-
-
-def printable(text: str) -> str:
-    """`text` without characters that a terminal would obey; it works piece by piece as on the whole."""
-    return text.translate(_CONTROLS)
 
 
 def wrapped(text: Text, width: int, *, fold: bool = False) -> list[Text]:

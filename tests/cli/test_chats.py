@@ -1,0 +1,152 @@
+"""`localllm chats`: lists, shows, searches, exports, imports, deletes; `--json` everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localllm import paths
+from localllm.chat.conversation import Conversation
+from localllm.chat.store import Store
+from localllm.cli.main import main
+from tests.chat.talking import talk
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = Store.open(paths.chats_file())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def chats(store: Store) -> tuple[Conversation, Conversation]:
+    first = talk(store, "Recipes with rhubarb", "Crumble.")
+    store.add(first, first.add_version(first.path()[-1].id, "A fool."))
+    return first, talk(store, "A lighthouse", "It stands on a rock.")
+
+
+class Ran:
+    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> None:
+        assert main(["chats", *arguments]) == code
+        self.out, self.err = capsys.readouterr()
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out.splitlines()[-1])
+
+
+def test_the_list(capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation]) -> None:
+    lines = Ran(capsys, "list").out.splitlines()
+    assert [line.split("  ")[-1] for line in lines] == ["A lighthouse", "Recipes with rhubarb"]
+    assert lines[1].startswith(chats[0].id[:8])
+    found = Ran(capsys, "list", "--json").document["chats"]
+    assert [(chat["title"], chat["messages"], chat["pinned"]) for chat in found] == [
+        ("A lighthouse", 2, False),
+        ("Recipes with rhubarb", 3, False),
+    ]
+
+
+def test_an_empty_list_says_how_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no chats yet" in Ran(capsys, "list").out
+    assert Ran(capsys, "list", "--json").document == {"chats": []}
+
+
+def test_searching(capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation]) -> None:
+    ran = Ran(capsys, "search", "stands on", "ROCK")
+    assert "A lighthouse" in ran.out
+    assert "It stands on a rock." in ran.out
+    assert "Recipes" not in ran.out
+    (found,) = Ran(capsys, "search", "--json", "rock").document["chats"]
+    assert (found["id"], found["excerpt"]) == (chats[1].id, "It stands on a rock.")
+    assert "No chat holds" in Ran(capsys, "search", "nothing").out
+
+
+def test_showing_a_chat_and_its_branches(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation]
+) -> None:
+    ran = Ran(capsys, "show", "recipes")
+    assert "You:\nRecipes with rhubarb\n" in ran.out
+    assert "Reply (2 of 2):\nA fool.\n" in ran.out
+    assert "Crumble." not in ran.out
+    ran = Ran(capsys, "show", "recipes", "--branches")
+    assert "> You: Recipes with rhubarb" in ran.out
+    assert "  - m (1 of 2): Crumble." in ran.out
+    assert "  > Reply (2 of 2): A fool." in ran.out
+    document = Ran(capsys, "show", "recipes", "--json").document
+    assert [message["text"] for message in document["messages"]] == ["Recipes with rhubarb", "Crumble.", "A fool."]
+
+
+def test_a_name_that_is_wrong_lists_the_nearest(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation]
+) -> None:
+    ran = Ran(capsys, "show", "A lighthose", code=1)
+    assert "There is no chat" in ran.err
+    assert "A lighthouse" in ran.err
+    assert ran.out == ""
+
+
+def test_exporting_and_importing_everything(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "all.json"
+    assert "2 chats, 5 messages" in Ran(capsys, "export", "--all", "--outfile", str(file)).out
+    assert "there already" in Ran(capsys, "import", str(file)).out
+    Ran(capsys, "rm", "--now", chats[0].id, chats[1].id)
+    assert store.chats() == []
+    found = Ran(capsys, "import", str(file), "--json").document["chats"]
+    assert [chat["is_new"] for chat in found] == [True, True]
+    assert store.load(chats[0].id) == chats[0]
+    assert "exists already" in Ran(capsys, "export", "--all", "--outfile", str(file), code=1).err
+
+
+def test_exporting_markdown_tells_what_it_does_not_hold(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], tmp_path: Path
+) -> None:
+    ran = Ran(capsys, "export", "recipes")
+    assert ran.out.startswith("# Recipes with rhubarb\n")
+    assert "A fool." in ran.out
+    assert "1 message of other branches" in ran.err
+    ran = Ran(capsys, "export", "recipes", "--json", "--outfile", str(tmp_path / "a.md"))
+    assert ran.document["lost_messages"] == 1
+    assert (tmp_path / "a.md").read_text().startswith("# Recipes")
+
+
+@pytest.mark.parametrize("arguments", [["export"], ["export", "--all", "x"], ["export", "x", "--json"], ["rename"], []])
+def test_wrong_use(arguments: list[str], store: Store) -> None:
+    talk(store, "x")
+    with pytest.raises(SystemExit) as caught:
+        main(["chats", *arguments])
+    assert caught.value.code == 2
+
+
+def test_nothing_is_imported_when_one_file_is_wrong(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], store: Store, tmp_path: Path
+) -> None:
+    Ran(capsys, "export", "--all", "--outfile", str(tmp_path / "all.json"))
+    Ran(capsys, "rm", "--now", chats[0].id)
+    (tmp_path / "bad.json").write_text("{}")
+    ran = Ran(capsys, "import", str(tmp_path / "all.json"), str(tmp_path / "bad.json"), code=1)
+    assert "bad.json holds no chat" in ran.err
+    assert len(store.chats()) == 1
+
+
+def test_renaming_pinning_deleting_and_restoring(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], store: Store
+) -> None:
+    assert Ran(capsys, "rename", "recipes", "My kitchen", "--json").document["title"] == "My kitchen"
+    Ran(capsys, "pin", "kitchen")
+    assert [(chat.title, chat.pinned) for chat in store.chats()] == [("My kitchen", True), ("A lighthouse", False)]
+    assert " * " in Ran(capsys, "list").out.splitlines()[0]
+    Ran(capsys, "pin", "kitchen", "--off")
+    Ran(capsys, "rename", "kitchen")
+    assert [chat.title for chat in store.chats()] == ["A lighthouse", "Recipes with rhubarb"]
+    assert "restore" in Ran(capsys, "rm", "recipes").out
+    assert [chat.title for chat in store.chats()] == ["A lighthouse"]
+    assert "Recipes" in Ran(capsys, "list", "--deleted").out
+    Ran(capsys, "restore", "recipes")
+    assert len(store.chats()) == 2
