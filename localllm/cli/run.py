@@ -146,6 +146,6 @@ def _is_model(text: str, *, beside_a_pipe: bool) -> bool:
 
     if any(character.isspace() for character in text):
         return paths.exists(Path(text)) and Path(text).is_file()
-    known = text.endswith(".gguf") or text in library.names() or paths.exists(Path(text))
+    known = text.endswith(".gguf") or library.knows(text) or paths.exists(Path(text))
     # Beside a pipe a mistyped name is likelier than a prompt such as `a/b`.
     return known or (beside_a_pipe and any(mark in text for mark in ":/"))

@@ -44,8 +44,10 @@ class Stored:
 
     @property
     def quantization(self) -> str:
-        """What the file's name says of its quantization, or empty."""
-        return filenames.quantization(self.file)
+        """What the name of the file, or of the folder that it is in, says of its quantization; or empty."""
+        own = filenames.quantization(self.file)
+        folder = self.file.rpartition("/")[0]
+        return own or (filenames.quantization(f"{folder}.gguf") if folder else "")
 
     @property
     def whole(self) -> bool:

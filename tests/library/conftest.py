@@ -9,8 +9,9 @@ import pytest
 from huggingface_hub import constants
 from make_tiny_models import TinyLlama, write_checkpoint
 
+from localllm import paths
 from localllm.convert import verify
-from localllm.library import ranges
+from localllm.library import places, ranges
 from tests.library.hub_server import HubServer, hub_server
 
 
@@ -36,3 +37,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def tiny(tmp_path: Path) -> Path:
     """A tiny checkpoint in three shards."""
     return write_checkpoint(tmp_path / "tiny", TinyLlama(shards=3))
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home folder of a person, with no model anywhere."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("OLLAMA_MODELS")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(paths, "models_dirs", lambda: [tmp_path / "models"])
+    monkeypatch.setattr(places, "load_catalog", lambda: ())
+    return tmp_path

@@ -7,23 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
-from localllm import paths
 from localllm.library import places
 from localllm.library.stored import Stored
 from tests.library.stores import COMMIT, gguf, ollama_layer, put, put_hub, put_ollama
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home folder of a person, with no model anywhere."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("OLLAMA_MODELS")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(paths, "models_dirs", lambda: [tmp_path / "models"])
-    monkeypatch.setattr(places, "load_catalog", lambda: ())
-    return tmp_path
 
 
 def only() -> Stored:

