@@ -131,6 +131,7 @@ def run_inside(path: Path, characters: int) -> None:
     """Run the app over the chat at `path`, stream a reply into it, and write what that cost to the parent."""
     from localllm.chat.store import Store
     from localllm.tui.app import ChatApp
+    from localllm.tui.loader import Wanted
     from localllm.tui.messages import ChatOpened, PromptSent
 
     text = (PARAGRAPH * (characters // len(PARAGRAPH) + 1))[:characters]
@@ -161,7 +162,7 @@ def run_inside(path: Path, characters: int) -> None:
             }
             self.exit()
 
-    app = Measured(lambda _progress: Talker(text), store)
+    app = Measured(lambda _wanted, _progress: Talker(text), Wanted(Path()), store)
     app.run()
     app.close()
     store.close()

@@ -18,10 +18,10 @@ from textual.pilot import Pilot
 
 from localllm import library
 from localllm.chat.store import Store
-from localllm.cli.chat import opener
-from localllm.runtime.options import Options
+from localllm.cli.chat import open_model
 from localllm.runtime.sampling import Sampling
 from localllm.tui.app import ChatApp
+from localllm.tui.loader import Wanted
 from localllm.tui.widgets.prompt import Prompt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ def main() -> int:
     width, height = (int(part) for part in args.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "chats.sqlite3")
-        app = ChatApp(opener(library.resolve(args.model), Options()), store, sampling=SAMPLING)
+        app = ChatApp(open_model, Wanted(library.resolve(args.model)), store, sampling=SAMPLING)
         try:
             picture = asyncio.run(converse(app, (width, height), args.theme))
         finally:

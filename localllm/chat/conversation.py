@@ -19,6 +19,12 @@ State = Literal["writing", "done", "partial"]
 
 TITLE_LENGTH = 60
 
+CUTS = "cuts"
+"""The setting of a chat that holds where what is sent begins: see `Conversation.cut`."""
+
+BEFORE = "A summary of what was said before:"
+"""Above a summary where it stands for the messages."""
+
 
 def new_id() -> str:
     """An id that is unique without asking anybody, so that two apps can write to one database."""
@@ -40,6 +46,14 @@ class Node:
     state: State = "done"
     model: str = ""
     stats: Stats | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A message as a model is given it, and the ids of those of the tree that it was made of; none for the system's."""
+
+    message: Message
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -115,11 +129,14 @@ class Conversation:
 
     def fork(self, until: str | None = None) -> Conversation:
         """A new conversation that holds the path that is shown, up to and with `until`, and nothing beside it."""
-        copy = Conversation(system=self.system, given_title=self.given_title, settings=dict(self.settings))
+        others = {name: value for name, value in self.settings.items() if name != CUTS}
+        copy = Conversation(system=self.system, given_title=self.given_title, settings=others)
         for node in self.path():
             # A reply that somebody writes goes on here without them.
             state: State = "partial" if node.state == "writing" else node.state
-            copy._append(replace(node, id=new_id(), parent=copy.leaf, state=state))
+            added = copy._append(replace(node, id=new_id(), parent=copy.leaf, state=state))
+            if node.id in self.cuts:
+                copy.cut(added.id, self.cuts[node.id])
             if node.id == until:
                 break
         return copy
@@ -165,19 +182,47 @@ class Conversation:
         last = self.nodes[self.leaf] if self.leaf else None
         return last if last and last.role == "assistant" and last.state == "partial" and last.text else None
 
+    @property
+    def cuts(self) -> dict[str, str]:
+        """The messages with which what is sent begins, and the summary that is sent for what is above; often empty."""
+        cuts: dict[str, str] = self.settings.get(CUTS, {})
+        return cuts
+
+    def cut(self, node_id: str, summary: str = "") -> None:
+        """Send nothing above this message any more, but the summary in its place. All of it stays in the tree."""
+        self.settings[CUTS] = {**self.cuts, self.nodes[node_id].id: summary}
+
+    def mend(self, node_id: str) -> None:
+        """Undo `cut`."""
+        self.settings[CUTS] = {known: summary for known, summary in self.cuts.items() if known != node_id}
+
+    def first_sent(self) -> Node | None:
+        """The message of the path above which nothing is sent; None where all is sent."""
+        return next((node for node in reversed(self.path()) if node.id in self.cuts), None)
+
     def messages(self, until: str | None = None) -> list[Message]:
-        """What a model is given: the system prompt and the path, up to and with the node `until`.
+        """What a model is given: the system prompt and the path, up to and with the node `until`; see `given`."""
+        return [given.message for given in self.given(until)]
+
+    def given(self, until: str | None = None) -> list[Given]:
+        """What a model is given, and what it was made of. Begins with the last cut on the path, if there is one.
 
         Messages of the person that were never answered are joined with the next one, because most chat templates
-        insist on turns that alternate.
+        insist on turns that alternate. A summary is joined with the message that it stands before.
         """
-        given = [Message("system", self.system)] if self.system else []
-        for node in self.path():
+        given = [Given(Message("system", self.system))] if self.system else []
+        path, first = self.path(), self.first_sent()
+        if first is not None:
+            path = path[path.index(first) :]
+            if self.cuts[first.id]:
+                given.append(Given(Message("user", f"{BEFORE}\n\n{self.cuts[first.id]}")))
+        for node in path:
             last = given[-1] if given else None
-            if last and last.role == node.role == "user":
-                given[-1] = Message("user", f"{last.content}\n\n{node.text}")
+            if last and last.message.role == node.role == "user":
+                joined = Message("user", f"{last.message.content}\n\n{node.text}")
+                given[-1] = Given(joined, (*last.nodes, node.id))
             else:
-                given.append(Message(node.role, node.text))
+                given.append(Given(Message(node.role, node.text), (node.id,)))
             if node.id == until:
                 break
         return given

@@ -12,10 +12,8 @@ from localllm.cli import options, sampling_flags
 from localllm.errors import LocalLLMError, MissingPackage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from localllm.runtime.options import Options
     from localllm.runtime.responder import Responder
+    from localllm.tui.loader import Wanted
 
 EPILOG = """examples:
   localllm                                  the default model
@@ -51,12 +49,14 @@ def handle(args: argparse.Namespace) -> int:
     from localllm.chat.store import Store
     from localllm.native import rpc
     from localllm.tui.app import ChatApp
+    from localllm.tui.loader import Wanted
 
     path = library.resolve(args.model)
     for worker in args.worker:
         rpc.ask(worker)
     store = Store.open(paths.chats_file())
-    app = ChatApp(opener(path, options.engine_options(args)), store, sampling=sampling, system=args.system)
+    wanted = Wanted(path, options.engine_options(args))
+    app = ChatApp(open_model, wanted, store, sampling=sampling, system=args.system)
     try:
         app.run()
     finally:
@@ -65,15 +65,11 @@ def handle(args: argparse.Namespace) -> int:
     return app.return_code or 0
 
 
-def opener(path: Path, engine_options: Options) -> Callable[[Callable[[float], None]], Responder]:
-    """What loads the model at `path` in a process of its own, when it is called."""
+def open_model(wanted: Wanted, progress: Callable[[float], None]) -> Responder:
+    """Load a model in a process of its own."""
+    from localllm.runtime.process import ModelProcess
 
-    def open_model(progress: Callable[[float], None]) -> Responder:
-        from localllm.runtime.process import ModelProcess
-
-        return ModelProcess.load(path, engine_options, progress=progress)
-
-    return open_model
+    return ModelProcess.load(wanted.path, wanted.options, progress=progress)
 
 
 def _check_terminal() -> None:

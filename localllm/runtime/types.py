@@ -151,6 +151,15 @@ class Plan:
         """Whether every device has room for its part now."""
         return all(needs(device) <= device.free for device in self.devices)
 
+    def fits_instead_of(self, loaded: Plan) -> bool:
+        """Whether every device has room for its part once `loaded` is freed, which is in memory now."""
+        freed = {part.name: part.kv + part.compute for part in loaded.devices}
+        for part in loaded.devices:
+            # Pages of a mapped file count as available already.
+            if part.kind != "cpu" or not loaded.options.mmap:
+                freed[part.name] += part.weights
+        return all(needs(device) <= device.free + freed.get(device.name, 0) for device in self.devices)
+
     @property
     def total(self) -> int:
         """Bytes on all devices together."""

@@ -15,12 +15,12 @@ from textual.screen import Screen
 
 from localllm.chat.store import Store
 from localllm.runtime.sampling import Sampling
-from localllm.tui.loader import OpenModel
+from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.screens.chat import ChatScreen
 
 
 class ChatApp(App[None]):
-    """Chats with the model that `open_model` loads, kept in `store`.
+    """Chats with the model that is `wanted`, which `open_model` loads, kept in `store`.
 
     The model loads in the background: the app can be used, and written in, from its first picture on.
     """
@@ -36,10 +36,16 @@ class ChatApp(App[None]):
     ]
 
     def __init__(
-        self, open_model: OpenModel, store: Store, *, sampling: Sampling | None = None, system: str = ""
+        self,
+        open_model: OpenModel,
+        wanted: Wanted,
+        store: Store,
+        *,
+        sampling: Sampling | None = None,
+        system: str = "",
     ) -> None:
         super().__init__()
-        self.chat = ChatScreen(open_model, store, sampling or Sampling(), system=system)
+        self.chat = ChatScreen(open_model, wanted, store, sampling or Sampling(), system=system)
 
     def get_default_screen(self) -> Screen[None]:
         """Textual's: the screen that is there from the start."""

@@ -14,7 +14,7 @@ from localllm.runtime.sampling import Sampling
 from localllm.tui.archive import Archive
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.files import Files
-from localllm.tui.loader import Loader, OpenModel
+from localllm.tui.loader import Loader, OpenModel, Wanted
 from localllm.tui.messages import Crashed, ModelChanged, ModelLost, ReplyBegan, ReplyEnded, Sampled
 from localllm.tui.sampler import Sampler
 
@@ -26,10 +26,16 @@ class Backstage:
     """What works while the screen is drawn. `post` gets the messages, from any thread."""
 
     def __init__(
-        self, open_model: OpenModel, store: Store, sampling: Sampling, system: str, post: Callable[[Message], object]
+        self,
+        open_model: OpenModel,
+        wanted: Wanted,
+        store: Store,
+        sampling: Sampling,
+        system: str,
+        post: Callable[[Message], object],
     ) -> None:
         self._post = post
-        self.loader = Loader(open_model, lambda: post(ModelChanged()), self.crashed)
+        self.loader = Loader(open_model, wanted, lambda: post(ModelChanged()), self.crashed)
         self.dialogue = Dialogue(
             store,
             sampling,

@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from localllm.errors import Cancelled, LocalLLMError
+from localllm.runtime.options import Options
 from localllm.runtime.responder import Responder
 from localllm.tui import background
 
-OpenModel = Callable[[Callable[[float], None]], Responder]
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to load: which file, and how."""
+
+    path: Path
+    options: Options = field(default_factory=Options)
+
+
+OpenModel = Callable[[Wanted, Callable[[float], None]], Responder]
 """Loads a model; calls what it is given with the fraction that is loaded. Blocks, and raises errors of the tree."""
 
 STEP = 0.01
@@ -24,8 +36,13 @@ class Loader:
     """One model: `loading`, then `ready` or `failed`. `changed` is called from any thread after each change."""
 
     def __init__(
-        self, open_model: OpenModel, changed: Callable[[], object], crashed: Callable[[BaseException], object]
+        self,
+        open_model: OpenModel,
+        wanted: Wanted,
+        changed: Callable[[], object],
+        crashed: Callable[[BaseException], object],
     ) -> None:
+        self.wanted = wanted
         self.state: Literal["loading", "ready", "failed"] = "loading"
         self.fraction = 0.0
         self.error: LocalLLMError | None = None
@@ -36,14 +53,15 @@ class Loader:
         self._lock = threading.Condition()
         self._load = 0
 
-    def start(self) -> None:
-        """Load, or load again; what was there is closed first."""
+    def start(self, wanted: Wanted | None = None) -> None:
+        """Load what is wanted now, or what was wanted before; what was there is closed first."""
         with self._lock:
+            self.wanted = wanted or self.wanted
             self._load += 1
             load, old, self.model = self._load, self.model, None
             self.state, self.fraction, self.error = "loading", 0.0, None
         self._changed()
-        background.start(lambda: self._run(load, old), "load the model", self._crashed)
+        background.start(lambda: self._run(load, self.wanted, old), "load the model", self._crashed)
 
     def wait(self, given_up: threading.Event) -> Responder | None:
         """The model, once it is loaded; None if the caller set `given_up` first. Blocks.
@@ -77,11 +95,11 @@ class Loader:
         if model is not None:
             model.close()
 
-    def _run(self, load: int, old: Responder | None) -> None:
+    def _run(self, load: int, wanted: Wanted, old: Responder | None) -> None:
         if old is not None:
             old.close()
         try:
-            model = self._open_model(lambda fraction: self._advance(load, fraction))
+            model = self._open_model(wanted, lambda fraction: self._advance(load, fraction))
         except LocalLLMError as error:
             self._settle(load, None, error)
         else:

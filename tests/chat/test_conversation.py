@@ -169,3 +169,39 @@ def test_a_fork_holds_the_path_and_nothing_beside_it() -> None:
     assert [node.text for node in early.path()] == ["one", "1"]
     fork.settings["model"] = "other"
     assert chat.settings == {"model": "m"}
+
+
+def test_nothing_above_a_cut_is_sent_and_nothing_is_lost() -> None:
+    chat = answered(("one", "1"), ("two", "2"), ("three", "3"))
+    chat.system = "Be brief."
+    second = chat.path()[2]
+    chat.cut(second.id)
+    assert chat.first_sent() == second
+    assert [message.content for message in chat.messages()] == ["Be brief.", "two", "2", "three", "3"]
+    assert [node.text for node in chat.path()] == ["one", "1", "two", "2", "three", "3"]
+    third = chat.path()[4]
+    chat.cut(third.id, "They counted to two.")
+    assert [message.role for message in chat.messages()] == ["system", "user", "assistant"]
+    assert chat.messages()[1].content.endswith("They counted to two.\n\nthree")
+    chat.mend(third.id)
+    assert chat.first_sent() == second
+    chat.mend(second.id)
+    assert len(chat.messages()) == 7
+
+
+def test_a_cut_holds_only_on_its_own_branch_and_goes_along_with_a_fork() -> None:
+    chat = answered(("one", "1"), ("two", "2"))
+    first, answer, second, _ = chat.path()
+    chat.cut(second.id, "One.")
+    copy = chat.fork()
+    assert [message.content for message in copy.messages()] == [message.content for message in chat.messages()]
+    assert copy.cuts.keys().isdisjoint(chat.cuts)
+    chat.leaf = answer.id
+    assert chat.first_sent() is None
+    assert [message.content for message in chat.messages()] == [first.text, answer.text]
+
+
+def test_what_is_given_tells_what_it_was_made_of() -> None:
+    chat = Conversation(system="Be brief.")
+    one, two = chat.add_user("Name a city."), chat.add_user("In France.")
+    assert [given.nodes for given in chat.given()] == [(), (one.id, two.id)]

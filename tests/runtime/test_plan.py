@@ -16,7 +16,7 @@ from localllm.runtime.options import KV_TYPES, Options
 from localllm.runtime.parts import display_name
 from localllm.runtime.plan import DEFAULT_CTX, check_fits, make_plan, plan_quickly
 from localllm.runtime.simulate import layers_by_device
-from localllm.runtime.types import Plan, mib, needs
+from localllm.runtime.types import DeviceMemory, Plan, mib, needs
 
 
 def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -266,3 +266,18 @@ def test_settings_that_would_abort_are_refused(wrong: dict[str, object]) -> None
 def test_small_batches_work(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=512, n_batch=64, n_ubatch=64)) as model:
         assert "".join(model.complete("word " * 200, max_tokens=2))
+
+
+def test_what_a_loaded_model_holds_counts_as_free_for_the_one_after_it() -> None:
+    def plan(kind: str, kv: int, free: int, *, mmap: bool = True) -> Plan:
+        part = DeviceMemory("D", kind, weights=100, kv=kv, compute=10, free=free, total=1000)
+        return Plan(Path("m.gguf"), Options(mmap=mmap), (part,), exact=True)
+
+    small, large = plan("cpu", 50, 200), plan("cpu", 149, 200)
+    assert not large.fits
+    assert large.fits_instead_of(small)
+    assert not plan("cpu", 151, 200).fits_instead_of(small)
+    # The pages of a file that is mapped are not in use; those of a GPU, or of a file that was read, are.
+    assert plan("cpu", 250, 200).fits_instead_of(plan("cpu", 50, 200, mmap=False))
+    assert plan("gpu", 250, 200).fits_instead_of(plan("gpu", 50, 200))
+    assert not plan("gpu", 251, 200).fits_instead_of(plan("gpu", 50, 200))

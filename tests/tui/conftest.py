@@ -9,8 +9,9 @@ import pytest
 
 from localllm.chat.store import Store
 from localllm.tui.app import ChatApp
+from localllm.tui.loader import Wanted
 from tests.tui.driving import OpenApp
-from tests.tui.fake import Garage, Script
+from tests.tui.fake import INFO, Garage, Script
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def open_app(store: Store) -> Iterator[OpenApp]:
     apps: list[ChatApp] = []
 
     def make(script: Script | None = None, *, garage: Garage | None = None) -> ChatApp:
-        app = ChatApp((garage or Garage(script or Script())).open, store)
+        app = ChatApp((garage or Garage(script or Script())).open, Wanted(INFO.path), store)
         app.animation_level = "none"
         apps.append(app)
         return app

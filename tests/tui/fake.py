@@ -23,6 +23,7 @@ from localllm.runtime.types import (
     Stats,
     StopReason,
 )
+from localllm.tui.loader import Wanted
 
 INFO = ModelInfo(
     name="fake-1b",
@@ -123,15 +124,15 @@ class FakeReply:
 @dataclass
 class FakeResponder:
     script: Script = field(default_factory=Script)
+    wanted: Wanted = field(default_factory=lambda: Wanted(INFO.path))
     asked: list[list[Message]] = field(default_factory=list)
-    planned: list[Options] = field(default_factory=list)
     used: int = 0
     closed: bool = False
     sampled: int = 0
 
     @property
     def info(self) -> ModelInfo:
-        return INFO
+        return replace(INFO, n_ctx=self.plan.n_ctx)
 
     def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
         self.asked.append(list(messages))
@@ -139,7 +140,8 @@ class FakeResponder:
 
     @property
     def plan(self) -> Plan:
-        return PLAN
+        """What was wanted, with what that left open as in `PLAN`."""
+        return self.what_if(self.wanted.options) if self.wanted.options.n_ctx else PLAN
 
     def foresee(self, messages: Sequence[Message]) -> Forecast:
         ends = tuple(itertools.accumulate(map(tokens_of, messages)))
@@ -147,7 +149,6 @@ class FakeResponder:
 
     def what_if(self, options: Options) -> Plan:
         """A KV cache in proportion to the context."""
-        self.planned.append(options)
         (cpu,) = PLAN.devices
         return replace(PLAN, options=options, devices=(replace(cpu, kv=cpu.kv * options.n_ctx // PLAN.n_ctx),))
 
@@ -177,13 +178,13 @@ class Garage:
     script: Script = field(default_factory=Script)
     models: list[FakeResponder] = field(default_factory=list)
 
-    def open(self, progress: Callable[[float], None]) -> Responder:
+    def open(self, wanted: Wanted, progress: Callable[[float], None]) -> Responder:
         steps = 10 if self.script.load_s else 1
         for step in range(1, steps + 1):
             threading.Event().wait(self.script.load_s / steps)
             progress(step / steps)
         if self.script.load_error is not None:
             raise self.script.load_error
-        model = FakeResponder(self.script)
+        model = FakeResponder(self.script, wanted=wanted)
         self.models.append(model)
         return model

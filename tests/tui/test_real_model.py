@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from localllm.chat.store import Store
-from localllm.cli.chat import opener
+from localllm.cli.chat import open_model
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
 from localllm.runtime.sampling import Sampling
 from localllm.tui.app import ChatApp
+from localllm.tui.loader import Wanted
 from localllm.tui.widgets.status_line import StatusLine
 from tests.tui.driving import ask, idle, say, screen_text, wait_until
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_real_talk_that_is_stopped_continued_and_survives_the_engine(smollm2: Path, store: Store) -> None:
-    app = ChatApp(opener(smollm2, Options(n_ctx=1024)), store, sampling=Sampling(temperature=0))
+    app = ChatApp(open_model, Wanted(smollm2, Options(n_ctx=1024)), store, sampling=Sampling(temperature=0))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await ask(pilot, "Name the capital of France.")
         assert "Paris" in screen_text(pilot)

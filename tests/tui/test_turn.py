@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.store import Store
 from localllm.errors import BadStore, DoesNotFit, EngineDied
+from localllm.runtime.options import Options
 from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
 from localllm.tui import turn as turn_module
 from localllm.tui.dialogue import Dialogue
-from localllm.tui.loader import Loader
+from localllm.tui.loader import Loader, Wanted
 from localllm.tui.turn import Turn
-from tests.tui.fake import FakeResponder, Garage, Script
+from tests.tui.fake import INFO, FakeResponder, Garage, Script
 
 
 def crashed(error: BaseException) -> None:
@@ -181,8 +183,11 @@ def test_closing_waits_for_the_last_words(talk: Talk) -> None:
     assert talk.on_disk()[1][2] == "partial"
 
 
-def raiser(error: Exception) -> Callable[..., None]:
-    def fail(*arguments: object) -> None:
+WANTED = Wanted(INFO.path)
+
+
+def raiser(error: Exception) -> Callable[..., NoReturn]:
+    def fail(*arguments: object) -> NoReturn:
         raise error
 
     return fail
@@ -197,14 +202,16 @@ def test_a_loader_tells_each_change_and_can_load_again() -> None:
         if loader.state == "ready":
             ready.set()
 
-    loader = Loader(garage.open, changed, crashed)
+    loader = Loader(garage.open, WANTED, changed, crashed)
     loader.start()
     assert ready.wait(10)
     assert loader.wait(threading.Event()) is garage.models[0]
     ready.clear()
-    loader.start()
+    larger = Wanted(WANTED.path, Options(n_ctx=16384))
+    loader.start(larger)
     assert ready.wait(10)
     assert garage.models[0].closed
+    assert garage.models[1].wanted == loader.wanted == larger
     assert loader.wait(threading.Event()) is garage.models[1]
     loader.close()
     assert garage.models[1].closed
@@ -215,14 +222,14 @@ def test_a_load_that_is_given_up_frees_what_it_loaded() -> None:
     garage = Garage()
     may_load, loaded = threading.Event(), threading.Event()
 
-    def slow(progress: Callable[[float], None]) -> Responder:
+    def slow(wanted: Wanted, progress: Callable[[float], None]) -> Responder:
         may_load.wait(10)
         model = FakeResponder()
         garage.models.append(model)
         loaded.set()
         return model
 
-    loader = Loader(slow, lambda: None, crashed)
+    loader = Loader(slow, WANTED, lambda: None, crashed)
     loader.start()
     loader.close()
     may_load.set()
@@ -235,7 +242,12 @@ def test_a_load_that_is_given_up_frees_what_it_loaded() -> None:
 def test_waiting_for_a_model_ends_with_its_error_or_when_given_up() -> None:
     error = DoesNotFit("too large")
     failed = threading.Event()
-    loader = Loader(raiser(error), lambda: failed.set() if loader.state == "failed" else None, crashed)  # type: ignore[arg-type]
+
+    def changed() -> None:
+        if loader.state == "failed":
+            failed.set()
+
+    loader = Loader(raiser(error), WANTED, changed, crashed)
     given_up = threading.Event()
     given_up.set()
     assert loader.wait(given_up) is None

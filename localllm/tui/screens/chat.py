@@ -25,7 +25,7 @@ from localllm.runtime.types import Stats
 from localllm.tui import background, markdown, wording
 from localllm.tui.backstage import Backstage
 from localllm.tui.entries import NoticeEntry
-from localllm.tui.loader import OpenModel
+from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.messages import (
     Attached,
     ChatChosen,
@@ -89,9 +89,11 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+z", "restore", show=False),
     ]
 
-    def __init__(self, open_model: OpenModel, store: Store, sampling: Sampling, *, system: str = "") -> None:
+    def __init__(
+        self, open_model: OpenModel, wanted: Wanted, store: Store, sampling: Sampling, *, system: str = ""
+    ) -> None:
         super().__init__()
-        self._behind = Backstage(open_model, store, sampling, system, self.post_message)
+        self._behind = Backstage(open_model, wanted, store, sampling, system, self.post_message)
         self._loader, self._dialogue = self._behind.loader, self._behind.dialogue
         self._orders = Orders(self)
         self._explained: LocalLLMError | None = None
