@@ -203,6 +203,25 @@ def test_a_type_that_needs_an_importance_matrix(tiny: MakeTiny, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_what_is_found_does_not_depend_on_the_threads(
+    tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny()
+    path = convert(source, tmp_path / "x.gguf", type="Q4_K_S").outfile
+    offset, row_bytes = place(path, "blk.1.ffn_gate.weight")
+    for row in (5, 6, 300):
+        change_bytes(path, offset + row * row_bytes, lambda before: bytes([before[0], before[1] + 8]), 2)
+    one = verify_file(path, source, threads=1)
+    monkeypatch.setattr("localllm.convert.proof.weights._SLAB", 5000)
+    several = [verify_file(path, source, threads=threads) for threads in (1, 5, 5)]
+    assert several[0].checks == several[1].checks == several[2].checks
+    assert several[0].rmse == pytest.approx(one.rmse, rel=1e-9)
+    for proof in (one, several[0]):
+        (check,) = [check for check in proof.checks if not check.identical]
+        assert (check.different, check.first, check.ruined, check.first_ruined) == (3, 5, 3, 5)
+
+
+@pytest.mark.slow
 def test_progress_ends_at_the_end(tiny: MakeTiny, tmp_path: Path) -> None:
     source, seen = tiny(), []
     path = convert(source, tmp_path / "x.gguf").outfile

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from localllm.convert.header import Entry
 from localllm.convert.plan import PlannedTensor
 from localllm.convert.proof.alone import Problem
-from localllm.convert.proof.weights import COMPARABLE, Pair, TensorCheck, is_damage
+from localllm.convert.proof.checks import TensorCheck, is_damage
+from localllm.convert.proof.weights import COMPARABLE, Pair
 from localllm.convert.tensor import BLOCKS
 from localllm.convert.transforms import rows_and_columns
 from localllm.gguf_file import Header, TensorInfo
@@ -88,11 +89,11 @@ def judge(checks: Sequence[TensorCheck], parts: Sequence[Header], title: str) ->
     places = {info.name: (part, info) for part in parts for info in part.tensors}
     for check in unsure:
         part, info = places[check.found.name]
-        few = 0 < len(check.ruined) <= max(_FEW_ROWS, check.rows // 100)
+        few = 0 < check.ruined <= max(_FEW_ROWS, check.rows // 100)
         if check.different and check.first is not None and is_damage(checks, check):
             yield _damaged(part, info, check, check.different, check.first, f"what {title} gives")
-        elif few and not check.different:
-            yield _damaged(part, info, check, len(check.ruined), check.ruined[0], f"anything like those of {title}")
+        elif few and check.first_ruined is not None and not check.different:
+            yield _damaged(part, info, check, check.ruined, check.first_ruined, f"anything like those of {title}")
         elif check.too_far or check.ruined:
             yield Problem("tensors", f"{_off(check)}: it does not hold what {title} holds")
 
