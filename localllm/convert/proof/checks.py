@@ -26,7 +26,8 @@ class TensorCheck:
     `remade` is whether bytes of it could be made again; then `different` of its `rows` are not what was made, the row
     `first` before the others, and lost `excess` times what those made lose. `expected` is what its type loses of parts
     of it, for one that could not be made again. `ruined` of its rows have a block that nothing explains, the row
-    `first_ruined` before the others.
+    `first_ruined` before the others. `source_type` is that of a source that is quantized itself, and then what both
+    lose is expected; it is `coarser` where it lost more than the file.
     """
 
     found: TensorLoss
@@ -38,6 +39,8 @@ class TensorCheck:
     expected: float | None = None
     ruined: int = 0
     first_ruined: int | None = None
+    source_type: str | None = None
+    coarser: bool = False
 
     @property
     def identical(self) -> bool:
@@ -46,8 +49,8 @@ class TensorCheck:
 
     @property
     def too_far(self) -> bool:
-        """Whether it lost more than its type explains."""
-        slack = 1.6 if self.found.type in _BY_COLUMNS else 1.25
+        """Whether it is further from the source than their types explain."""
+        slack = 1.6 if (self.source_type if self.coarser else self.found.type) in _BY_COLUMNS else 1.25
         limit = _COARSE_RMSE if self.expected is None else slack * max(self.expected, _HALF_RMSE)
         return not self.remade and not self.found.loss.rmse <= limit
 
@@ -66,12 +69,14 @@ def is_damage(checks: Sequence[TensorCheck], check: TensorCheck) -> bool:
 class Found:
     """What was found of a slab, or of all slabs of a tensor so far.
 
-    `loss` is None where the bytes are the source's own, `usual` where the bytes could be made again. `errors` are those
-    of the rows that are `different`, `remade_errors` those of what was made instead.
+    `loss` is None where the bytes are the source's own. Where they could not be made again, `usual` is what the type of
+    the file loses, and `usual_of_source` what that of a source that is quantized itself has lost. `errors` are those of
+    the rows that are `different`, `remade_errors` those of what was made instead.
     """
 
     loss: Loss | None = None
     usual: Loss | None = None
+    usual_of_source: Loss | None = None
     different: int = 0
     first: int | None = None
     ruined: int = 0
@@ -79,11 +84,25 @@ class Found:
     errors: float = 0.0
     remade_errors: float = 0.0
 
+    @property
+    def source_is_coarser(self) -> bool:
+        """Whether the source has lost more than the file."""
+        source, own = self.usual_of_source, self.usual
+        return source is not None and own is not None and source.rmse > own.rmse
+
+    @property
+    def expected(self) -> float | None:
+        """How far the file and the source are apart when both were made of the same numbers."""
+        if self.usual is None:
+            return None
+        return math.hypot(self.usual.rmse, self.usual_of_source.rmse if self.usual_of_source else 0.0)
+
     def and_then(self, later: Found) -> Found:
         """Together with what was found further on in the tensor."""
         return Found(
             _together(self.loss, later.loss),
             _together(self.usual, later.usual),
+            _together(self.usual_of_source, later.usual_of_source),
             self.different + later.different,
             self.first if self.first is not None else later.first,
             self.ruined + later.ruined,

@@ -194,7 +194,7 @@ def _weights(
         check = WeightCheck(original.rows, stored, _ways(original, settings), importance)
         checks = check.check(matched.pairs, threads, progress)
     problems += judgement.judge(checks, parts, original.title)
-    notes += judgement.remarks(checks, str(header.get(_MATRIX, "")), imatrix is not None)
+    notes += judgement.remarks(checks, original.title, str(header.get(_MATRIX, "")), imatrix is not None)
     return checks, problems, notes
 
 

@@ -95,6 +95,11 @@ class FileProof:
         return sum(check.identical for check in self.checks)
 
     @property
+    def coarser(self) -> bool:
+        """Whether the source is quantized itself, and so coarsely that it cannot tell all of the file's weights."""
+        return any(check.coarser for check in self.checks)
+
+    @property
     def rmse(self) -> float:
         """How far the weights are off, all together, in units of their root mean square."""
         return total(check.found.loss for check in self.checks).rmse

@@ -110,26 +110,42 @@ def _off(check: TensorCheck) -> str:
     return f"{found.name} ({found.type}) is off by {found.loss.rmse:.2%} where {check.expected or 0:.2%} is usual"
 
 
-def remarks(checks: Sequence[TensorCheck], importance: str, given: bool) -> Iterator[str]:
+def remarks(checks: Sequence[TensorCheck], title: str, importance: str, given: bool) -> Iterator[str]:
     """What to tell of weights that are well enough. `importance` is the matrix that the file names, or empty."""
+    coarse = [check for check in checks if check.coarser]
+    if coarse:
+        yield (
+            f"{len(coarse)} of {len(checks)} tensors are compared only as far as {title} tells, where they are "
+            f"{_source_types(coarse)}: what that has lost cannot be seen; the original checkpoint would tell more"
+        )
     rounded = [check for check in checks if check.different and not is_damage(checks, check)]
     if rounded:
         yield (
             f"{sum(check.different for check in rounded):,} rows in {len(rounded)} tensors are rounded differently "
             "than here, no worse: they were quantized on another kind of processor, or by another version"
         )
-    other = [check for check in checks if not check.remade]
+    other = [check for check in checks if not check.remade and not check.coarser]
     if other and importance and not given:
         yield (
             f"{len(other)} tensors were quantized with the importance matrix {importance}: with --imatrix FILE they "
             "can be compared byte for byte, else they are judged by how far they are off"
         )
     elif other:
+        quantized = [check for check in other if check.source_type]
+        why = (
+            f"{title} is quantized itself ({_source_types(quantized)}), and they were made of what is finer"
+            if len(quantized) == len(other)
+            else "another version or kind of processor made them, or weights that differ by less than their type can "
+            "show"
+        )
         yield (
             f"{len(other)} of {len(checks)} tensors cannot be made again byte for byte here, {other[0].found.name} "
-            "first: another version or kind of processor made them, or weights that differ by less than their type "
-            "can show"
+            f"first: {why}"
         )
+
+
+def _source_types(checks: Sequence[TensorCheck]) -> str:
+    return ", ".join(sorted({check.source_type or "" for check in checks}))
 
 
 def other_types(

@@ -25,7 +25,7 @@ from localllm.convert.quantizations import TENSOR_TYPES
 from localllm.convert.quantizer import Quantizer
 from localllm.convert.reading_order import reading_order
 from localllm.convert.slabs import Buffers, Slab, in_threads, read_slab, slabs
-from localllm.convert.tensor import RowSource
+from localllm.convert.tensor import BLOCKS, RowSource
 from localllm.convert.writer import Progress
 from localllm.errors import BadCheckpoint
 from localllm.native import quants
@@ -37,6 +37,9 @@ _SLAB = 1 << 18
 _WINDOWS, _WINDOW = 4, 8
 _RUINED = 4.0
 """A block that is off by so many times the sum of its own squares is not what a quantizer makes of it."""
+
+_TELLS_NOTHING = 0.5
+"""A source whose type loses more than that, such as one of three values, says nothing of a single block."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,28 @@ class WeightCheck:
         other = np.empty(0, dtype=np.intp) if way is None else _unlike(made, data, slab.stop - slab.start)
         if made is rows and not other.size:
             return slab, Found()  # the source's own bytes
-        kind, block = slab.entry.type_name, block_of(slab.entry.type_name)
-        before = numbers(slab.tensor.dtype, rows, 0, slab.count)
-        errors = block_errors(before, numbers(kind, data, 0, slab.count), block)
+        kind, stored_as = slab.entry.type_name, slab.tensor.dtype
+        # A number that a coarse source has lost may be any of those that its block allows.
+        block = block_of(kind) if way is not None else block_of(kind, stored_as)
+        before, after = numbers(stored_as, rows, 0, slab.count), numbers(kind, data, 0, slab.count)
+        errors = block_errors(before, after, block)
         per_row = max(slab.tensor.columns // block, 1)
         ruined = np.unique(_ruined(errors, block_errors(before, np.zeros_like(before), block)) // per_row)
         remade = np.zeros_like(errors)
         if other.size and made is not None and made is not rows:
             remade = block_errors(before, numbers(kind, made, 0, slab.count), block)
+        usual = usual_of_source = None
+        if way is None and stored_as not in BLOCKS:
+            usual = _usual_loss(slab, kind, before)
+        elif way is None:
+            probe = _between_the_steps(before, slab.tensor.columns)
+            usual, usual_of_source = (_usual_loss(slab, name, probe) for name in (kind, stored_as))
+        if usual_of_source is not None and usual_of_source.rmse > _TELLS_NOTHING:
+            ruined = ruined[:0]
         return slab, Found(
             loss=loss(before, errors, block),
-            usual=_usual_loss(slab, before) if way is None else None,
+            usual=usual,
+            usual_of_source=usual_of_source,
             different=other.size,
             first=slab.start + int(other[0]) if other.size else None,
             ruined=ruined.size,
@@ -159,9 +173,11 @@ class WeightCheck:
             different=found.different,
             first=found.first,
             excess=excess,
-            expected=found.usual.rmse if found.usual else None,
+            expected=found.expected,
             ruined=found.ruined,
             first_ruined=found.first_ruined,
+            source_type=tensor.dtype if tensor.dtype in BLOCKS else None,
+            coarser=found.source_is_coarser,
         )
 
 
@@ -174,9 +190,9 @@ def _windows(slab: Slab) -> Iterator[tuple[Slab, slice]]:
         yield replace(slab, start=slab.start + first, stop=slab.start + last), slice(first, last)
 
 
-def _usual_loss(slab: Slab, before: Numbers) -> Loss | None:
-    """What a few rows of a slab lose in their type with columns that matter alike; None where nothing is made in it."""
-    kind, columns = slab.entry.type_name, slab.tensor.columns
+def _usual_loss(slab: Slab, kind: str, before: Numbers) -> Loss | None:
+    """What a few rows of a slab lose in a type with columns that matter alike; None where nothing is made in it."""
+    columns = slab.tensor.columns
     if kind not in TENSOR_TYPES:
         return None
     lines = min(_WINDOW, slab.stop - slab.start)
@@ -185,6 +201,16 @@ def _usual_loss(slab: Slab, before: Numbers) -> Loss | None:
     alike = np.ones(columns, dtype=np.float32) if quants.aborts_without_importance(kind) else None
     quants.quantize(kind, source, target, lines, columns, alike)
     return loss(part, block_errors(part, numbers(kind, target, 0, part.size), block_of(kind)), block_of(kind))
+
+
+def _between_the_steps(numbers: Numbers, columns: int) -> Numbers:
+    """Numbers like these that no type has packed yet: each row and the next, as large together as one of them.
+
+    To pack again in the same or a similar type what came out of one would lose too little.
+    """
+    rows = numbers.reshape(-1, columns)
+    mixed: Numbers = ((rows + np.roll(rows, -1, axis=0 if len(rows) > 1 else 1)) / math.sqrt(2)).reshape(-1)
+    return mixed
 
 
 def _made(quantizer: Quantizer, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
