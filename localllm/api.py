@@ -33,12 +33,14 @@ def load(
 ) -> Model:
     """Load a model into this process.
 
-    `model` is a path, a catalogue name, or the name of a model on this machine; None is the embedded default.
+    `model` is a path, a catalogue name, or the name of a model on this machine; None is the person's default model.
+    That and the folders of models come from the settings of who runs the program; how it is loaded does not.
     `settings` are fields of `Options`, above those of `options`: `load("qwen3:0.6b", n_ctx=8192)`. `progress` is called
     with 0…1 while the file loads.
 
     Raises:
         ModelNotFound: nothing here has that name; says the nearest.
+        BadSettings: the settings have a mistake.
         BadModelFile, UnsupportedModel: the file cannot be run.
         DoesNotFit: there is not enough memory; says the largest setting that fits.
         ValueError: a setting that no load could have.

@@ -18,6 +18,7 @@
     ├── BadAttachment        a file for a message that is missing, too large, or no text
     ├── BadChat              no such chat, or a file that holds none
     ├── BadStore             the chats on disk are locked, damaged, or from a newer version
+    ├── BadSettings          the settings have a mistake, or cannot be written
     ├── MissingPackage       an extra that this command needs is not installed
     └── Cancelled            stopped by the person who asked
 
@@ -119,6 +120,10 @@ class BadStore(LocalLLMError):
     """The file of chats is locked, damaged, cannot be written, or was made by a newer version; it is left as it is."""
 
 
+class BadSettings(LocalLLMError):
+    """The settings have a mistake, says the line or the variable and the key; or they cannot be written."""
+
+
 class MissingPackage(LocalLLMError):
     """A command needs an extra that is not installed; says the `pip` line that adds it."""
 
@@ -148,6 +153,7 @@ ERRORS: dict[str, type[LocalLLMError]] = {
         BadAttachment,
         BadChat,
         BadStore,
+        BadSettings,
         MissingPackage,
         Cancelled,
     )

@@ -1,6 +1,6 @@
 """Where models, chats, logs, settings and modules live. Makes no folder until somebody writes to it.
 
-`LOCALLLM_HOME` moves everything under one folder; `LOCALLLM_MODELS` moves the models alone.
+`LOCALLLM_HOME` moves everything under one folder.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
@@ -19,16 +20,19 @@ def home() -> Path:
     return Path(override).expanduser() if override else platformdirs.user_data_path("localllm")
 
 
-def models_dirs() -> list[Path]:
-    """Folders searched for GGUF files, first match first: `LOCALLLM_MODELS`, home, the checkout's `models/`."""
-    dirs = [home() / "models"]
-    override = os.environ.get("LOCALLLM_MODELS")
-    if override:
-        dirs.insert(0, Path(override).expanduser())
+def models_dirs(first: Iterable[Path]) -> list[Path]:
+    """Folders searched for GGUF files, first match first: those of the settings, home, the checkout's `models/`."""
+    dirs = [*first, home() / "models"]
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / "pyproject.toml").is_file():
         dirs.append(checkout / "models")
     return dirs
+
+
+def settings_file() -> Path:
+    """The TOML file of the person's settings."""
+    override = os.environ.get("LOCALLLM_HOME")
+    return (Path(override).expanduser() if override else platformdirs.user_config_path("localllm")) / "settings.toml"
 
 
 def chats_file() -> Path:

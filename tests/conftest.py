@@ -23,8 +23,9 @@ def pytest_configure() -> None:
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests never touch the models, chats and settings of the person who runs them, nor what other programs keep."""
     home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith("LOCALLLM_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("LOCALLLM_HOME", str(home))
-    monkeypatch.delenv("LOCALLLM_MODELS", raising=False)
     monkeypatch.setenv("HOME", str(home / "person"))
     monkeypatch.setenv("OLLAMA_MODELS", str(home / "person" / ".ollama" / "models"))
     for name in ("LLAMA_CACHE", "XDG_CACHE_HOME"):

@@ -5,7 +5,8 @@
     chat  measure  library
     convert  runtime
     native  gguf_file  chat_template    native knows the format's numbers
-    errors  paths
+    settings                            what a person prefers
+    errors  paths  toml_lines
 
 Every import counts: at the top, in a function, under TYPE_CHECKING, and `import_module("…")`.
 """
@@ -24,7 +25,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "localllm"
 
 LAYERS = (
-    ("errors", "paths"),
+    ("errors", "paths", "toml_lines"),
+    ("settings",),
     ("native", "gguf_file", "chat_template"),
     ("convert", "runtime"),
     ("chat", "measure", "library"),

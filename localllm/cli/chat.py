@@ -45,18 +45,27 @@ def handle(args: argparse.Namespace) -> int:
     sampling = sampling_flags.sampling(args)
     _check_terminal()
     _check_packages()
-    from localllm import library, paths
+    from localllm import library, paths, settings
     from localllm.chat.store import Store
     from localllm.native import rpc
     from localllm.tui.app import ChatApp
     from localllm.tui.loader import Wanted
 
+    looks = settings.load().settings
     path = library.resolve(args.model)
     for worker in args.worker:
         rpc.ask(worker)
     store = Store.open(paths.chats_file())
     wanted = Wanted(path, options.engine_options(args))
-    app = ChatApp(open_model, wanted, store, sampling=sampling, system=args.system)
+    app = ChatApp(
+        open_model,
+        wanted,
+        store,
+        sampling=sampling,
+        system=args.system,
+        theme=looks.theme,
+        animation=looks.animation,
+    )
     try:
         app.run()
     finally:

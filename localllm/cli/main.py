@@ -13,7 +13,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from localllm import __version__
-from localllm.cli import chat, chats, completion, convert, devices, plan, pull, run, search, tune, verify, worker
+from localllm.cli import (
+    chat,
+    chats,
+    completion,
+    config,
+    convert,
+    devices,
+    from_settings,
+    plan,
+    pull,
+    run,
+    search,
+    tune,
+    verify,
+    worker,
+)
 from localllm.errors import LocalLLMError
 
 DESCRIPTION = "Convert, run and chat with local language models. Without a command: chat with the default model."
@@ -55,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, chats, run, pull, search, convert, verify, plan, devices, tune, worker, completion):
+    for module in (chat, chats, run, pull, search, convert, verify, plan, devices, tune, worker, config, completion):
         module.register(commands)
     return parser
 
@@ -67,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(arguments or ["chat"])
     try:
-        code: int = args.handle(args)
+        code: int = args.handle(from_settings.fill(args))
         sys.stdout.flush()
         return code
     except LocalLLMError as error:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from localllm.cli import values
+from localllm.cli.from_settings import FromSettings
 
 if TYPE_CHECKING:
     from localllm.runtime.options import Options
@@ -15,11 +16,17 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
     """The flags of every command that loads a model. `kv_disk` is the default of the flag of that name."""
     parser.set_defaults(usage_error=parser.error)
     group = parser.add_argument_group("engine")
-    group.add_argument("--ctx", type=values.tokens, default=0, metavar="N", help="context in tokens (default: chosen)")
+    group.add_argument(
+        "--ctx",
+        type=values.tokens,
+        default=FromSettings("ctx", 0),
+        metavar="N",
+        help="context in tokens (default: chosen)",
+    )
     group.add_argument(
         "--threads",
         type=values.threads,
-        default=0,
+        default=FromSettings("threads", 0),
         metavar="N",
         help="CPU threads (default: physical cores we may use, unless tuned)",
     )
@@ -41,7 +48,7 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
     group.add_argument(
         "--kv-type",
         type=values.kv_type,
-        default="auto",
+        default=FromSettings("kv_type", "auto"),
         metavar="K[/V]",
         help=f"type of the KV cache, or of K and V apart: {', '.join(values.KV_TYPES)} "
         "(default: auto, f16 unless tuned)",
@@ -49,14 +56,14 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
     group.add_argument(
         "--kv-ram",
         type=values.room,
-        default=512 << 20,
+        default=FromSettings("kv_ram", 512 << 20),
         metavar="SIZE",
         help="RAM for conversations that have to leave the KV cache (default: 512MiB)",
     )
     group.add_argument(
         "--kv-disk",
         type=values.room,
-        default=kv_disk,
+        default=FromSettings("kv_disk", values.room(kv_disk)),
         metavar="SIZE",
         help="room on disk for what was computed of conversations, so that one that is opened again is not computed "
         f"again (default: {kv_disk})",
@@ -64,7 +71,7 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
     group.add_argument(
         "--window",
         choices=values.WINDOWS,
-        default="stop",
+        default=FromSettings("window", "stop"),
         help="when the context is full: end the answer, leave out the oldest turns, or shift the oldest tokens out "
         "(default: stop)",
     )
@@ -100,7 +107,7 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
     group.add_argument(
         "--flash-attention",
         choices=("auto", "on", "off"),
-        default="auto",
+        default=FromSettings("flash_attention", "auto"),
         help="(default: auto, llama.cpp decides unless tuned)",
     )
     group.add_argument("--no-tuned", action="store_true", help="do not use what `localllm tune` found for this model")
@@ -113,7 +120,7 @@ def add_gpu_layers_flag(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--gpu-layers",
         type=values.layers,
-        default=None,
+        default=FromSettings("gpu_layers"),
         metavar="N|auto",
         help="layers to offload to the GPU, the output layer counts as one (default: auto, as many as fit)",
     )

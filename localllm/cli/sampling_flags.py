@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localllm.cli.from_settings import FromSettings
 from localllm.cli.values import fraction, not_negative, seed, tokens
+from localllm.settings.schema import KEYS
 
 if TYPE_CHECKING:
     from localllm.runtime.sampling import Sampling
@@ -64,7 +66,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The flags, in a group that says what they do. `args.usage_error` must be what tells of a wrong use."""
     group = parser.add_argument_group("sampling", TEACHING)
     for flag, kind, metavar, text in _FLAGS:
-        group.add_argument(flag, type=kind, metavar=metavar, help=text, dest=_field(flag))
+        name = _field(flag)
+        default = FromSettings(name) if name in KEYS else None
+        group.add_argument(flag, type=kind, metavar=metavar, help=text, dest=name, default=default)
     group.add_argument(
         "--dry-sequence-breaker",
         action="append",

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 
-# The same as in localllm.runtime, which a test compares: importing its modules here would cost
-# `--help` its speed.
-MAX_THREADS, LARGEST_SEED = 512, (1 << 32) - 2
-KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-WINDOWS = ("stop", "drop-oldest-turns", "shift")
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_UNITS |= {f"{unit}I": 1 << (10 * power) for power, unit in enumerate("KMGT", 1)}
+from localllm.settings.kinds import KV_TYPES as KV_TYPES
+from localllm.settings.kinds import LARGEST_SEED as LARGEST_SEED
+from localllm.settings.kinds import MAX_THREADS as MAX_THREADS
+from localllm.settings.kinds import WINDOWS as WINDOWS
+from localllm.settings.kinds import parse_size
 
 
 def whole(text: str) -> int:
@@ -79,10 +75,10 @@ def seed(text: str) -> int:
 
 def byte_count(text: str) -> int:
     """A number of bytes as people write it: `6GB` and `6G` are 6e9, `6GiB` is 6 * 2**30."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?", text.strip().upper())
-    if match is None or match.group(2) not in _UNITS or float(match.group(1)) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory: 6GB or 5.5GiB, say")
-    return int(float(match.group(1)) * _UNITS[match.group(2)])
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory: 6GB or 5.5GiB, say") from None
 
 
 def room(text: str) -> int:

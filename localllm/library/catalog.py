@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from localllm.errors import LocalLLMError
+from localllm.toml_lines import line_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,7 +33,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PACKAGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
-_HEADING = re.compile(r"\s*(\[\[?)\s*model\s*(?:\.\s*(\w+)\s*)?]")
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,12 @@ _PATTERNS = {
 
 @dataclass(frozen=True)
 class Mistake(Exception):
-    """What is wrong with a field of the `number`th model, or of its `file`th file; both count from 1, 0 is the model's.
-
-    `table` names the table inside the model that the field stands in, if any.
-    """
+    """What is wrong with a field of the `number`th model, or of its `file`th file; both from 1, 0 is the model's."""
 
     number: int
     file: int
     field: str
     what: str
-    table: str = ""
 
 
 @functools.cache
@@ -171,7 +167,8 @@ def where(text: str, mistake: Mistake, table: Mapping[str, Any]) -> str:
     name = table.get("name")
     model = name if isinstance(name, str) else f"number {mistake.number}"
     file = f", file {mistake.file}" if mistake.file else ""
-    return f"line {_line_of(text, mistake)}: model {model}{file}, field `{mistake.field}`"
+    place = ("model", mistake.number, *(("file", mistake.file) if mistake.file else ()))
+    return f"line {line_of(text, place, mistake.field)}: model {model}{file}, field `{mistake.field}`"
 
 
 def _entry(number: int, table: Mapping[str, Any]) -> Entry:
@@ -225,22 +222,3 @@ def _wrong_value(name: str, kind: object, value: object) -> str | None:
         if numbered and (numbered[1] != "00001" or numbered[2] < "00002"):
             return f"must be the first of several files, or the only one, not {value!r}"
     return None
-
-
-def _line_of(text: str, mistake: Mistake) -> int:
-    """The line of a field, or of the heading of its table where it is missing: TOML readers do not keep lines."""
-    heading = model = file = 0
-    table = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        found = _HEADING.match(line)
-        if found:
-            table = found[2] or ""
-            if found[1] == "[[":
-                model, file = (model + 1, 0) if not table else (model, file + 1)
-        here = model == mistake.number and table == ("file" if mistake.file else mistake.table)
-        if here and (not mistake.file or file == mistake.file):
-            if found:
-                heading = number
-            elif re.match(rf"\s*[\"']?{re.escape(mistake.field)}[\"']?\s*=", line):
-                return number
-    return heading

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from localllm import paths
+from localllm import settings
 from localllm.library import hub_cache, ollama, small_files
 from localllm.library.catalog import load_catalog
 from localllm.library.stored import Stored, models_in, stored_file
@@ -43,7 +43,7 @@ KINDS: dict[str, str] = {
 
 def places() -> list[Place]:
     """Every place, in the order in which a name is looked for: what is ours first."""
-    found = [Place("folder", folder, _read_folder) for folder in paths.models_dirs()]
+    found = [Place("folder", folder, _read_folder) for folder in settings.models_dirs()]
     found += [Place("package", folder, _read_package) for folder in _packages()]
     found += [Place("hub", hub_cache.folder(), hub_cache.read)]
     found += [Place("llama.cpp", folder, hub_cache.read_llama_cpp) for folder in hub_cache.llama_cpp_folders()]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from localllm import paths
+from localllm import paths, settings
+from localllm.errors import ModelNotFound
 from localllm.library import absent, naming
 from localllm.library.catalog import DEFAULT
 from localllm.library.places import places
@@ -25,7 +26,7 @@ def resolve(name: str | None = None) -> Path:
 
 
 def find(name: str | None = None) -> Stored:
-    """The model that `name` stands for; None stands for the default model.
+    """The model that `name` stands for; None stands for the setting `default_model`, else for that of the catalogue.
 
     A name is a path; a name of the catalogue (`qwen3:0.6b`, with a quantization `qwen3:0.6b:Q8_0`, or its family alone
     when that has one size); a repo, with its quantization where several are here (`org/name-GGUF:Q4_K_M`); the name of
@@ -34,13 +35,13 @@ def find(name: str | None = None) -> Stored:
     Raises:
         ModelNotFound: it stands for no model here, or for several; says the nearest names, the choices, or the command
             that fetches it.
+        BadSettings: the settings have a mistake.
     """
     if name is None:
-        name = DEFAULT
-    else:
-        path = Path(name).expanduser()
-        if paths.exists(path) and path.is_file():
-            return stored_file("file", path.parent, path)
+        return _default()
+    path = Path(name).expanduser()
+    if paths.exists(path) and path.is_file():
+        return stored_file("file", path.parent, path)
     found = _named(name)
     family = [] if found else naming.family(name)
     if len(family) == 1:
@@ -50,6 +51,19 @@ def find(name: str | None = None) -> Stored:
     if len(found) > 1:
         raise absent.ambiguous(name, _labels_of(found))
     return found[0]
+
+
+def _default() -> Stored:
+    chosen = settings.load().settings.default_model
+    if chosen is None:
+        return find(DEFAULT)
+    try:
+        return find(chosen)
+    except ModelNotFound as error:
+        other = "`localllm config set default_model NAME` chooses another default."
+        raise ModelNotFound(
+            f"The default model of the settings: {error.message}", hint=f"{error.hint}\n{other}"
+        ) from None
 
 
 def knows(name: str) -> bool:

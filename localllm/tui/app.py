@@ -5,15 +5,17 @@ Knows nothing of what is on the screens.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from localllm.chat.store import Store
+from localllm.errors import BadSettings
 from localllm.runtime.sampling import Sampling
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.screens.chat import ChatScreen
@@ -43,9 +45,23 @@ class ChatApp(App[None]):
         *,
         sampling: Sampling | None = None,
         system: str = "",
+        theme: str | None = None,
+        animation: Literal["full", "basic", "none"] | None = None,
     ) -> None:
         super().__init__()
+        if theme is not None:
+            self.theme = self._known_theme(theme)
+        if animation is not None:
+            self.animation_level = animation
         self.chat = ChatScreen(open_model, wanted, store, sampling or Sampling(), system=system)
+
+    def _known_theme(self, name: str) -> str:
+        if name not in self.available_themes:
+            near = difflib.get_close_matches(name, self.available_themes, n=3)
+            raise BadSettings(
+                f"There is no theme {name!r}.", hint=f"Nearest: {', '.join(near or sorted(self.available_themes))}."
+            )
+        return name
 
     def get_default_screen(self) -> Screen[None]:
         """Textual's: the screen that is there from the start."""

@@ -13,6 +13,7 @@ import pytest
 
 from localllm import __version__
 from localllm.cli import options, sampling_flags, values
+from localllm.cli.from_settings import fill
 from localllm.cli.main import build_parser, main
 from localllm.native.handles import KV_TYPE_IDS
 from localllm.runtime.options import KV_TYPES, MAX_THREADS, Options, Window
@@ -48,7 +49,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_flags_default_to_what_the_runtime_defaults_to() -> None:
-    args = build_parser().parse_args(["run", "Hi"])
+    args = fill(build_parser().parse_args(["run", "Hi"]))
     assert options.engine_options(args) == Options()
     assert sampling_flags.sampling(args) == Sampling()
     assert values.KV_TYPES == KV_TYPES
@@ -78,7 +79,7 @@ def test_flags_of_several_devices_arrive() -> None:
     words = (
         "plan --worker a:1 --worker b:2 --split 3,1 --cpu-moe 4 --kv-type q8_0/f16 --retry-locally --gpu-layers auto"
     )
-    found = options.engine_options(build_parser().parse_args(words.split()))
+    found = options.engine_options(fill(build_parser().parse_args(words.split())))
     wanted = Options(kv_type="q8_0/f16", workers=("a:1", "b:2"), split=(3, 1), cpu_moe=4, retry_locally=True)
     assert found == wanted
 
@@ -98,21 +99,23 @@ def test_wrong_flags_of_several_devices_are_wrong_usage(wrong: str, capsys: pyte
     "words", ["m.gguf --ctx 9 Hi", "--ctx 9 m.gguf Hi", "m.gguf Hi --ctx 9", "m.gguf --ctx 9 -- Hi"]
 )
 def test_flags_may_stand_anywhere(words: str) -> None:
-    args = build_parser().parse_args(["run", *words.split()])
+    args = fill(build_parser().parse_args(["run", *words.split()]))
     assert (args.model, args.prompt, args.ctx) == ("m.gguf", "Hi", 9)
 
 
 def test_a_prompt_may_begin_like_a_flag() -> None:
-    args = build_parser().parse_args(["run", "m.gguf", "--ctx", "9", "--", "--seed"])
+    args = fill(build_parser().parse_args(["run", "m.gguf", "--ctx", "9", "--", "--seed"]))
     assert (args.model, args.prompt, args.seed) == ("m.gguf", "--seed", None)
 
 
 def test_flags_arrive() -> None:
     words = "run Hi --ctx 512 --threads 1 --gpu-layers 3 --kv-type q8_0 --batch 64 --ubatch 128 --flash-attention on"
-    args = build_parser().parse_args([*words.split(), "--mlock", "--no-mmap", "--kv-ram", "0", "--kv-disk", "1GiB"])
+    args = fill(
+        build_parser().parse_args([*words.split(), "--mlock", "--no-mmap", "--kv-ram", "0", "--kv-disk", "1GiB"])
+    )
     wanted = Options(512, 1, 3, "q8_0", 64, 64, True, mmap=False, mlock=True, kv_ram=0, kv_disk=1 << 30)
     assert options.engine_options(args) == wanted
-    assert options.engine_options(build_parser().parse_args(["run", "--gpu-layers", "auto"])).gpu_layers is None
+    assert options.engine_options(fill(build_parser().parse_args(["run", "--gpu-layers", "auto"]))).gpu_layers is None
 
 
 def test_sampling_flags_arrive() -> None:
@@ -122,7 +125,7 @@ def test_sampling_flags_arrive() -> None:
         --dry-allowed-length 3 --dry-penalty-last-n 100 --mirostat-ent 4 --mirostat-lr 0.2 --adaptive-target 0.6
         --adaptive-decay 0.5 --seed 7 --samplers top_k;temperature --dry-sequence-breaker none"""
     biases = ["--stop", "a b", "--stop", "\n", "--logit-bias", " Hello-inf", "--logit-bias", "15043+1.5"]
-    args = build_parser().parse_args([*words.split(), *biases])
+    args = fill(build_parser().parse_args([*words.split(), *biases]))
     assert sampling_flags.sampling(args) == Sampling(
         temperature=0.5,
         dynatemp_range=0.3,

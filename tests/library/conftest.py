@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 from make_tiny_models import TinyLlama, write_checkpoint
 
-from localllm import paths
+from localllm import settings
 from localllm.convert import verify
 from localllm.library import places, ranges
 from tests.library.hub_server import HubServer, hub_server
@@ -45,6 +45,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("OLLAMA_MODELS")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(paths, "models_dirs", lambda: [tmp_path / "models"])
+    monkeypatch.setattr(settings, "models_dirs", lambda: [tmp_path / "models"])
     monkeypatch.setattr(places, "load_catalog", lambda: ())
     return tmp_path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from localllm import paths
+from localllm import settings
 from localllm.errors import ModelNotFound
 from localllm.library import DEFAULT, find, known_names, knows, load_catalog, naming, places, resolve
 from tests.library.stores import gguf, put_hub, put_ollama
@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only models folder, empty."""
     models = tmp_path / "models"
     models.mkdir()
-    monkeypatch.setattr(paths, "models_dirs", lambda: [models])
+    monkeypatch.setattr(settings, "models_dirs", lambda: [models])
     monkeypatch.chdir(tmp_path)
     return models
 
@@ -82,7 +82,7 @@ def test_unfinished_downloads_and_later_parts_are_not_models(folder: Path) -> No
 
 def test_the_first_models_folder_wins(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = tmp_path / "second"
-    monkeypatch.setattr(paths, "models_dirs", lambda: [folder, second])
+    monkeypatch.setattr(settings, "models_dirs", lambda: [folder, second])
     put(second / "model.gguf")
     first = put(folder / "model.gguf")
     assert resolve("model") == first

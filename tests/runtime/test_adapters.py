@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from localllm.cli import options
+from localllm.cli.from_settings import fill
 from localllm.cli.main import build_parser
 from localllm.convert import convert, convert_adapter
 from localllm.errors import BadModelFile, ModelNotFound, UnsupportedModel
@@ -93,7 +94,7 @@ def test_an_adapter_of_another_architecture_is_refused(adapter: Path, tmp_path: 
 
 def test_the_flag() -> None:
     words = ["run", "Hi", "--lora", "a.gguf", "--lora", "b=c.gguf=0.5", "--lora", "d=e.gguf"]
-    given = options.engine_options(build_parser().parse_args(words)).lora
+    given = options.engine_options(fill(build_parser().parse_args(words))).lora
     assert given == (("a.gguf", 1.0), ("b=c.gguf", 0.5), ("d=e.gguf", 1.0))
 
 

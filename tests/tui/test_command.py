@@ -14,6 +14,7 @@ import pytest
 
 from localllm import paths
 from localllm.cli import chat
+from localllm.cli.from_settings import fill
 from localllm.cli.main import build_parser, main
 from localllm.errors import MissingPackage
 
@@ -39,7 +40,9 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_flags_become_options() -> None:
-    args = build_parser().parse_args(["chat", "m.gguf", "--system", "Be brief.", "--ctx", "99", "--temperature", "0"])
+    args = fill(
+        build_parser().parse_args(["chat", "m.gguf", "--system", "Be brief.", "--ctx", "99", "--temperature", "0"])
+    )
     assert (args.model, args.system, args.ctx, args.temperature) == ("m.gguf", "Be brief.", 99, 0.0)
 
 

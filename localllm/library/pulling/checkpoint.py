@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm import paths
+from localllm import settings
 from localllm.convert import convert, default_outfile
 from localllm.convert.files import Files, closed_on_error
 from localllm.convert.quantizations import parse_type
@@ -54,7 +54,7 @@ def look_up(files: Files, type: str | None, remark: Remark) -> Checkpoint | Here
     """
     with closed_on_error(files):
         kind = parse_type(type or TYPE)
-        target = paths.models_dirs()[0] / default_outfile(files, kind)
+        target = settings.models_dirs()[0] / default_outfile(files, kind)
         if not target.exists():
             return Checkpoint(files, kind, target, remark)
         if not _is_made_of(target, files):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm import paths
+from localllm import settings
 from localllm.errors import BadOutput
 from localllm.library import refusals
 from localllm.library.pulling import transfer
@@ -42,14 +42,14 @@ class WebFile:
             BadModelFile: a file is no GGUF; it is removed.
             BadOutput: another file has its name, or the disk has not enough room.
         """
-        folder = paths.models_dirs()[0]
+        folder = settings.models_dirs()[0]
         jobs = [
             transfer.Job(file, folder / file.name, folder / ".locks" / f"{file.name}.lock", not parts)
             for file, parts in self.files
         ]
         for job in jobs:
             _refuse_other(job.target, job.file)
-        hint = "Make room, or set LOCALLLM_MODELS to a folder elsewhere."
+        hint = "Make room, or choose another folder: localllm config set models FOLDER"
         hashes = transfer.fetch(jobs, self.fetcher, progress, self.remark, hint)
         found = tuple(job.target for job in jobs)
         return Pulled(found[0], found, self.fetcher.received, self.url, hashes)
