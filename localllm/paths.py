@@ -50,6 +50,16 @@ def tuned_dir() -> Path:
     return home() / "tuned"
 
 
+def used_file() -> Path:
+    """When each model was loaded last."""
+    return home() / "used.json"
+
+
+def headers_file() -> Path:
+    """What the headers of model files say, so that a list need not read them again. May be removed at any time."""
+    return home() / "headers.json"
+
+
 def log_file() -> Path:
     """Where llama.cpp's own log goes when it is not asked for on the screen."""
     override = os.environ.get("LOCALLLM_HOME")

@@ -21,6 +21,7 @@ from localllm.cli import (
     convert,
     devices,
     from_settings,
+    list_models,
     plan,
     pull,
     run,
@@ -37,6 +38,7 @@ EPILOG = """examples:
   localllm                                  chat with the default model
   localllm run "Why is the sky blue?"       one answer on stdout
   localllm pull qwen3:0.6b                  download a model; `search` finds others
+  localllm list                             the models on this machine, also those of Ollama and LM Studio
   localllm convert ./my-checkpoint          a Hugging Face checkpoint becomes a Q4_K_M GGUF
   localllm verify model.gguf                is the file whole, and is it the model it was made of
   localllm plan model.gguf --ctx 8192       what it would use, in bytes, before loading
@@ -70,7 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, chats, run, pull, search, convert, verify, plan, devices, tune, worker, config, completion):
+    for module in (chat, chats, run, pull, search, list_models):
+        module.register(commands)
+    for module in (convert, verify, plan, devices, tune, worker, config, completion):
         module.register(commands)
     return parser
 

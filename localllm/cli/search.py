@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from localllm.cli import values
+from localllm.cli import table, values
 
 if TYPE_CHECKING:
     from localllm.library.search import Hit
@@ -57,25 +57,17 @@ def _print_table(hits: list[Hit]) -> None:
     rows += [
         (
             f"{hit.downloads:,}",
-            _count(hit.parameters),
+            table.count(hit.parameters),
             (hit.licence or "?") + (", ask for access" if hit.gated else ""),
             hit.kind,
             hit.pull + _others(hit),
         )
         for hit in hits
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for number, *texts, name in ((row[0], *row[1:]) for row in rows):
-        cells = [number.rjust(widths[0]), *(text.ljust(width) for text, width in zip(texts, widths[1:], strict=True))]
-        print("  ".join([*cells, name]))
+    for line in table.lines(rows, right={0}):
+        print(line)
 
 
 def _others(hit: Hit) -> str:
     """The quantizations that there are, where there is a choice."""
     return f"   ({', '.join(hit.quantizations)})" if len(hit.quantizations) > 1 else ""
-
-
-def _count(parameters: int) -> str:
-    if not parameters:
-        return "?"
-    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"

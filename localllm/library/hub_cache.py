@@ -15,7 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from localllm.library import filenames, small_files
+from localllm import small_files
+from localllm.library import filenames
 from localllm.library.stored import Stored, models_in, stored_file
 
 _PREFIX = "models--"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from localllm.library import small_files
+from localllm import small_files
 from localllm.library.stored import Stored
 
 _MODEL = "application/vnd.ollama.image.model"

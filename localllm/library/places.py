@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from localllm import settings
-from localllm.library import hub_cache, ollama, small_files
+from localllm import settings, small_files
+from localllm.library import hub_cache, ollama
 from localllm.library.catalog import load_catalog
 from localllm.library.stored import Stored, models_in, stored_file
 

@@ -58,6 +58,12 @@ def buffers(
     return tuple(uses), layers, n_ctx
 
 
+def bytes_on_cpu(header: Header, options: Options) -> int:
+    """All bytes of a load without a GPU: weights, KV cache, compute."""
+    uses, _, _ = buffers(header, options, "CPU", [])
+    return sum(use.weights + use.kv + use.compute for use in uses)
+
+
 def _owner(name: str, owners: Sequence[str], options: Options, cpu: str) -> str:
     """The device that holds the tensor of that name; `owners` are those of the layers, the output layer last."""
     block = _BLOCK.match(name)

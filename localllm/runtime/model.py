@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
-from localllm.runtime import memory
+from localllm.runtime import last_used, memory
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.engine import Engine
@@ -62,6 +62,7 @@ class Model(AsyncAnswers):
         self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
         self.default_sampling = recommended(self._handle)
         self.info = parts.describe()
+        last_used.note(path)
 
     @classmethod
     def load(

@@ -1,0 +1,42 @@
+"""Tables of text, and the numbers in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+
+
+def lines(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """The rows with their columns under each other; those numbered in `right` end under each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    return ["  ".join(cells).rstrip() for cells in aligned]
+
+
+def count(number: int) -> str:
+    """A count of weights, as it is in the names of models: `135M`, `7.2B`; `?` for 0."""
+    if not number:
+        return "?"
+    return f"{number / 1e9:.1f}B" if number >= 1e9 else f"{number / 1e6:.0f}M"
+
+
+def size(number: int) -> str:
+    """Bytes on a disk, in MB or GB of powers of ten, as downloads and disks count them."""
+    return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+
+
+def since(moment: float, now: float | None = None) -> str:
+    """How long ago a moment was, given in seconds since 1970; `-` for 0, the day when it is long ago."""
+    if not moment:
+        return "-"
+    seconds = max(0.0, (time.time() if now is None else now) - moment)
+    for limit, unit, name in ((90, 1, ""), (5400, 60, "min"), (36 * 3600, 3600, "h"), (45 * 86400, 86400, "days")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name} ago" if name else "now"
+    return time.strftime("%Y-%m-%d", time.localtime(moment))

@@ -1,0 +1,45 @@
+"""Small files that other programs, or another process of ours, may be writing: read if they can be, replaced whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none, it cannot be read, or it is damaged."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def read_line(path: Path) -> str:
+    """The first line of a text file without the space around it; empty where there is none."""
+    try:
+        return path.read_text(encoding="utf-8").strip().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def keep_json(path: Path, document: Mapping[str, Any]) -> bool:
+    """Put the object in place of the file, with its folder; whoever reads sees the old one or the new one.
+
+    Says whether it could: it is for what is good to remember and can be done without.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(document), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        return False
+    return True
