@@ -6,12 +6,12 @@ read, formulas take over and `exact` of the plan is False.
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from localllm.errors import LocalLLMError
 from localllm.gguf_file import Header
 from localllm.native import devices, ledger, lib
 from localllm.runtime import estimate
@@ -19,6 +19,7 @@ from localllm.runtime.context import open_context
 from localllm.runtime.memory import by_device
 from localllm.runtime.opening import open_model
 from localllm.runtime.options import Options
+from localllm.runtime.skeleton import skeleton
 from localllm.runtime.types import Plan
 
 # A simulated load allocates no cells of the KV cache but does keep books on each: gigabytes for a context that large.
@@ -29,6 +30,11 @@ _simulation = threading.Lock()
 
 Found = tuple[tuple[ledger.BufferUse, ...], dict[str, int], int]
 """Buffers, layers by device, context."""
+
+_known: dict[tuple[Path, int, int, Options], Found] = {}
+"""What was found for a file, by its size and time, and options."""
+
+_MOST_KNOWN = 256
 
 
 def simulated(header: Header, options: Options) -> Plan:
@@ -101,12 +107,26 @@ def _simulated(header: Header, options: Options) -> Found:
         cpu_moe=options.cpu_moe,
         draft="ngram" if options.guesses else "",
     )
-    return _simulate(header.path, (status.st_size, status.st_mtime_ns), key)
+    known = (header.path, status.st_size, status.st_mtime_ns, key)
+    if known not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[known] = _simulate(header, key)
+    return _known[known]
 
 
-@functools.lru_cache(maxsize=256)
-def _simulate(path: Path, _stamp: tuple[int, int], options: Options) -> Found:
-    """Cached by the file's size and time."""
+def _simulate(header: Header, options: Options) -> Found:
+    with skeleton(header) as path:
+        try:
+            return _load_nothing(path, options)
+        except LocalLLMError:
+            if path == header.path:
+                raise
+    return _load_nothing(header.path, options)  # whose name is in the message
+
+
+def _load_nothing(path: Path, options: Options) -> Found:
+    """What llama.cpp would allocate for the model at `path`."""
     with (
         _simulation,
         lib.captured_log() as lines,
