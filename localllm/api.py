@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from localllm import library
 from localllm.gguf_file import read_header
-from localllm.runtime import process
 from localllm.runtime.model import Model
 from localllm.runtime.options import OptionFields, Options
 from localllm.runtime.plan import DEFAULT_CTX, make_plan
-from localllm.runtime.process import ModelProcess
 from localllm.runtime.types import Plan
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from localllm.convert import Conversion, FileProof, Preview, Settings, Source
     from localllm.convert.fitting import Fit, Need
     from localllm.convert.writer import Progress
+    from localllm.runtime.process import ModelProcess
 
 
 def load(
@@ -62,6 +61,8 @@ def load_process(
         BadWorker, MissingPackage: a worker cannot be used.
         EngineDied: the process ended while loading.
     """
+    from localllm.runtime.process import ModelProcess
+
     return ModelProcess.load(_file(model), replace(options or Options(), **settings), progress=progress)
 
 
@@ -71,6 +72,8 @@ def plan(model: str | Path | None = None, options: Options | None = None, **sett
     Raises:
         BadWorker, MissingPackage: a worker cannot be used.
     """
+    from localllm.runtime import process
+
     return process.plan(_file(model), replace(options or Options(), **settings))
 
 

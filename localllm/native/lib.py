@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -166,6 +165,8 @@ def _detach_log(bindings: Any) -> None:
 @functools.cache
 def build() -> str:
     """Which llama.cpp this is: the release of the bindings, ggml's own and its commit."""
+    import importlib.metadata
+
     release = importlib.metadata.version("llama-cpp-python")
     names = [bind(ggml("ggml-base"), name, ctypes.c_char_p)().decode() for name in ("ggml_version", "ggml_commit")]
     return f"llama-cpp-python {release}, ggml {' '.join(names)}"
@@ -229,12 +230,17 @@ def captured_log() -> Iterator[list[str]]:
         _capture.lines = before
 
 
-def apart(work: Callable[[], T], stop: Callable[[], None], discard: Callable[[T], None]) -> T:
+def apart(
+    work: Callable[[], T],
+    stop: Callable[[], None],
+    discard: Callable[[T], None],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> T:
     """The result of `work`, done in a thread of its own, so that Ctrl-C reaches the caller and not a callback.
 
     Python delivers Ctrl-C to the main thread wherever it is; inside a callback from C nobody can catch it and it is
     lost. When it arrives here, `stop` is called, `work` is awaited, what it still made is given to `discard`, and
-    Ctrl-C is raised again.
+    Ctrl-C is raised again. `meanwhile` is done by the caller's thread.
     """
     outcome: Future[T] = Future()
 
@@ -247,6 +253,7 @@ def apart(work: Callable[[], T], stop: Callable[[], None], discard: Callable[[T]
     thread = threading.Thread(target=run, name="llama.cpp")
     thread.start()
     try:
+        meanwhile()
         thread.join()
     except KeyboardInterrupt:
         stop()

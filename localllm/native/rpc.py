@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import importlib.metadata
 import socket
 import struct
 import time
@@ -77,6 +76,8 @@ def ask(endpoint: str, seconds: float = _SECONDS) -> Worker:
 
 def _check_version(endpoint: str, version: tuple[int, ...]) -> None:
     """Refuse another protocol. Where ours is not known, llama.cpp decides."""
+    import importlib.metadata
+
     ours = PROTOCOLS.get(importlib.metadata.version("llama-cpp-python"))
     if ours is not None and version != ours:
         theirs, own = (".".join(map(str, numbers)) for numbers in (version, ours))

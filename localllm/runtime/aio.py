@@ -5,14 +5,16 @@ Knows no model: it hands over what blocks.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from localllm.runtime.responder import Reply
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message, Stats
+
+if TYPE_CHECKING:  # takes time to import, and most programs do without
+    import asyncio
 
 T = TypeVar("T")
 
@@ -25,6 +27,8 @@ async def pieces_of(pieces: Iterator[str], cancel: Callable[[], None], close: Ca
 
     When the task is cancelled or stops reading, `cancel` is called, and `close` in that thread once it is quiet.
     """
+    import asyncio
+
     with ThreadPoolExecutor(1, thread_name_prefix="reply") as thread:
         loop = asyncio.get_running_loop()
         try:
@@ -41,6 +45,8 @@ async def in_thread(work: Callable[[], T], cancel: Callable[[], None], discard: 
 
     When the task is cancelled, `cancel` is called, `work` is awaited, and what it still made is given to `discard`.
     """
+    import asyncio
+
     with ThreadPoolExecutor(1, thread_name_prefix="work") as thread:
         future = asyncio.get_running_loop().run_in_executor(thread, work)
         try:
@@ -59,6 +65,8 @@ async def _done(future: asyncio.Future[T], cancel: Callable[[], None]) -> None:
 
     Left earlier, the end of the executor would hold up the loop and all its tasks.
     """
+    import asyncio
+
     again: asyncio.CancelledError | None = None
     while not future.done():
         cancel()

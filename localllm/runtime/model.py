@@ -7,27 +7,31 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from localllm.chat_template import ChatTemplate
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.runtime import last_used, memory
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.draft import Ngrams
-from localllm.runtime.engine import Engine
 from localllm.runtime.forecast import ends_of
 from localllm.runtime.options import Options
 from localllm.runtime.parts import open_parts
 from localllm.runtime.plan import make_plan
 from localllm.runtime.prompt import Prompter, Source
-from localllm.runtime.reading import RANK, Pooling
-from localllm.runtime.reply import LocalReply
-from localllm.runtime.sampler import check, recommended
 from localllm.runtime.sampling import Sampling, resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.types import Forecast, MemorySample, Message, Plan, check_request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from localllm.chat_template import ChatTemplate
+    from localllm.runtime.engine import Engine
+    from localllm.runtime.reading import Pooling
+    from localllm.runtime.reply import LocalReply
+
+# What needs numpy or jinja2 is imported where it is used: `open_parts` has it imported while llama.cpp loads.
 
 
 class Model(AsyncAnswers):
@@ -60,6 +64,8 @@ class Model(AsyncAnswers):
         self._handle, self._vocab, self._tokens, self.plan = parts.handle, parts.vocab, parts.tokens, parts.plan
         self._template: ChatTemplate | None = None
         self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
+        from localllm.runtime.sampler import recommended
+
         self.default_sampling = recommended(self._handle)
         self.info = parts.describe()
         last_used.note(path)
@@ -180,6 +186,8 @@ class Model(AsyncAnswers):
             UnsupportedModel: it was not.
             ContextFull: a document is too long.
         """
+        from localllm.runtime.reading import RANK
+
         if self._parts.headers[0].integer("{arch}.pooling_type") != RANK:
             raise UnsupportedModel(
                 f"{self.info.path.name} is no reranker.", hint="Choose one that was trained to rank documents."
@@ -251,6 +259,9 @@ class Model(AsyncAnswers):
             raise EngineDied("The model is closed.", hint="Load it again.")
 
     def _answer(self, source: Source, sampling: Sampling | None, max_tokens: int) -> LocalReply:
+        from localllm.runtime.reply import LocalReply
+        from localllm.runtime.sampler import check
+
         resolved = resolve(sampling or Sampling(), self.default_sampling)
         with self._using:
             self._check_open()
@@ -281,5 +292,7 @@ class Model(AsyncAnswers):
                     f"{self.info.path.name} has no chat template, so there is no telling how it was trained to chat.",
                     hint="Use --raw to continue a text with it, or convert it from a checkpoint that has a template.",
                 )
+            from localllm.chat_template import ChatTemplate
+
             self._template = ChatTemplate(source, self._vocab.template_tokens())
         return self._template

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localllm import paths
 from localllm.errors import UnsupportedModel
@@ -22,16 +23,18 @@ from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.adapters import Adapter, load_adapters
 from localllm.runtime.context import open_context
-from localllm.runtime.draft_model import DraftModel, open_draft
-from localllm.runtime.engine import Engine
 from localllm.runtime.loading import ModelFiles, as_loaded, open_weights
 from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
-from localllm.runtime.reading import Reader
-from localllm.runtime.reply import LocalReply
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
 from localllm.runtime.types import ModelInfo, Plan
+
+if TYPE_CHECKING:
+    from localllm.runtime.draft_model import DraftModel
+    from localllm.runtime.engine import Engine
+    from localllm.runtime.reading import Reader
+    from localllm.runtime.reply import LocalReply
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,13 @@ def open_parts(path: Path, options: Options, progress: Callable[[float], bool] |
         return not stopped.is_set() and (progress is None or progress(fraction))
 
     # All of it apart: llama.cpp logs while it makes a context, too, and Ctrl-C would be lost in that callback.
-    return lib.apart(lambda: _open(path, options, go_on), stopped.set, Parts.close)
+    return lib.apart(lambda: _open(path, options, go_on), stopped.set, Parts.close, _import_the_rest)
+
+
+def _import_the_rest() -> None:
+    """Import what answers need, numpy and jinja2 with it: half as long as the load of a small model, and beside it."""
+    from localllm import chat_template  # noqa: F401
+    from localllm.runtime import draft_model, engine, reading, reply  # noqa: F401
 
 
 def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Parts:
@@ -114,6 +123,9 @@ def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Pa
         context = opened()
         made.callback(context.close)
         plan, tokens = as_loaded(plan, context, lines, adapters), TokenMemory(vocab)
+        from localllm.runtime.draft_model import open_draft
+        from localllm.runtime.reading import Reader
+
         engine = None
         if context.memory is None:  # it only reads, with contexts of its own
             context.close()
@@ -131,6 +143,8 @@ def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Pa
 
 def _engine(vocab: Vocab, context: handles.ContextHandle, kv: KV, options: Options, disk: Snapshots | None) -> Engine:
     """What serves replies."""
+    from localllm.runtime.engine import Engine
+
     return Engine(
         vocab,
         context,

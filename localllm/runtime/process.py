@@ -14,9 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from localllm.errors import Cancelled
 from localllm.runtime.aio import AsyncAnswers, in_thread
@@ -41,11 +39,16 @@ from localllm.runtime.protocol import (
     as_array,
     as_error,
 )
-from localllm.runtime.reading import Pooling
 from localllm.runtime.remote_reply import RemoteReply, why_ended
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.session import Chat
 from localllm.runtime.types import Forecast, MemorySample, Message, ModelInfo, Plan, check_request
+
+if TYPE_CHECKING:  # numpy takes time to import
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from localllm.runtime.reading import Pooling
 
 
 def load(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from localllm.chat_template import ChatTemplate
 from localllm.runtime import window
 from localllm.runtime.options import Window
 from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.tokens import shared
 from localllm.runtime.types import Message
+
+if TYPE_CHECKING:  # jinja2 takes time to import
+    from localllm.chat_template import ChatTemplate
 
 NOTHING = array("i")
 

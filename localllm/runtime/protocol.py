@@ -9,10 +9,7 @@ import base64
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from localllm.errors import ERRORS, EngineDied, LocalLLMError
 from localllm.runtime.options import Options
@@ -29,6 +26,10 @@ from localllm.runtime.types import (
     Stats,
     TokenLogprob,
 )
+
+if TYPE_CHECKING:  # numpy takes time to import
+    import numpy as np
+    from numpy.typing import NDArray
 
 L = TypeVar("L", bound=Logprob)
 
@@ -263,6 +264,8 @@ def computed(request: int, value: NDArray[np.float32] | list[int]) -> Computed:
 
 def as_array(event: Computed) -> NDArray[np.float32]:
     """The numbers that an event carries."""
+    import numpy as np
+
     numbers = np.frombuffer(base64.b64decode(str(event.value)), "<f4")
     array: NDArray[np.float32] = numbers.reshape(event.shape or ()).copy()
     return array

@@ -10,12 +10,15 @@ import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from localllm.chat_template import ChatTemplate
 from localllm.native.vocab import Vocab
 from localllm.runtime.snapshots import KnownText
 from localllm.runtime.tokens import shared
 from localllm.runtime.types import Message
+
+if TYPE_CHECKING:  # jinja2 takes time to import
+    from localllm.chat_template import ChatTemplate
 
 UNEVALUATED = 8
 """Tokens of an answer that may have been sampled and not evaluated when it was stopped; a little more than are."""
