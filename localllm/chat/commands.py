@@ -56,7 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("fork", "", "begin a new chat that holds this one up to here"),
     Command("branch", "[N]", "list the versions of the last question and reply, or show another", in_app=False),
     Command("save", "FILE", "export this chat: Markdown, or JSON for a name that ends in .json", others=("export",)),
-    Command("copy", "", "copy the last reply to the clipboard; without a terminal, print it"),
+    Command("copy", "[code]", "copy the last reply, or its last block of code; without a terminal, print it"),
     Command("stats", "", "what the last reply cost, and how full the context is"),
     Command("help", "", "list the commands", others=("?",)),
     Command("quit", "", "end; everything is kept", others=("exit", "bye")),

@@ -28,6 +28,7 @@ from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
+from localllm.runtime.thinking import opened_by
 from localllm.runtime.types import ModelInfo, Plan
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Parts:
 
     def describe(self) -> ModelInfo:
         """What a person wants to know of it."""
-        header = self.headers[0]
+        header, template = self.headers[0], self.handle.chat_template()
         return ModelInfo(
             name=display_name(self.plan.path, header.quantization),
             path=self.plan.path,
@@ -83,7 +84,8 @@ class Parts:
             n_layer=header.n_layer,
             gpu_layers=self.plan.gpu_layers,
             threads=self.plan.options.threads,
-            has_chat_template=bool(self.handle.chat_template()),
+            has_chat_template=bool(template),
+            opens_thought=opened_by(template or ""),
         )
 
 

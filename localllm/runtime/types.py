@@ -178,7 +178,10 @@ def needs(device: DeviceMemory) -> int:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a loaded model is. Counts in tokens, sizes in bytes."""
+    """What a loaded model is. Counts in tokens, sizes in bytes.
+
+    `opens_thought` is the marker inside of which the chat template lets each answer begin, such as `<think>`.
+    """
 
     name: str
     path: Path
@@ -192,6 +195,7 @@ class ModelInfo:
     gpu_layers: int
     threads: int
     has_chat_template: bool
+    opens_thought: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ from textual.screen import Screen
 from localllm.chat.store import Store
 from localllm.errors import BadSettings
 from localllm.runtime.sampling import Sampling
+from localllm.tui import background
+from localllm.tui.clipboard import copy, native_command
 from localllm.tui.loader import OpenModel, Wanted
+from localllm.tui.messages import Crashed
 from localllm.tui.screens.chat import ChatScreen
 
 
@@ -75,6 +78,20 @@ class ChatApp(App[None]):
             self.screen.clear_selection()
         if not self.chat.stop_reply() and not selected:
             self.notify("Ctrl+Q quits.")
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Textual's: by a program of this desktop where there is one, else by the terminal."""
+        command = None if self.is_headless else native_command()
+        if command is None:
+            super().copy_to_clipboard(text)
+            return
+        self._clipboard = text
+
+        def job() -> None:
+            if not copy(command, text):
+                self.call_from_thread(super(ChatApp, self).copy_to_clipboard, text)
+
+        background.start(job, "copy", lambda error: self.chat.post_message(Crashed(error)))
 
     def action_memory(self) -> None:
         """Show or hide the memory panel."""

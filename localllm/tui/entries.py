@@ -1,6 +1,6 @@
 """The things a transcript is made of, each able to draw itself as strips at a width.
 
-An entry keeps what it drew. A reply that grows draws only its open tail again. Knows nothing of scrolling, and of the
+An entry keeps what it drew. What the model says is in `reply_entry`. Knows nothing of scrolling, and of the
 conversation only the words.
 """
 
@@ -13,9 +13,9 @@ from rich.style import Style
 from rich.text import Text
 from textual.strip import Strip
 
+from localllm.chat.attachments import split
 from localllm.tui.look import Look
-from localllm.tui.markdown import Markdown
-from localllm.tui.wrapping import CONSOLE, packed, printable, wrapped
+from localllm.tui.wrapping import CONSOLE, led_by, printable, wrapped
 
 MARGIN = 2
 """Columns left of the text: a bar for what the person said, space for the model's."""
@@ -23,6 +23,8 @@ MARGIN = 2
 MEASURE = 100
 """Lines of text are no longer than this many columns: longer ones are hard to read."""
 
+
+FOLDED, UNFOLDED = "▸", "▾"
 
 GAP = " · "
 """Between the parts of a note; lines break there."""
@@ -63,9 +65,13 @@ class Page:
 
 
 class Entry:
-    """One entry. Subclasses draw; this keeps what was drawn on the last page."""
+    """One entry. Subclasses draw; this keeps what was drawn on the last page.
 
-    def __init__(self) -> None:
+    `message` is the id of the message that it shows, empty for what is none.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        self.message = message
         self._page: Page | None = None
         self._strips: list[Strip] = []
 
@@ -89,75 +95,75 @@ class Entry:
         """What the entry says, as text."""
         raise NotImplementedError
 
+    @property
+    def folds(self) -> bool:
+        """Whether a part of it can be folded away."""
+        return False
+
+    def folds_at(self, row: int) -> bool:  # noqa: ARG002
+        """Whether a click on this of its rows folds or unfolds."""
+        return False
+
+    def fold(self) -> None:
+        """Fold what is unfolded, or unfold it."""
+        self._page = None
+
     def _draw(self, page: Page) -> list[Strip]:
         raise NotImplementedError
 
 
-class UserEntry(Entry):
-    """What the person said, word for word: what was typed is not Markdown unless the person says so."""
+def fold_line(page: Page, said: str, *, unfolded: bool) -> Text:
+    """The line that stands for something that is folded, and above it when it is not."""
+    line = Text(f"{UNFOLDED if unfolded else FOLDED} {said}", page.look.muted)
+    line.truncate(page.measure, overflow="ellipsis")
+    return line
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = printable(text)
+
+class UserEntry(Entry):
+    """What the person said, word for word: what was typed is not Markdown unless the person says so.
+
+    Files that went with it are a line each, and unfold.
+    """
+
+    def __init__(self, text: str, message: str = "") -> None:
+        super().__init__(message)
+        files, said = split(text)
+        self._files = [(printable(file.name), printable(file.text)) for file in files]
+        self._said = printable(said)
+        self._unfolded = False
+        self._fold_rows: set[int] = set()
 
     def copied_text(self) -> str:
-        """The message."""
-        return self._text
+        """The message, without the files."""
+        return self._said
+
+    @property
+    def folds(self) -> bool:
+        """Whether files went with the message."""
+        return bool(self._files)
+
+    def folds_at(self, row: int) -> bool:
+        """Whether the row names a file."""
+        return row in self._fold_rows
+
+    def fold(self) -> None:
+        """Show what the files hold, or hide it."""
+        super().fold()
+        self._unfolded = not self._unfolded
 
     def _draw(self, page: Page) -> list[Strip]:
         look = page.look
-        lines = wrapped(Text(self._text), page.measure - 1)
+        lines: list[Text] = []
+        self._fold_rows.clear()
+        for name, text in self._files:
+            self._fold_rows.add(len(lines))
+            count = text.count("\n") + 1
+            lines.append(fold_line(page, f"{name} · {count:,} line{'s' if count > 1 else ''}", unfolded=self._unfolded))
+            if self._unfolded:
+                lines += [led_by("  ", Style(), line) for line in wrapped(Text(text), page.measure - 3, fold=True)]
+        if self._said or not lines:
+            lines += wrapped(Text(self._said), page.measure - 1)
         return [page.strip(line, "▌", look.user_bar, look.user) for line in lines]
-
-
-class ReplyEntry(Entry):
-    """What the model says, as Markdown, with a note below it: what it waits for, how it ended, what it cost."""
-
-    def __init__(self, text: str = "", note: str = "", *, alarming: bool = False) -> None:
-        super().__init__()
-        self._text = printable(text)
-        self._note = note
-        self._alarming = alarming
-        self._markdown: Markdown | None = None
-
-    def copied_text(self) -> str:
-        """The reply so far, as Markdown."""
-        return self._text
-
-    @property
-    def note(self) -> str:
-        """The line below the reply."""
-        return self._note
-
-    def grow(self, text: str) -> None:
-        """Add `text` at the end."""
-        self._text += printable(text)
-
-    def annotate(self, note: str, *, alarming: bool = False) -> None:
-        """Put `note` below the reply; `alarming` when it ended before its time."""
-        self._note = note
-        self._alarming = alarming
-
-    def redraw(self) -> int:
-        """Draw again what changed since the last time. Returns the first row that may differ."""
-        page, markdown = self._page, self._markdown
-        if page is None or markdown is None:
-            return 0
-        first = markdown.update(self._text)
-        self._strips[first:] = [*map(page.strip, markdown.lines[first:]), *self._below(page), page.strip(Text())]
-        return first
-
-    def _draw(self, page: Page) -> list[Strip]:
-        self._markdown = Markdown(page.look, page.measure)
-        self._markdown.update(self._text)
-        return [*map(page.strip, self._markdown.lines), *self._below(page)]
-
-    def _below(self, page: Page) -> list[Strip]:
-        if not self._note:
-            return []
-        style = page.look.warning if self._alarming else page.look.muted
-        lines = packed(self._note.split(GAP), GAP, page.measure)
-        return [page.strip(part) for line in lines for part in wrapped(Text(line, style), page.measure)]
 
 
 class NoticeEntry(Entry):

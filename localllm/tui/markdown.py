@@ -62,6 +62,11 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
+def code_blocks(text: str) -> list[str]:
+    """The blocks of code in a Markdown text, first to last."""
+    return [block.content for block in _parsed(text).walk() if block.type in ("fence", "code_block")]
+
+
 def warm_up() -> None:
     """Import what the first Markdown and the first code would wait for."""
     highlighted("0", "python", Look())

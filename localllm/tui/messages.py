@@ -215,3 +215,37 @@ class ChoicePicked(Message):
 
 class BackspaceAtStart(Message):
     """Backspace was pressed where there was nothing to delete."""
+
+
+class FindChanged(Message):
+    """The person looks for another text; an empty one is none."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class FindMoved(Message):
+    """The person wants to see the match after, or with -1 before."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+
+class FindClosed(Message):
+    """The person has found enough."""
+
+
+class Found(Message):
+    """How many matches there are so far, and which is shown, from 1; `over` when all was searched."""
+
+    def __init__(self, place: int, count: int, *, over: bool) -> None:
+        super().__init__()
+        self.place = place
+        self.count = count
+        self.over = over
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the latest count counts."""
+        return isinstance(message, Found)

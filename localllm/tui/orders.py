@@ -28,6 +28,7 @@ class Orders:
             "attach": lambda path: screen.attach(Path(path.strip("\"'"))),
             "retry": lambda _: screen.action_answer_again(),
             "continue": lambda _: screen.action_go_on(),
+            "copy": screen.copy,
             "stats": lambda _: self._tell_stats(),
             "help": lambda _: self._tell_commands(),
             "quit": lambda _: screen.app.exit(),

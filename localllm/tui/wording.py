@@ -11,8 +11,9 @@ from localllm.chat.conversation import Conversation, Node
 from localllm.errors import LocalLLMError
 from localllm.runtime.types import Stats
 from localllm.tui.amounts import tokens
-from localllm.tui.entries import GAP, Entry, NoticeEntry, ReplyEntry, UserEntry
+from localllm.tui.entries import GAP, Entry, NoticeEntry, UserEntry
 from localllm.tui.loader import Loader
+from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status, cost
 
@@ -29,9 +30,11 @@ def entries_of(conversation: Conversation) -> list[Entry]:
     """The path that is shown, as entries."""
     families = conversation.families()
     return [
-        UserEntry(node.text)
+        UserEntry(node.text, node.id)
         if node.role == "user"
-        else ReplyEntry(node.text, ending_note(node, families[node.parent]), alarming=node.state == "partial")
+        else ReplyEntry(
+            node.text, ending_note(node, families[node.parent]), alarming=node.state == "partial", message=node.id
+        )
         for node in conversation.path()
     ]
 

@@ -9,7 +9,8 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from localllm.tui.entries import Entry, NoticeEntry, ReplyEntry, UserEntry
+from localllm.tui.entries import Entry, NoticeEntry, UserEntry
+from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.widgets.transcript import Transcript
 
 

@@ -182,8 +182,9 @@ class ChatScreen(Screen[None]):
             self._ask(commands.unescaped(event.text))
 
     def _ask(self, text: str) -> None:
-        self._talk.ask(text)
         self._dialogue.send(text)
+        question, reply = self.conversation.path()[-2:]
+        self._talk.ask(question, reply)
         self._follow()
 
     @on(MessageMade)
@@ -210,6 +211,10 @@ class ChatScreen(Screen[None]):
     def cost_of_last(self) -> str:
         """What the last reply cost, and how full the context is, in words."""
         return wording.account(self.conversation, self._context_used, self._loader)
+
+    def copy(self, what: str) -> None:
+        """Copy the last message, or with `code` its last block of code."""
+        self._talk.action_copy_code() if what == "code" else self._talk.action_copy_message()
 
     def attach(self, path: Path) -> None:
         """Put a file into the next message."""
@@ -267,6 +272,8 @@ class ChatScreen(Screen[None]):
     @on(ReplyBegan)
     def _reply_began(self, event: ReplyBegan) -> None:
         if event.turn is self._dialogue.turn:
+            model = self._loader.model
+            self._talk.begin(model.info.opens_thought if model is not None else "")
             self._draw_reply()
             self._behind.archive.list()
 
@@ -282,7 +289,7 @@ class ChatScreen(Screen[None]):
             note = wording.ending_note(node, self.conversation.siblings(node.id))
             self._talk.end(note, alarming=node.state == "partial")
         else:
-            self._talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True)
+            self._talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True, withdrawn=True)
         self._explain(turn.error)
         self._explain(turn.store_error)
         if turn.stats is not None:

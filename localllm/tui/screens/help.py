@@ -36,6 +36,15 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Reading",
+        (
+            ("Alt+Up, Alt+Down", "the message before, the message after; it is the one that keys are about"),
+            ("Ctrl+O", "copy that message, or the last reply; /copy code copies a block of code"),
+            ("Ctrl+T", "fold or unfold its thought or its files; a click does too"),
+            ("Ctrl+F", "find in this chat: Enter and Up go back, Down goes on, Esc ends"),
+        ),
+    ),
+    (
         "Chats",
         (
             ("Ctrl+N", "a new chat"),

@@ -1,19 +1,26 @@
 """The middle of the screen: the conversation, and where the person writes.
 
-Shows what it is given; knows nothing of who makes the reply or keeps the words.
+Shows what it is given, and does what needs nothing else: find, copy, fold, jump. Knows nothing of who makes the reply
+or keeps the words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
-from localllm.tui.entries import Entry, NoticeEntry, ReplyEntry, UserEntry
-from localllm.tui.messages import BackspaceAtStart, ChoicePicked
+from localllm.chat.conversation import Node
+from localllm.tui.entries import Entry, NoticeEntry, UserEntry
+from localllm.tui.markdown import code_blocks
+from localllm.tui.messages import BackspaceAtStart, ChoicePicked, FindChanged, FindClosed, FindMoved, Found
+from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.widgets.attachment_line import AttachmentLine
+from localllm.tui.widgets.find_line import FindLine
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.suggestions import Suggestions
 from localllm.tui.widgets.transcript import Transcript
@@ -23,10 +30,20 @@ from localllm.tui.widgets.welcome import Welcome
 class Talk(Vertical):
     """A transcript, or a welcome while it is empty, above a prompt."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+f", "find", "Find", show=False, priority=True),
+        Binding("ctrl+o", "copy_message", "Copy", show=False, priority=True),
+        Binding("ctrl+t", "fold", "Fold", show=False, priority=True),
+        Binding("alt+up", "jump(-1)", "The message before", show=False, priority=True),
+        Binding("alt+down", "jump(1)", "The message after", show=False, priority=True),
+        Binding("escape", "leave_message", "Back"),
+    ]
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.transcript = Transcript(id="transcript")
         self.attachments = AttachmentLine(id="attachments")
+        self._find_line = FindLine(id="find")
         self._suggestions = Suggestions(id="suggestions")
         self.prompt = Prompt(self._suggestions, id="prompt")
         self._welcome = Welcome(id="welcome")
@@ -36,6 +53,8 @@ class Talk(Vertical):
         """Textual's."""
         yield self._welcome
         yield self.transcript
+        with Horizontal(classes="measure"):
+            yield self._find_line
         with Horizontal(classes="measure"):
             yield self._suggestions
         with Horizontal(classes="measure"):
@@ -50,10 +69,10 @@ class Talk(Vertical):
         self._reply = last if isinstance(last, ReplyEntry) else None
         self._uncover()
 
-    def ask(self, text: str) -> None:
+    def ask(self, question: Node, reply: Node) -> None:
         """Add what the person said, and a reply that is to come."""
-        self.transcript.append(UserEntry(text))
-        self._reply = ReplyEntry()
+        self.transcript.append(UserEntry(question.text, question.id))
+        self._reply = ReplyEntry(message=reply.id)
         self.transcript.append(self._reply)
         self._uncover()
 
@@ -61,6 +80,11 @@ class Talk(Vertical):
         """Add something that the app has to say."""
         self.transcript.append(notice)
         self._uncover()
+
+    def begin(self, opened: str) -> None:
+        """The model answers; `opened` is the marker of a thought inside of which it begins."""
+        if self._reply is not None:
+            self._reply.begin(opened)
 
     def grow(self, text: str, note: str, *, alarming: bool = False) -> None:
         """Add `text` to the reply in the making, with `note` below it."""
@@ -70,9 +94,14 @@ class Talk(Vertical):
             reply.annotate(note, alarming=alarming)
             self.transcript.redraw(reply)
 
-    def end(self, note: str, *, alarming: bool) -> None:
-        """The reply is made; `note` says how it ended."""
-        self.grow("", note, alarming=alarming)
+    def end(self, note: str, *, alarming: bool, withdrawn: bool = False) -> None:
+        """The reply is made, or `withdrawn` because it never got a word; `note` says how it ended."""
+        if self._reply is not None:
+            if withdrawn:
+                self._reply.message = ""
+            self._reply.end()
+            self._reply.annotate(note, alarming=alarming)
+            self.transcript.redraw(self._reply)
         self._reply = None
 
     def greet(self, chats: int) -> None:
@@ -88,6 +117,77 @@ class Talk(Vertical):
     def _take_out(self, event: BackspaceAtStart) -> None:
         event.stop()
         self.attachments.drop_last()
+
+    def action_find(self) -> None:
+        """Find a text in the conversation."""
+        self._find_line.open()
+
+    @on(FindChanged)
+    def _find(self, event: FindChanged) -> None:
+        event.stop()
+        self.transcript.find(event.text)
+
+    @on(FindMoved)
+    def _find_next(self, event: FindMoved) -> None:
+        event.stop()
+        self.transcript.find_next(event.step)
+
+    @on(Found)
+    def _found(self, event: Found) -> None:
+        event.stop()
+        self._find_line.show(event)
+
+    @on(FindClosed)
+    def _find_no_more(self, event: FindClosed) -> None:
+        event.stop()
+        self.transcript.find("")
+        self.prompt.focus()
+
+    def action_jump(self, step: int) -> None:
+        """Go to the message before or after."""
+        self.transcript.jump(step)
+        self.screen.refresh_bindings()
+
+    def action_leave_message(self) -> None:
+        """No message is current any more."""
+        self.transcript.leave()
+        self.screen.refresh_bindings()
+
+    def action_fold(self) -> None:
+        """Fold or unfold the thought or the files of the current message, or of the last that has some."""
+        folding = [entry for entry in self._chosen() if entry.folds]
+        if folding:
+            self.transcript.fold(folding[0])
+        else:
+            self.notify("No thought and no file is here to fold.")
+
+    def action_copy_message(self) -> None:
+        """Copy the current message, or the last reply."""
+        self._copy(next((entry.copied_text() for entry in self._chosen(replies=True)), ""), "message")
+
+    def action_copy_code(self) -> None:
+        """Copy the last block of code of the current message, or of the conversation."""
+        blocks = (code_blocks(entry.copied_text()) for entry in self._chosen(replies=True))
+        self._copy(next((found[-1] for found in blocks if found), ""), "block of code")
+
+    def _chosen(self, *, replies: bool = False) -> list[Entry]:
+        """The current message, or all, the last first."""
+        if self.transcript.current is not None:
+            return [self.transcript.current]
+        return [entry for entry in reversed(self.transcript.entries) if not replies or isinstance(entry, ReplyEntry)]
+
+    def _copy(self, text: str, what: str) -> None:
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.notify(f"Copied a {what} of {len(text):,} characters.")
+        else:
+            self.notify(f"There is no {what} to copy.", severity="warning")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's: which keys mean something now. Esc stops a reply before it does anything else."""
+        if action == "leave_message":
+            return self.transcript.current is not None and self._reply is None
+        return super().check_action(action, parameters)
 
     def _uncover(self) -> None:
         talking = bool(self.transcript.entries)

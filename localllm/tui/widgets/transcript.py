@@ -1,27 +1,38 @@
 """The conversation on the screen: one line renderer, whatever its length.
 
 Entries are drawn when they come into sight; until then their height is a guess. Follows the end unless the person
-scrolled up. Knows nothing of models or of the conversation's tree.
+scrolled up. One entry may be current: what the person does next is about that one. Knows nothing of models or of the
+conversation's tree.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.events import Resize
+from textual.events import Click, Resize
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
 from localllm.tui.component import component_style
-from localllm.tui.entries import MARGIN, Entry, Page, ReplyEntry
+from localllm.tui.entries import MARGIN, Entry, Page
 from localllm.tui.look import NAMES, Look
+from localllm.tui.messages import Found
+from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.rows import Rows
+from localllm.tui.search import Search
+
+CURRENT = "»"
+"""In the margin of the message that was jumped to."""
+
+SEARCH_S, SEARCH_EVERY_S = 0.008, 0.02
+"""So long at a time is searched, and so often: a reply that streams in has the rest."""
 
 
 def _component(name: str) -> str:
@@ -32,7 +43,11 @@ class Transcript(ScrollView):
     """The entries of a conversation, below each other."""
 
     ALLOW_SELECT = True
-    COMPONENT_CLASSES: ClassVar[set[str]] = {_component(name) for name in NAMES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {_component(name) for name in NAMES} | {
+        "transcript--current",
+        "transcript--found",
+        "transcript--found-here",
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "scroll_up", "Up", show=False),
         Binding("down,j", "scroll_down", "Down", show=False),
@@ -49,6 +64,8 @@ class Transcript(ScrollView):
         self._page = Page.of_width(Look(), 80)
         self._following = True
         self._settling = False
+        self._current: Entry | None = None
+        self._search = Search()
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -65,9 +82,15 @@ class Transcript(ScrollView):
         """Text can be selected with the mouse."""
         return True
 
+    @property
+    def current(self) -> Entry | None:
+        """The message that was jumped to, while it is there."""
+        return self._current
+
     def show(self, entries: Sequence[Entry]) -> None:
         """Show another conversation, at its end."""
         self._entries = list(entries)
+        self._current = None
         self._following = True
         self._lay_out()
 
@@ -77,6 +100,7 @@ class Transcript(ScrollView):
         self._rows.append(entry.guess_height(self._page))
         self._following = True
         self._settle()
+        self._search_on(len(self._entries) - 1)
         self.refresh()
 
     def drop(self, entry: Entry) -> None:
@@ -86,14 +110,121 @@ class Transcript(ScrollView):
 
     def redraw(self, entry: ReplyEntry) -> None:
         """Show what changed in `entry` since it was drawn last."""
-        index = next(at for at in range(len(self._entries) - 1, -1, -1) if self._entries[at] is entry)
+        index = self._index(entry)
         if not entry.is_drawn(self._page):
             return
         first = self._rows.top(index) + entry.redraw()
         moved = self._rows.resize(index, len(entry.strips(self._page)))
         self._settle()
+        self._search_on(index)
         last = self._rows.total if moved else self._rows.top(index) + self._rows.height(index)
         self.refresh(Region(0, first - self.scroll_offset.y, self.size.width, max(1, last - first)))
+
+    def _index(self, entry: Entry) -> int:
+        return next(at for at in range(len(self._entries) - 1, -1, -1) if self._entries[at] is entry)
+
+    def jump(self, step: int) -> None:
+        """Make the message before, or with 1 after, the current one; past the last there is none, and the end."""
+        messages = [entry for entry in self._entries if entry.message]
+        place = len(messages) + (step if step < 0 else 0)
+        if self._current in messages:
+            place = messages.index(self._current) + step
+        if place >= len(messages) or not messages:
+            self.leave()
+            self.action_scroll_end()
+        else:
+            self._current = messages[max(0, place)]
+            self._reveal(self._index(self._current), 0)
+
+    def leave(self) -> bool:
+        """No message is current any more. Whether one was."""
+        left, self._current = self._current is not None, None
+        self.refresh()
+        return left
+
+    def fold(self, entry: Entry) -> None:
+        """Fold or unfold what `entry` can; its first row stays where it is."""
+        index = self._index(entry)
+        entry.fold()
+        self._following = False
+        self._draw(index)
+        self._settle()
+        self._following = self.scroll_offset.y >= self.max_scroll_y
+        self._search_on(index)
+        self.refresh()
+
+    def on_click(self, event: Click) -> None:
+        """Textual's: a click on what folds."""
+        row = self.scroll_offset.y + event.y - self.styles.padding.top
+        if 0 <= row < self._rows.total:
+            index = self._rows.at(row)
+            if self._entries[index].folds_at(row - self._rows.top(index)):
+                self.fold(self._entries[index])
+
+    def find(self, text: str) -> None:
+        """Look for `text` in all entries, a part at a time; `Found` tells how far it is."""
+        self._search.begin(text, self._entries)
+        if self._search.pending:
+            self._searching.resume()
+        self._tell_found()
+
+    def find_next(self, step: int) -> None:
+        """Go to the match after the one that is shown, or with -1 to the one before; it goes round."""
+        if self._search.move(step):
+            self._show_match()
+        self._tell_found()
+
+    def _search_more(self) -> None:
+        """Search for some milliseconds; the entries next to the end come first, and the first match found is shown."""
+        until = time.monotonic() + SEARCH_S
+        none_yet = self._search.here is None
+        while (index := self._search.next_entry()) is not None and time.monotonic() < until:
+            self._search_in(index)
+        if not self._search.pending:
+            self._searching.pause()
+        if none_yet and self._search.here is not None:
+            self._show_match()
+        self._tell_found()
+        self.refresh()
+
+    def _search_in(self, index: int) -> None:
+        entry = self._entries[index]
+        rows: list[str] = []
+        if self._search.may_be_in(entry):
+            above = self._rows.top(index) < self.scroll_offset.y
+            moved = self._draw(index)
+            if moved:
+                self._go(self.scroll_offset.y + (moved if above else 0))
+            rows = [strip.text for strip in entry.strips(self._page)]
+        self._search.put(index, rows, self._page.left + MARGIN)
+
+    def _search_on(self, index: int) -> None:
+        """An entry changed."""
+        if self._search.active:
+            self._search_in(index)
+            self._tell_found()
+
+    def _show_match(self) -> None:
+        if self._search.here is not None:
+            index, match = self._search.here
+            self._reveal(index, match[0].row)
+
+    def _tell_found(self) -> None:
+        self.post_message(Found(self._search.place, self._search.count, over=not self._search.pending))
+
+    def _reveal(self, index: int, inside: int) -> None:
+        """Bring a row of an entry into sight, a little below the top."""
+        self._following = False
+        self._draw(index)
+        height = self.scrollable_content_region.height
+        self._go(max(0, self._rows.top(index) + inside - (height // 4 if inside else 0)))
+        self._settle()
+        self._following = self.scroll_offset.y >= self.max_scroll_y
+        self.refresh()
+
+    def on_mount(self) -> None:
+        """Textual's."""
+        self._searching = self.set_interval(SEARCH_EVERY_S, self._search_more, pause=True)
 
     def notify_style_update(self) -> None:
         """The theme or the stylesheet changed: everything is drawn again."""
@@ -122,6 +253,8 @@ class Transcript(ScrollView):
         page = Page.of_width(self._look(), self.scrollable_content_region.width)
         if page != self._page:
             self._page = page
+        if self._search.active:
+            self.find(self._search.text)
         self._rows.reset(
             [
                 len(entry.strips(self._page)) if entry.is_drawn(self._page) else entry.guess_height(self._page)
@@ -192,7 +325,7 @@ class Transcript(ScrollView):
         row = self.scroll_offset.y + y
         if row >= self._rows.total:
             return Strip.blank(self.size.width, self.rich_style)
-        strip = self._strip_at(row)
+        strip = self._marked(self._strip_at(row), row)
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(row)) is not None:
             strip = _painted(strip, *span, self.screen.get_component_rich_style("screen--selection"))
@@ -203,6 +336,19 @@ class Transcript(ScrollView):
         strips = self._entries[index].strips(self._page)
         inside = row - self._rows.top(index)
         return strips[inside] if inside < len(strips) else Strip.blank(self.size.width, self.rich_style)
+
+    def _marked(self, strip: Strip, row: int) -> Strip:
+        """The strip of a row with what was found on it, and a mark where the current entry begins."""
+        index = self._rows.at(row)
+        inside = row - self._rows.top(index)
+        for span, here in self._search.on_row(index, inside):
+            name = "transcript--found-here" if here else "transcript--found"
+            strip = _painted(strip, span.begin, span.end, component_style(self, name))
+        if inside == 0 and self._entries[index] is self._current:
+            at = self._page.left + MARGIN - 1
+            style = component_style(self, "transcript--current")
+            strip = Strip.join([strip.crop(0, at), Strip([Segment(CURRENT, style)]), strip.crop(at + 1)])
+        return strip
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """Textual's: the selected text, without the margin and the space after the lines."""

@@ -1,0 +1,72 @@
+"""Where a reply thinks and where it answers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from localllm.runtime.thinking import MARKERS, Parted, opened_by, parted
+
+
+@pytest.mark.parametrize(("begin", "end"), MARKERS)
+def test_every_pair_of_markers(begin: str, end: str) -> None:
+    assert parted(f"{begin}\nHm.\n{end}\n\nYes.") == Parted("Hm.", True, "Yes.")
+    assert parted(f"{begin}\nHm.") == Parted("Hm.", False, "")
+    assert parted(f"\n {begin}Hm.") == Parted("Hm.", False, "")
+
+
+def test_no_thought() -> None:
+    assert parted("Yes.") == Parted(None, False, "Yes.")
+    assert parted("") == Parted(None, False, "")
+
+
+def test_a_marker_that_is_talked_about_is_text() -> None:
+    for text in ("Models write <think> first.", "It ends with `</think>` then.", "First <think>,\n</think>\nthen."):
+        assert parted(text) == Parted(None, False, text)
+
+
+def test_a_thought_that_the_prompt_began() -> None:
+    text = "Hm.\n\nWell.\n</think>\n\nYes."
+    assert parted(text) == Parted("Hm.\n\nWell.", True, "Yes.")
+    assert parted("Hm.", opened="<think>") == Parted("Hm.", False, "")
+    assert parted("Hm. </think> Yes.", opened="<think>") == Parted("Hm.", True, "Yes.")
+
+
+def test_a_marker_in_the_making_is_held_back_and_every_step_begins_with_the_one_before() -> None:
+    text = "<think>\nIf 1 < 2,\n\nthen.\n</think>\n\nYes </b>, 1 < 2."
+    thoughts, answers = [""], [""]
+    for size in range(len(text) + 1):
+        said = parted(text[:size], growing=True)
+        assert "think" not in (said.thought or "") + said.answer
+        if said.closed:
+            answers.append(said.answer)
+            assert said.thought == "If 1 < 2,\n\nthen."
+        else:
+            thoughts.append(said.thought or "")
+    for steps in (thoughts, answers):
+        assert all(after.startswith(before) for before, after in pairwise(steps))
+    assert answers[-1] == "Yes </b>, 1 < 2."
+
+
+def test_what_was_held_back_is_text_in_the_end() -> None:
+    assert parted("<thi", growing=True) == Parted(None, False, "")
+    assert parted("<thi") == Parted(None, False, "<thi")
+    assert parted("<think>a</th") == Parted("a</th", False, "")
+
+
+QWEN3 = r"""{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"""
+QWEN3_THINKING = r"{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}"
+R1 = r"{% if add_generation_prompt and not ns.is_tool %}{{'<|Assistant|><think>\n'}}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "marker"), [(QWEN3, ""), (QWEN3_THINKING, "<think>"), (R1, "<think>"), ("", ""), ("'<think>'", "")]
+)
+def test_templates_that_begin_the_thought(template: str, marker: str) -> None:
+    assert opened_by(template) == marker
