@@ -36,8 +36,9 @@ def main() -> None:
     results: list[Result] = []
     for name in args.row or ROWS:
         print(f"{name}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-        results += ROWS[name](bench)
-        print(markdown(results).splitlines()[-1], file=sys.stderr)
+        found = ROWS[name](bench)
+        results += found
+        print("\n".join(markdown(found).splitlines()[-len(found) :]), file=sys.stderr)
     processor = devices.devices()[-1].description
     print(f"{bench.model.name}, {processor}, {threads} threads, {args.rounds} rounds, {lib.build()}\n")
     print(markdown(results))

@@ -14,7 +14,7 @@ T = TypeVar("T")
 DISTURBED = 0.06
 """Cores that others used on average, from which on a measurement is taken again."""
 
-TRIES, WAIT_SECONDS, LOOK_SECONDS = 6, 60.0, 0.3
+TRIES, WAIT_SECONDS, LOOK_SECONDS = 3, 20.0, 0.3
 
 
 def undisturbed(measure: Callable[[], T]) -> T:
