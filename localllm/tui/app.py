@@ -110,6 +110,9 @@ class ChatApp(App[None]):
             yield SystemCommand("New chat", "Begin a new conversation", self.chat.action_new_chat)
             yield SystemCommand("Chats", "Show or hide the list of chats", self.chat.action_toggle_chats)
             yield SystemCommand("Memory", "Show or hide the memory panel", self.chat.action_toggle_memory)
+            yield SystemCommand("Make room in the context", "Send less, or load more", self.chat.action_make_room)
+            if self.chat.conversation.first_sent() is not None:
+                yield SystemCommand("Send all again", "Take away the last line", self.chat.action_send_all)
             yield SystemCommand("Load the model again", "Free it and load it anew", self.chat.action_reload)
 
     def close(self) -> None:

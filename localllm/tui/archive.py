@@ -5,7 +5,7 @@ Knows nothing of widgets. A message of the person and the words of a reply are w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from textual.message import Message
 
@@ -46,6 +46,10 @@ class Archive:
     def show(self, chat_id: str, leaf: str | None) -> None:
         """Remember which message of a chat is shown last."""
         self._do(lambda: self._store.show(chat_id, leaf))
+
+    def keep_settings(self, chat_id: str, settings: Mapping[str, object]) -> None:
+        """Remember the settings of a chat."""
+        self._do(lambda: self._store.set_settings(chat_id, settings))
 
     def delete(self, chat_id: str) -> None:
         """Take a chat off the list."""

@@ -43,6 +43,7 @@ class Loader:
         crashed: Callable[[BaseException], object],
     ) -> None:
         self.wanted = wanted
+        self._worked: Wanted | None = None
         self.state: Literal["loading", "ready", "failed"] = "loading"
         self.fraction = 0.0
         self.error: LocalLLMError | None = None
@@ -118,6 +119,9 @@ class Loader:
             if load != self._load:
                 return False
             self.model, self.error = model, error
+            # What does not load is not tried again, if something else did before.
+            self._worked = self._worked if model is None else self.wanted
+            self.wanted = self._worked or self.wanted
             self.state = "failed" if model is None else "ready"
             self._lock.notify_all()
         self._changed()

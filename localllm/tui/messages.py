@@ -16,6 +16,7 @@ from localllm.chat.store import ChatEntry
 from localllm.errors import LocalLLMError
 from localllm.runtime.types import MemorySample
 from localllm.tui.completing import Choice, Word
+from localllm.tui.room import Crowding, Growth
 from localllm.tui.turn import Turn
 
 
@@ -62,6 +63,34 @@ class Sampled(Message):
     def can_replace(self, message: Message) -> bool:
         """Only the latest sample counts."""
         return isinstance(message, Sampled)
+
+
+class Crowded(Message):
+    """How a conversation fills its context."""
+
+    def __init__(self, crowding: Crowding) -> None:
+        super().__init__()
+        self.crowding = crowding
+
+
+class GrowthsPlanned(Message):
+    """What larger contexts would take."""
+
+    def __init__(self, growths: Sequence[Growth]) -> None:
+        super().__init__()
+        self.growths = growths
+
+
+class SummaryGrew(Message):
+    """More of a summary is there."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class SummaryEnded(Message):
+    """A summary is written."""
 
 
 class ModelLost(Message):

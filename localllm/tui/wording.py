@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 
 from localllm.chat.conversation import Conversation, Node
-from localllm.errors import LocalLLMError
+from localllm.errors import ContextFull, LocalLLMError
 from localllm.runtime.types import Stats
 from localllm.tui.amounts import tokens
+from localllm.tui.cut_entry import CutEntry
 from localllm.tui.entries import GAP, Entry, NoticeEntry, UserEntry
 from localllm.tui.loader import Loader
 from localllm.tui.reply_entry import ReplyEntry
@@ -18,6 +19,7 @@ from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status, cost
 
 GO_ON = "Ctrl+G goes on"
+MAKE_ROOM = "F6 makes room"
 NOT_ANSWERED = "stopped before the first word · Ctrl+R answers"
 ENDINGS = {
     "length": "cut at the limit of tokens",
@@ -27,16 +29,18 @@ ENDINGS = {
 
 
 def entries_of(conversation: Conversation) -> list[Entry]:
-    """The path that is shown, as entries."""
-    families = conversation.families()
-    return [
-        UserEntry(node.text, node.id)
-        if node.role == "user"
-        else ReplyEntry(
-            node.text, ending_note(node, families[node.parent]), alarming=node.state == "partial", message=node.id
-        )
-        for node in conversation.path()
-    ]
+    """The path that is shown, as entries, with a line above what is sent."""
+    families, path, first = conversation.families(), conversation.path(), conversation.first_sent()
+    entries: list[Entry] = []
+    for node in path:
+        if node is first:
+            entries.append(CutEntry(len(entries), conversation.cuts[node.id]))
+        if node.role == "user":
+            entries.append(UserEntry(node.text, node.id))
+        else:
+            note = ending_note(node, families[node.parent])
+            entries.append(ReplyEntry(node.text, note, alarming=node.state == "partial", message=node.id))
+    return entries
 
 
 def ending_note(node: Node, siblings: list[Node]) -> str:
@@ -49,8 +53,8 @@ def ending_note(node: Node, siblings: list[Node]) -> str:
         parts.append("being written in another window")
     elif node.state == "partial":
         parts.append(ENDINGS.get(node.stats.stop_reason, "interrupted") if node.stats else "interrupted")
-        if node.stats is None or node.stats.stop_reason != "context":
-            parts.append(GO_ON)
+        is_full = node.stats is not None and node.stats.stop_reason == "context"
+        parts.append(MAKE_ROOM if is_full else GO_ON)
     if node.stats is not None:
         parts += _figures(node.stats)
     return GAP.join(parts)
@@ -132,7 +136,7 @@ def account(conversation: Conversation, context_used: int, loader: Loader) -> st
 
 def notice(error: LocalLLMError) -> NoticeEntry:
     """An error as an entry, with what can be done about it here."""
-    return NoticeEntry(error.message, error.hint)
+    return NoticeEntry(error.message, f"{MAKE_ROOM}." if isinstance(error, ContextFull) else error.hint)
 
 
 def model_notice(error: LocalLLMError) -> NoticeEntry:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from localllm.chat.store import Store
+from localllm.runtime.options import Options
 from localllm.tui.app import ChatApp
 from localllm.tui.loader import Wanted
 from tests.tui.driving import OpenApp
@@ -26,8 +27,8 @@ def open_app(store: Store) -> Iterator[OpenApp]:
     """Makes apps over one store, and closes them."""
     apps: list[ChatApp] = []
 
-    def make(script: Script | None = None, *, garage: Garage | None = None) -> ChatApp:
-        app = ChatApp((garage or Garage(script or Script())).open, Wanted(INFO.path), store)
+    def make(script: Script | None = None, *, garage: Garage | None = None, options: Options | None = None) -> ChatApp:
+        app = ChatApp((garage or Garage(script or Script())).open, Wanted(INFO.path, options or Options()), store)
         app.animation_level = "none"
         apps.append(app)
         return app

@@ -10,6 +10,7 @@ from typing import Protocol
 import pytest
 from textual.pilot import Pilot
 
+from localllm.runtime.options import Options
 from localllm.tui.app import ChatApp
 from localllm.tui.widgets.prompt import Prompt
 from tests.tui.fake import Garage, Script
@@ -18,7 +19,9 @@ Driver = Pilot[None]
 
 
 class OpenApp(Protocol):
-    def __call__(self, script: Script | None = None, *, garage: Garage | None = None) -> ChatApp: ...
+    def __call__(
+        self, script: Script | None = None, *, garage: Garage | None = None, options: Options | None = None
+    ) -> ChatApp: ...
 
 
 async def wait_until(pilot: Driver, holds: Callable[[], object], what: str = "") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from localllm.errors import LocalLLMError
+from localllm.errors import ContextFull, LocalLLMError
 from localllm.runtime.options import Options
 from localllm.runtime.responder import Reply, Responder
 from localllm.runtime.sampling import Sampling
@@ -102,6 +102,8 @@ class FakeReply:
         reason: StopReason = script.stop_reason
         if script.error is not None and not script.dies_after:
             raise script.error
+        if self._total >= self._owner.plan.n_ctx:
+            raise ContextFull(f"The prompt has {self._total} tokens.", hint="Make the context larger with --ctx.")
         for step in range(1, 11):
             self.progress = Progress(cached + (self._total - cached) * step // 10, self._total, cached)
             if self._sleep(script.prefill_s / 10):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +20,9 @@ from textual.screen import Screen
 from localllm.chat import commands
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
-from localllm.errors import EngineDied, LocalLLMError
+from localllm.errors import ContextFull, EngineDied, LocalLLMError
+from localllm.runtime.options import Options
+from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Stats
 from localllm.tui import background, markdown, wording
@@ -51,6 +54,7 @@ from localllm.tui.messages import (
     Sampled,
 )
 from localllm.tui.orders import Orders
+from localllm.tui.overflow import Overflow
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
@@ -79,6 +83,8 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+n", "new_chat", "New"),
         Binding("f3", "toggle_chats", "Chats"),
         Binding("f5", "reload", "Load again"),
+        # Before the prompt, whose own F6 selects a line.
+        Binding("f6", "make_room", "Make room", show=False, priority=True),
         Binding("f1", "app.help", "Keys"),
         Binding("alt+left", "sibling(-1)", "The reply before", show=False, priority=True),
         Binding("alt+right", "sibling(1)", "The reply after", show=False, priority=True),
@@ -96,6 +102,7 @@ class ChatScreen(Screen[None]):
         self._behind = Backstage(open_model, wanted, store, sampling, system, self.post_message)
         self._loader, self._dialogue = self._behind.loader, self._behind.dialogue
         self._orders = Orders(self)
+        self._overflow = Overflow(self)
         self._explained: LocalLLMError | None = None
         self._stats: Stats | None = None
         self._context_used = 0
@@ -292,6 +299,8 @@ class ChatScreen(Screen[None]):
             self._talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True, withdrawn=True)
         self._explain(turn.error)
         self._explain(turn.store_error)
+        if isinstance(turn.error, ContextFull) or (turn.stats is not None and turn.stats.stop_reason == "context"):
+            self._overflow.offer()
         if turn.stats is not None:
             self._context_used = turn.stats.prompt_tokens + turn.stats.completion_tokens
         self._refresh_status()
@@ -343,6 +352,48 @@ class ChatScreen(Screen[None]):
             self._dialogue.answer_again()
             self._show_conversation(growing=True)
             self._follow()
+
+    def answer_what_is_open(self) -> None:
+        """Go on with the last reply if it ended early; else answer the last message."""
+        if self._dialogue.can_go_on():
+            self.action_go_on()
+        elif self._dialogue.can_answer_again():
+            self.action_answer_again()
+
+    def ask_again(self, text: str) -> None:
+        """Ask `text` at the end of what is shown now."""
+        self._show_conversation()
+        self._ask(text)
+
+    @property
+    def model(self) -> Responder | None:
+        """What answers; None while nothing is loaded."""
+        return self._loader.model
+
+    def load(self, options: Options) -> None:
+        """Load the model again with other options."""
+        self._loader.start(replace(self._loader.wanted, options=options))
+
+    def keep_settings(self) -> None:
+        """Remember the settings of the chat that is open."""
+        self._behind.archive.keep_settings(self.conversation.id, dict(self.conversation.settings))
+
+    def crashed(self, error: BaseException) -> None:
+        """A thread met a mistake of ours."""
+        self._behind.crashed(error)
+
+    def action_make_room(self) -> None:
+        """Choose what to send less of, or a larger context."""
+        if self._may_turn() and self._may_answer():
+            self._overflow.offer()
+
+    def action_send_all(self) -> None:
+        """Send again what is above the line."""
+        first = self.conversation.first_sent()
+        if first is not None and self._may_turn():
+            self.conversation.mend(first.id)
+            self.keep_settings()
+            self._show_conversation()
 
     def _may_answer(self) -> bool:
         if self._loader.state == "failed":

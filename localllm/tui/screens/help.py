@@ -60,6 +60,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("Mouse, then Ctrl+C", "select and copy"),
             ("F2", "memory"),
             ("F5", "load the model again"),
+            ("F6", "make room in the context"),
             ("Ctrl+P", "commands and themes"),
             ("Ctrl+Q", "quit"),
         ),

@@ -1,0 +1,122 @@
+"""What happens when a conversation has outgrown its context: the choices are worked out, shown, and carried out.
+
+Counting, planning and summarising happen in threads of their own. Knows the screen only as what shows and answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from localllm.chat.conversation import Conversation, Given
+from localllm.errors import LocalLLMError
+from localllm.runtime.responder import Responder
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Message
+from localllm.tui import background
+from localllm.tui.messages import Crowded, Failed, GrowthsPlanned, SummaryEnded, SummaryGrew
+from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise
+from localllm.tui.room import SUMMARY_TOKENS, crowding, growth, larger_contexts, with_context
+from localllm.tui.screens.full_context import FullContext
+from localllm.tui.screens.summary import SummaryScreen
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+
+SUMMARY = (
+    "Summarise our conversation so far for yourself, in at most 150 words: facts, names, decisions, and what is still "
+    "open. Write the summary and nothing else."
+)
+
+
+class Overflow:
+    """The choices over one screen. All methods are for the app's thread."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        self._screen = screen
+
+    def offer(self) -> None:
+        """Show the choices for the conversation that is open, and carry out what is chosen."""
+        model, conversation = self._screen.model, self._screen.conversation
+        given = conversation.given()
+        if model is None or not any(one.nodes for one in given):
+            return
+        dialog = FullContext()
+        self._screen.app.push_screen(dialog, self._carry_out)
+        self._start(lambda: _work_out(model, conversation, given, dialog), "count tokens")
+
+    def _start(self, job: background.Job, name: str) -> None:
+        def run() -> None:
+            try:
+                job()
+            except LocalLLMError as error:
+                self._screen.post_message(Failed(error))
+
+        background.start(run, name, self._screen.crashed)
+
+    def _carry_out(self, remedy: Remedy | None) -> None:
+        conversation = self._screen.conversation
+        if isinstance(remedy, LeaveOut):
+            self.cut(remedy.first)
+        elif isinstance(remedy, Summarise):
+            self._summarise(remedy)
+        elif isinstance(remedy, Grow):
+            self._screen.load(remedy.options)
+            self._screen.answer_what_is_open()
+        elif isinstance(remedy, Branch):
+            question = conversation.question()
+            if question is not None:
+                conversation.leaf = remedy.parent
+                self._screen.ask_again(question.text)
+
+    def cut(self, first: str, summary: str = "") -> None:
+        """Send nothing above the message `first` but the summary, and have what is open answered."""
+        self._screen.conversation.cut(first, summary)
+        self._screen.keep_settings()
+        self._screen.answer_what_is_open()
+
+    def _summarise(self, remedy: Summarise) -> None:
+        model, conversation = self._screen.model, self._screen.conversation
+        if model is None:
+            return
+        dialog, stopped = SummaryScreen(), threading.Event()
+
+        def use(summary: str | None) -> None:
+            stopped.set()
+            if summary is not None:
+                self.cut(remedy.first, summary)
+
+        self._screen.app.push_screen(dialog, use)
+        asked = summary_of(conversation.given(), remedy.first)
+        self._start(lambda: _write_summary(model, asked, dialog, stopped), "summarise")
+
+
+def summary_of(given: Sequence[Given], first: str) -> list[Message]:
+    """What to ask a model for a summary of what comes before the message `first`. Begins as the conversation does."""
+    end = next(number for number, one in enumerate(given) if first in one.nodes)
+    before = [one.message for one in given[:end]]
+    if before and before[-1].role == "user":
+        return [*before[:-1], Message("user", f"{before[-1].content}\n\n{SUMMARY}")]
+    return [*before, Message("user", SUMMARY)]
+
+
+def _work_out(model: Responder, conversation: Conversation, given: Sequence[Given], dialog: FullContext) -> None:
+    messages = [one.message for one in given]
+    found = crowding(conversation, given, model.foresee(messages), model.plan.n_ctx)
+    dialog.post_message(Crowded(found))
+    sizes = larger_contexts(found.needed, found.n_ctx, model.info.n_ctx_train)
+    plans = [model.what_if(with_context(model.plan, n_ctx)) for n_ctx in sizes]
+    dialog.post_message(GrowthsPlanned([growth(model.plan, plan) for plan in plans]))
+
+
+def _write_summary(model: Responder, asked: list[Message], dialog: SummaryScreen, stopped: threading.Event) -> None:
+    reply = model.reply(asked, sampling=Sampling(temperature=0), max_tokens=SUMMARY_TOKENS)
+    try:
+        for piece in reply:
+            if stopped.is_set():
+                reply.close()
+                break
+            dialog.post_message(SummaryGrew(piece))
+    finally:
+        dialog.post_message(SummaryEnded())

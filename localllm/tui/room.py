@@ -1,0 +1,107 @@
+"""Room in the context: which turns of a conversation could go, and what a larger context would cost.
+
+Pure arithmetic; knows nothing of widgets or of who makes the plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from localllm.chat.conversation import Conversation, Given
+from localllm.runtime.options import Options
+from localllm.runtime.types import Forecast, Plan
+
+ENOUGH = 0.5
+"""This share of the context is free after the oldest turns went: fewer, and the next turn but one is in need again."""
+
+SUMMARY_TOKENS = 256
+"""A summary has at most so many."""
+
+GROWTHS = 3
+"""At most so many larger contexts are offered."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message of the person and what answers it: the id it begins with, that of what came before it, its words on one
+    line, and about how many tokens it takes."""
+
+    begin: str
+    before: str | None
+    title: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Crowding:
+    """A conversation and its context of `n_ctx` tokens, of which a prompt of `needed` leaves no room for an answer.
+
+    `turns` are those that are sent, oldest first; the last is the one to be answered. `fixed` tokens always stay.
+    """
+
+    n_ctx: int
+    needed: int
+    fixed: int
+    turns: tuple[Turn, ...]
+
+    @property
+    def spare(self) -> int:
+        """How many turns could go: all but the last."""
+        return len(self.turns) - 1
+
+    def left(self, count: int) -> int:
+        """Tokens of the prompt without the oldest `count` turns."""
+        return self.needed - sum(turn.tokens for turn in self.turns[:count])
+
+    def can_summarise(self, count: int) -> bool:
+        """Whether the oldest `count` turns fit the context beside a summary and what asks for it."""
+        return self.fixed + sum(turn.tokens for turn in self.turns[:count]) + 2 * SUMMARY_TOKENS <= self.n_ctx
+
+    def advised(self) -> int:
+        """How many of the oldest turns to let go, so that a good part of the context is free."""
+        fitting = (count for count in range(1, self.spare) if self.left(count) <= self.n_ctx * ENOUGH)
+        return next(fitting, self.spare)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A larger context: the plan with it, and how many bytes more that takes than what is loaded."""
+
+    plan: Plan
+    more: int
+    fits: bool
+
+
+def crowding(conversation: Conversation, given: Sequence[Given], forecast: Forecast, n_ctx: int) -> Crowding:
+    """How the messages `given` of the conversation fill a context. `forecast` is of the same messages."""
+    begins = [number for number, one in enumerate(given) if one.message.role == "user" and one.nodes]
+    ends = [*forecast.ends[:-1], forecast.prompt_tokens]
+    turns = []
+    for begin, after in zip(begins, [*begins[1:], len(given)], strict=True):
+        before = ends[begin - 1] if begin else 0
+        node = conversation.nodes[given[begin].nodes[0]]
+        turns.append(Turn(node.id, node.parent, " ".join(node.text.split()), max(0, ends[after - 1] - before)))
+    fixed = forecast.prompt_tokens - sum(turn.tokens for turn in turns)
+    return Crowding(n_ctx, forecast.prompt_tokens, fixed, tuple(turns))
+
+
+def larger_contexts(needed: int, n_ctx: int, trained: int) -> list[int]:
+    """Contexts worth offering for a prompt of `needed` tokens: doubled, up to what the model was trained with."""
+    sizes: list[int] = []
+    size = n_ctx
+    while size < trained and len(sizes) < GROWTHS:
+        size = min(2 * size, trained)
+        if size > needed + n_ctx // 8:
+            sizes.append(size)
+    return sizes
+
+
+def with_context(loaded: Plan, n_ctx: int) -> Options:
+    """The options of what is loaded, all as they were chosen but for the context."""
+    return replace(loaded.options, n_ctx=n_ctx)
+
+
+def growth(loaded: Plan, plan: Plan) -> Growth:
+    """What `plan` takes instead of what is loaded."""
+    return Growth(plan, plan.total - loaded.total, plan.fits_instead_of(loaded))

@@ -1,0 +1,162 @@
+"""What to do when the next message does not fit: leave turns out, summarise them, a larger context, or a branch.
+
+Shows a `Crowding` and what larger contexts cost; the answer is a `Remedy`. Does nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from localllm.tui.amounts import size, tokens
+from localllm.tui.messages import Crowded, GrowthsPlanned
+from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise
+from localllm.tui.room import Crowding, Growth
+from localllm.tui.wrapping import printable
+
+LISTED = 6
+"""Of so many turns the first line is shown."""
+
+
+class FullContext(ModalScreen[Remedy | None]):
+    """The choices; Esc leaves all as it is."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Leave it"),
+        Binding("left", "count(-1)", "One turn less", priority=True),
+        Binding("right", "count(1)", "One turn more", priority=True),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._crowding: Crowding | None = None
+        self._growths: Sequence[Growth] | None = None
+        self._count = 0
+
+    def compose(self) -> ComposeResult:
+        """Textual's."""
+        with Vertical(id="full-context") as box:
+            box.border_title = "The context is full"
+            yield Static("counting tokens…", id="full-context-why")
+            yield OptionList(id="full-context-choices")
+            yield Static(id="full-context-turns")
+
+    @on(Crowded)
+    def _crowded(self, event: Crowded) -> None:
+        self._crowding = event.crowding
+        self._count = event.crowding.advised()
+        self._draw()
+
+    @on(GrowthsPlanned)
+    def _planned(self, event: GrowthsPlanned) -> None:
+        self._growths = event.growths
+        self._draw()
+
+    def _draw(self) -> None:
+        crowding = self._crowding
+        if crowding is None:
+            return
+        self.query_one("#full-context-why", Static).update(Content(why(crowding)))
+        choices = self.query_one(OptionList)
+        at = choices.highlighted
+        choices.set_options(self._options(crowding))
+        choices.highlighted = 0 if at is None else at
+        self._list_turns()
+
+    def _options(self, crowding: Crowding) -> list[Option]:
+        if not crowding.spare:
+            return self._growing()
+        count = self._count
+        oldest = "the oldest turn" if count == 1 else f"the oldest {count} turns"
+        newest = "the last turn" if count == 1 else f"the last {count} turns"
+        short = crowding.can_summarise(count)
+        how = "the model writes what is sent in their place" if short else "too long to be read at once: take fewer"
+        left = f"{tokens(crowding.left(count))} of {tokens(crowding.n_ctx)} tokens are left to send; nothing is lost"
+        return [
+            _option("leave", f"Leave out {oldest}", left),
+            _option("summarise", f"Summarise {oldest}", how, disabled=not short),
+            *self._growing(),
+            _option("branch", f"Branch off before {newest}", "ask this there; what it passes over stays as a branch"),
+        ]
+
+    def _growing(self) -> list[Option]:
+        if self._growths is None:
+            return [_option("grow", "Grow the context", "planning what that takes…", disabled=True)]
+        if not self._growths:
+            return [_option("grow", "Grow the context", "this is all that the model was trained for", disabled=True)]
+        return [
+            _option(
+                f"grow {number}",
+                f"Grow the context to {tokens(growth.plan.n_ctx)} tokens",
+                f"{size(growth.more)} more · {'fits' if growth.fits else 'does not fit now'} · the model loads again",
+                disabled=not growth.fits,
+            )
+            for number, growth in enumerate(self._growths)
+        ]
+
+    def _list_turns(self) -> None:
+        crowding, chosen = self._crowding, self._chosen()
+        lines: list[str] = []
+        if crowding is not None and chosen in ("leave", "summarise", "branch") and crowding.spare:
+            first = crowding.spare - self._count if chosen == "branch" else 0
+            turns = crowding.turns[first : first + self._count]
+            lines = [f"{tokens(turn.tokens):>7}  {printable(turn.title)}" for turn in turns[:LISTED]]
+            if len(turns) > LISTED:
+                lines.append(f"{'':>7}  and {len(turns) - LISTED} more")
+            lines.append("← → fewer or more turns")
+        self.query_one("#full-context-turns", Static).update(Content("\n".join(lines)))
+
+    def _chosen(self) -> str:
+        option = self.query_one(OptionList).highlighted_option
+        return option.id or "" if option is not None else ""
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        event.stop()
+        self._list_turns()
+
+    def action_count(self, step: int) -> None:
+        """One turn less or more."""
+        if self._crowding is not None and 1 <= self._count + step <= self._crowding.spare:
+            self._count += step
+            self._draw()
+
+    @on(OptionList.OptionSelected)
+    def _choose(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        crowding, choice = self._crowding, event.option_id or ""
+        if crowding is None:
+            return
+        if choice.startswith("grow ") and self._growths is not None:
+            self.dismiss(Grow(self._growths[int(choice.partition(" ")[2])].plan.options))
+            return
+        first = crowding.turns[self._count].begin
+        branch = crowding.turns[crowding.spare - self._count]
+        remedies: dict[str, Remedy] = {
+            "leave": LeaveOut(first),
+            "summarise": Summarise(first, self._count),
+            "branch": Branch(branch.before),
+        }
+        self.dismiss(remedies[choice])
+
+
+def why(crowding: Crowding) -> str:
+    """What is the matter, in a sentence."""
+    if crowding.needed < crowding.n_ctx:
+        full = f"{tokens(crowding.needed)} of the {tokens(crowding.n_ctx)} tokens that the context holds"
+        return f"What is sent takes {full}, so the answer has no room to end."
+    return f"What is to be sent takes {tokens(crowding.needed)} tokens, and the context holds {tokens(crowding.n_ctx)}."
+
+
+def _option(name: str, title: str, note: str, *, disabled: bool = False) -> Option:
+    text = Content("\n").join([Content(title), Content(f"  {note}").stylize("$foreground 60%")])
+    return Option(text, id=name, disabled=disabled)

@@ -1,0 +1,216 @@
+"""A conversation that outgrows its context: each way out, on the screen, on disk and in what the model is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import OptionList
+
+from localllm.chat.conversation import BEFORE
+from localllm.chat.store import Store
+from localllm.cli.chat import open_model
+from localllm.errors import DoesNotFit
+from localllm.runtime.options import Options
+from localllm.runtime.sampling import Sampling
+from localllm.tui.app import ChatApp
+from localllm.tui.cut_entry import CutEntry
+from localllm.tui.loader import Wanted
+from localllm.tui.screens.full_context import FullContext
+from localllm.tui.widgets.transcript import Transcript
+from tests.tui.driving import OpenApp, ask, idle, say, screen_text, wait_until
+from tests.tui.fake import Garage, Script
+
+SMALL = Options(n_ctx=800)
+LONG = "Tell me more of it. " * 60
+PARIS = "The capital of France is Paris."
+
+pytestmark = pytest.mark.slow
+
+
+async def shows(pilot: Pilot[None], text: str) -> None:
+    await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
+
+
+async def fill(pilot: Pilot[None], app: ChatApp) -> None:
+    """Two turns that fit and a message that does not, and wait for the choices."""
+    await ask(pilot, f"First. {LONG}")
+    await ask(pilot, f"Second. {LONG}")
+    await say(pilot, f"Third. {LONG}")
+    await shows(pilot, "The context is full")
+    await shows(pilot, "Grow the context to")
+    assert isinstance(app.screen, FullContext)
+
+
+def lines(app: ChatApp) -> list[str]:
+    """What the lines say above which nothing is sent."""
+    entries = app.query_one(Transcript).entries
+    return [entry.copied_text() for entry in entries if isinstance(entry, CutEntry)]
+
+
+async def choose(pilot: Pilot[None], beginning: str) -> None:
+    choices = pilot.app.screen.query_one(OptionList)
+    at = next(index for index, option in enumerate(choices.options) if str(option.prompt).startswith(beginning))
+    choices.highlighted = at
+    await pilot.pause()
+    await pilot.press("enter")
+
+
+async def test_turns_are_left_out_below_a_line_and_nothing_is_lost(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=SMALL)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await fill(pilot, app)
+        assert "holds 800" in screen_text(pilot)
+        assert "First. Tell me more" in screen_text(pilot)
+        await choose(pilot, "Leave out the oldest 2 turns")
+        await wait_until(pilot, lambda: lines(app) == ["the 4 messages above are not sent"])
+        await wait_until(pilot, lambda: idle(pilot))
+        assert [message.content for message in garage.models[0].asked[-1]] == [f"Third. {LONG}"]
+        (entry,) = store.chats()
+        kept = store.load(entry.id)
+        assert len(kept.path()) == 6
+        assert kept.first_sent() == kept.path()[4]
+        app.chat.action_send_all()
+        await wait_until(pilot, lambda: not lines(app))
+        await wait_until(pilot, lambda: store.load(entry.id).first_sent() is None)
+
+
+async def test_fewer_turns_can_be_left_out(open_app: OpenApp) -> None:
+    app = open_app(options=SMALL)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await fill(pilot, app)
+        await pilot.press("left")
+        await shows(pilot, "Leave out the oldest turn ")
+        await pilot.press("left", "left", "right", "right", "right")
+        await shows(pilot, "Leave out the oldest 2 turns")
+        await pilot.press("escape")
+        await shows(pilot, "F6 makes room")
+        await pilot.press("f6")
+        await shows(pilot, "The context is full")
+
+
+async def test_a_summary_is_shown_used_and_marked(open_app: OpenApp, store: Store) -> None:
+    script, garage = Script(), Garage()
+    garage.script = script
+    app = open_app(garage=garage, options=Options(n_ctx=1200))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        for name in ("First", "Second", "Third"):
+            await ask(pilot, f"{name}. {LONG}")
+        await say(pilot, f"Fourth. {LONG}")
+        await shows(pilot, "Grow the context to")
+        await pilot.press("left", "left", "left")
+        script.reply = "They spoke of France."
+        await choose(pilot, "Summarise the oldest turn")
+        await shows(pilot, "They spoke of France.")
+        await shows(pilot, "Enter sends this")
+        script.reply = PARIS
+        await pilot.press("enter")
+        expected = ["the 2 messages above are not sent, but this summary of them\nThey spoke of France."]
+        await wait_until(pilot, lambda: lines(app) == expected)
+        await wait_until(pilot, lambda: idle(pilot))
+        asked = garage.models[0].asked[-1]
+        assert asked[0].content.startswith(f"{BEFORE}\n\nThey spoke of France.\n\nSecond. Tell me")
+    (entry,) = store.chats()
+    assert list(store.load(entry.id).cuts.values()) == ["They spoke of France."]
+
+
+async def test_a_summary_that_is_not_wanted_changes_nothing(open_app: OpenApp) -> None:
+    garage = Garage(Script(reply="word " * 400))
+    app = open_app(garage=garage, options=Options(n_ctx=4000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        for number in range(3):
+            await ask(pilot, f"Question {number} {LONG}")
+        garage.script.piece_s = 0.05
+        await pilot.press("f6")
+        await shows(pilot, "Grow the context to")
+        await choose(pilot, "Summarise")
+        await shows(pilot, "word word")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: "A summary" not in screen_text(pilot))
+        assert app.chat.conversation.first_sent() is None
+        assert len(app.chat.conversation.path()) == 6
+
+
+async def test_a_larger_context_says_what_it_costs_and_answers(open_app: OpenApp) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=SMALL)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await fill(pilot, app)
+        await shows(pilot, "Grow the context to 1,600 tokens")
+        assert "19.5 MiB more · fits · the model loads again" in screen_text(pilot)
+        await choose(pilot, "Grow the context to 1,600")
+        await wait_until(pilot, lambda: len(garage.models) == 2)
+        await wait_until(pilot, lambda: idle(pilot) and len(app.chat.conversation.path()) == 6)
+        assert garage.models[0].closed
+        assert garage.models[1].wanted.options.n_ctx == 1600
+        assert len(garage.models[1].asked[-1]) == 5
+
+
+async def test_a_context_that_does_not_load_gives_way_to_the_one_before(open_app: OpenApp) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=SMALL)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await fill(pilot, app)
+        garage.script.load_error = DoesNotFit("It needs 9.0 GiB.")
+        await choose(pilot, "Grow the context to 1,600")
+        await shows(pilot, "It needs 9.0 GiB.")
+        garage.script.load_error = None
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: len(garage.models) == 2)
+        assert garage.models[1].wanted.options == SMALL
+
+
+async def test_a_branch_asks_earlier_and_keeps_the_rest(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=SMALL)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await fill(pilot, app)
+        await pilot.press("left")
+        await choose(pilot, "Branch off before the last turn")
+        await wait_until(pilot, lambda: idle(pilot) and len(app.chat.conversation.path()) == 4)
+        assert [message.content[:6] for message in garage.models[0].asked[-1]] == ["First.", "The ca", "Third."]
+    (entry,) = store.chats()
+    chat = store.load(entry.id)
+    assert sorted(node.text[:7] for node in chat.nodes.values() if node.role == "user") == [
+        "First. ",
+        "Second.",
+        "Third. ",
+        "Third. ",
+    ]
+
+
+async def test_a_reply_that_fills_the_context_offers_to_go_on(open_app: OpenApp) -> None:
+    script = Script(stop_reason="context")
+    app = open_app(script)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, "Capital?")
+        await shows(pilot, "The context is full")
+        await pilot.press("escape")
+        await shows(pilot, "cut because the context is full · F6 makes room")
+
+
+async def test_a_real_talk_outgrows_its_context_and_goes_on_with_a_summary(smollm2: Path, store: Store) -> None:
+    app = ChatApp(open_model, Wanted(smollm2, Options(n_ctx=1024)), store, sampling=Sampling(temperature=0))
+    text = "The lighthouse keeper Ada lives on the island of Fjell and has a cat called Mika. " * 14
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, f"{text}\n\nWho has a cat? Answer with one name.")
+        await ask(pilot, "Where does she live? Answer with one word.")
+        await ask(pilot, f"{text}\n\nWhat is the cat's name? Answer with one word.")
+        await say(pilot, f"{text}\n\nHow many cats are there? Answer with one number.")
+        await shows(pilot, "The context is full")
+        await shows(pilot, "MiB more · fits")
+        await pilot.press("left", "left", "left")
+        await choose(pilot, "Summarise the oldest turn")
+        await shows(pilot, "Enter sends this")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: lines(app))
+        await shows(pilot, "writing")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: idle(pilot))
+    app.close()
+    (entry,) = store.chats()
+    chat = store.load(entry.id)
+    assert chat.first_sent() is not None
+    assert len([node for node in chat.nodes.values() if node.role == "user"]) == 4

@@ -1,0 +1,73 @@
+"""Which turns could go, and which contexts are worth offering."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from localllm.chat.conversation import Conversation
+from localllm.runtime.types import Forecast
+from localllm.tui.overflow import SUMMARY, summary_of
+from localllm.tui.room import crowding, growth, larger_contexts, with_context
+from tests.tui.fake import PLAN
+
+
+def conversation(*turns: tuple[str, str]) -> Conversation:
+    chat = Conversation(system="Be brief.")
+    for question, answer in turns:
+        chat.extend(chat.add_reply(chat.add_user(question).id).id, answer)
+    return chat
+
+
+def test_turns_are_counted_from_where_messages_end() -> None:
+    chat = conversation(("one\nand more", "1"), ("two", "2"))
+    last = chat.add_user("three")
+    found = crowding(chat, chat.given(), Forecast(100, 0, (10, 25, 40, 50, 80, 96)), n_ctx=96)
+    assert [(turn.title, turn.tokens) for turn in found.turns] == [("one and more", 30), ("two", 40), ("three", 20)]
+    assert (found.fixed, found.spare) == (10, 2)
+    assert [found.left(count) for count in range(3)] == [100, 70, 30]
+    assert found.turns[2].begin == last.id
+    assert found.turns[0].before is None
+    assert found.turns[1].before == chat.path()[1].id
+
+
+def test_so_many_turns_are_advised_that_half_of_the_context_is_free() -> None:
+    chat = conversation(*[(f"question {number}", "answer") for number in range(9)])
+    chat.add_user("last")
+    given = chat.given()
+    found = crowding(chat, given, Forecast(191, 0, tuple(10 * number + 10 for number in range(len(given)))), n_ctx=190)
+    assert found.left(found.advised()) <= 95 < found.left(found.advised() - 1)
+    assert found.can_summarise(1) is False
+    assert replace(found, n_ctx=1000).can_summarise(1)
+
+
+def test_a_single_turn_has_none_to_spare() -> None:
+    chat = Conversation()
+    chat.add_user("long")
+    assert crowding(chat, chat.given(), Forecast(100, 0, (99,)), n_ctx=50).spare == 0
+
+
+def test_larger_contexts_double_up_to_what_the_model_was_trained_with() -> None:
+    assert larger_contexts(8300, 8192, 131072) == [16384, 32768, 65536]
+    assert larger_contexts(8300, 8192, 20000) == [16384, 20000]
+    assert larger_contexts(8300, 8192, 8192) == []
+    assert larger_contexts(40000, 8192, 131072) == [65536, 131072]
+
+
+def test_a_larger_context_costs_what_its_plan_takes_more() -> None:
+    (cpu,) = PLAN.devices
+    larger = replace(PLAN, options=with_context(PLAN, 16384), devices=(replace(cpu, kv=2 * cpu.kv),))
+    assert growth(PLAN, larger).more == cpu.kv
+    assert growth(PLAN, larger).fits
+    assert not growth(PLAN, replace(larger, devices=(replace(cpu, kv=64 << 30),))).fits
+    assert with_context(PLAN, 16384).threads == PLAN.options.threads
+
+
+def test_a_summary_is_asked_for_where_the_conversation_is_cached() -> None:
+    chat = conversation(("one", "1"), ("two", "2"))
+    given = chat.given()
+    third = chat.path()[2]
+    asked = summary_of(given, third.id)
+    assert asked[:-1] == [one.message for one in given[:3]]
+    assert (asked[-1].role, asked[-1].content) == ("user", SUMMARY)
+    answer = chat.path()[1]
+    assert summary_of(given, answer.id)[-1].content == f"one\n\n{SUMMARY}"
