@@ -97,6 +97,8 @@ def _verdict(proof: FileProof) -> str:
             f"made of:\n  localllm verify {shlex.quote(str(proof.path))} --against {against}"
         )
     how = "to the last byte" if proof.identical == len(proof.checks) else "as far as its types keep it"
+    if proof.coarser:
+        how = "as far as a source of coarser types can tell"
     return f"It is the model, {how} ({proof.seconds:.1f} s)."
 
 

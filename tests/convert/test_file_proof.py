@@ -182,6 +182,48 @@ def test_against_another_gguf(tiny: MakeTiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("coarse", ["Q4_0", "Q2_K", "Q4_K_M", "Q5_1", "TQ2_0"])
+def test_against_a_gguf_that_is_quantized_itself(tiny: MakeTiny, tmp_path: Path, coarse: str) -> None:
+    source, other = tiny(), tiny("other", seed=2)
+    against = convert(source, tmp_path / "coarse.gguf", type=coarse).outfile
+    for kind in ("F32", "Q8_0", "Q5_K_M", "Q4_1"):
+        proof = verify_file(convert(source, tmp_path / "x.gguf", type=kind, force=True).outfile, against)
+        assert proof.ok, says(proof)
+        assert proof.coarser == any("compared only as far as" in note for note in proof.notes)
+        assert proof.coarser or proof.identical < len(proof.checks) or kind == coarse
+        found = says(verify_file(convert(other, tmp_path / "x.gguf", type=kind, force=True).outfile, against))
+        assert "the file holds other weights" in found
+    assert verify_file(against, source).ok
+    assert not verify_file(against, source).coarser
+
+
+@pytest.mark.slow
+def test_damage_is_found_against_a_coarser_file(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny()
+    coarse = convert(source, tmp_path / "coarse.gguf", type="Q4_0").outfile
+    path = convert(source, tmp_path / "x.gguf", type="Q8_0").outfile
+    assert verify_file(path, coarse).coarser
+    offset, row_bytes = place(path, "blk.1.ffn_gate.weight")
+    change_bytes(path, offset + 9 * row_bytes, lambda before: bytes([before[0], before[1] + 8]), 2)
+    found = says(verify_file(path, coarse))
+    assert re.search(r"ffn_gate\.weight is damaged: one of 512 rows is not anything like those of .*, row 9", found)
+
+
+@pytest.mark.slow
+def test_two_files_of_one_type_that_an_importance_matrix_sets_apart(tiny: MakeTiny, tmp_path: Path) -> None:
+    source = tiny()
+    matrix = write_gguf(tmp_path / "m.gguf", measured(convert(source, tmp_path / "f.gguf", type="F16").outfile))
+    for kind in ("Q4_K_M", "Q2_K", "Q4_0"):
+        plain = convert(source, tmp_path / "plain.gguf", type=kind, force=True).outfile
+        weighed = convert(source, tmp_path / "x.gguf", settings=Settings(kind, imatrix=matrix), force=True).outfile
+        for one, other in ((weighed, plain), (plain, weighed)):
+            proof = verify_file(one, other)
+            assert proof.ok, says(proof)
+            assert 0 < proof.identical < len(proof.checks)
+        assert "x.gguf is quantized itself (" in "".join(proof.notes)
+
+
+@pytest.mark.slow
 def test_with_an_importance_matrix(tiny: MakeTiny, tmp_path: Path) -> None:
     source = tiny()
     matrix = write_gguf(tmp_path / "m.gguf", measured(convert(source, tmp_path / "f.gguf", type="F16").outfile))
@@ -200,6 +242,25 @@ def test_a_type_that_needs_an_importance_matrix(tiny: MakeTiny, tmp_path: Path) 
     path = convert(source, tmp_path / "x.gguf", settings=Settings("IQ2_XS", imatrix=matrix)).outfile
     assert verify_file(path, source).ok
     assert all_identical(verify_file(path, source, imatrix=matrix))
+
+
+@pytest.mark.slow
+def test_what_is_found_does_not_depend_on_the_threads(
+    tiny: MakeTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny()
+    path = convert(source, tmp_path / "x.gguf", type="Q4_K_S").outfile
+    offset, row_bytes = place(path, "blk.1.ffn_gate.weight")
+    for row in (5, 6, 300):
+        change_bytes(path, offset + row * row_bytes, lambda before: bytes([before[0], before[1] + 8]), 2)
+    one = verify_file(path, source, threads=1)
+    monkeypatch.setattr("localllm.convert.proof.weights._SLAB", 5000)
+    several = [verify_file(path, source, threads=threads) for threads in (1, 5, 5)]
+    assert several[0].checks == several[1].checks == several[2].checks
+    assert several[0].rmse == pytest.approx(one.rmse, rel=1e-9)
+    for proof in (one, several[0]):
+        (check,) = [check for check in proof.checks if not check.identical]
+        assert (check.different, check.first, check.ruined, check.first_ruined) == (3, 5, 3, 5)
 
 
 @pytest.mark.slow

@@ -16,9 +16,10 @@ from localllm.convert.imatrix import open_imatrix
 from localllm.convert.proof import judgement
 from localllm.convert.proof.alone import Problem
 from localllm.convert.proof.chats import CHAT_TEMPLATE, TemplateProof
+from localllm.convert.proof.checks import TensorCheck
 from localllm.convert.proof.keys import KeyProof, compare_keys, is_list_of_tokens, model_keys
 from localllm.convert.proof.original import Original, TextProof, compare_texts
-from localllm.convert.proof.weights import TensorCheck, WeightCheck
+from localllm.convert.proof.weights import WeightCheck
 from localllm.convert.provenance import hashing, read_provenance
 from localllm.convert.pruning import kept_names, pruned_keys
 from localllm.convert.quantizations import FLOAT_TYPES, TYPES
@@ -193,7 +194,7 @@ def _weights(
         check = WeightCheck(original.rows, stored, _ways(original, settings), importance)
         checks = check.check(matched.pairs, threads, progress)
     problems += judgement.judge(checks, parts, original.title)
-    notes += judgement.remarks(checks, str(header.get(_MATRIX, "")), imatrix is not None)
+    notes += judgement.remarks(checks, original.title, str(header.get(_MATRIX, "")), imatrix is not None)
     return checks, problems, notes
 
 

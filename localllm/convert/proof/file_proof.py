@@ -18,10 +18,10 @@ from localllm.convert.files import Files, closed_on_error
 from localllm.convert.prepared import cores
 from localllm.convert.proof.alone import Alone, Problem, check_alone, is_model
 from localllm.convert.proof.chats import TemplateProof
+from localllm.convert.proof.checks import TensorCheck
 from localllm.convert.proof.comparison import Comparison, compare
 from localllm.convert.proof.original import open_original
 from localllm.convert.proof.roundtrip import total
-from localllm.convert.proof.weights import TensorCheck
 from localllm.convert.provenance import read_provenance
 from localllm.convert.verify import TokenizerProof
 from localllm.convert.writer import Progress
@@ -93,6 +93,11 @@ class FileProof:
     def identical(self) -> int:
         """How many tensors hold the very bytes that quantizing the source gives."""
         return sum(check.identical for check in self.checks)
+
+    @property
+    def coarser(self) -> bool:
+        """Whether the source is quantized itself, and so coarsely that it cannot tell all of the file's weights."""
+        return any(check.coarser for check in self.checks)
 
     @property
     def rmse(self) -> float:

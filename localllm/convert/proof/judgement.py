@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from localllm.convert.header import Entry
 from localllm.convert.plan import PlannedTensor
 from localllm.convert.proof.alone import Problem
-from localllm.convert.proof.weights import COMPARABLE, Pair, TensorCheck, is_damage
+from localllm.convert.proof.checks import TensorCheck, is_damage
+from localllm.convert.proof.weights import COMPARABLE, Pair
 from localllm.convert.tensor import BLOCKS
 from localllm.convert.transforms import rows_and_columns
 from localllm.gguf_file import Header, TensorInfo
@@ -88,11 +89,11 @@ def judge(checks: Sequence[TensorCheck], parts: Sequence[Header], title: str) ->
     places = {info.name: (part, info) for part in parts for info in part.tensors}
     for check in unsure:
         part, info = places[check.found.name]
-        few = 0 < len(check.ruined) <= max(_FEW_ROWS, check.rows // 100)
+        few = 0 < check.ruined <= max(_FEW_ROWS, check.rows // 100)
         if check.different and check.first is not None and is_damage(checks, check):
             yield _damaged(part, info, check, check.different, check.first, f"what {title} gives")
-        elif few and not check.different:
-            yield _damaged(part, info, check, len(check.ruined), check.ruined[0], f"anything like those of {title}")
+        elif few and check.first_ruined is not None and not check.different:
+            yield _damaged(part, info, check, check.ruined, check.first_ruined, f"anything like those of {title}")
         elif check.too_far or check.ruined:
             yield Problem("tensors", f"{_off(check)}: it does not hold what {title} holds")
 
@@ -109,26 +110,42 @@ def _off(check: TensorCheck) -> str:
     return f"{found.name} ({found.type}) is off by {found.loss.rmse:.2%} where {check.expected or 0:.2%} is usual"
 
 
-def remarks(checks: Sequence[TensorCheck], importance: str, given: bool) -> Iterator[str]:
+def remarks(checks: Sequence[TensorCheck], title: str, importance: str, given: bool) -> Iterator[str]:
     """What to tell of weights that are well enough. `importance` is the matrix that the file names, or empty."""
+    coarse = [check for check in checks if check.coarser]
+    if coarse:
+        yield (
+            f"{len(coarse)} of {len(checks)} tensors are compared only as far as {title} tells, where they are "
+            f"{_source_types(coarse)}: what that has lost cannot be seen; the original checkpoint would tell more"
+        )
     rounded = [check for check in checks if check.different and not is_damage(checks, check)]
     if rounded:
         yield (
             f"{sum(check.different for check in rounded):,} rows in {len(rounded)} tensors are rounded differently "
             "than here, no worse: they were quantized on another kind of processor, or by another version"
         )
-    other = [check for check in checks if not check.remade]
+    other = [check for check in checks if not check.remade and not check.coarser]
     if other and importance and not given:
         yield (
             f"{len(other)} tensors were quantized with the importance matrix {importance}: with --imatrix FILE they "
             "can be compared byte for byte, else they are judged by how far they are off"
         )
     elif other:
+        quantized = [check for check in other if check.source_type]
+        why = (
+            f"{title} is quantized itself ({_source_types(quantized)}), and they were made of what is finer"
+            if len(quantized) == len(other)
+            else "another version or kind of processor made them, or weights that differ by less than their type can "
+            "show"
+        )
         yield (
             f"{len(other)} of {len(checks)} tensors cannot be made again byte for byte here, {other[0].found.name} "
-            "first: another version or kind of processor made them, or weights that differ by less than their type "
-            "can show"
+            f"first: {why}"
         )
+
+
+def _source_types(checks: Sequence[TensorCheck]) -> str:
+    return ", ".join(sorted({check.source_type or "" for check in checks}))
 
 
 def other_types(

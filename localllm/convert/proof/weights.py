@@ -19,12 +19,13 @@ import numpy.typing as npt
 from localllm.convert.header import Entry, Layout
 from localllm.convert.imatrix import ImportanceMatrix
 from localllm.convert.plan import PlannedTensor
+from localllm.convert.proof.checks import Found, TensorCheck
 from localllm.convert.proof.roundtrip import Loss, Numbers, TensorLoss, block_errors, block_of, loss, numbers, total
-from localllm.convert.quantizations import FLOAT_TYPES, TENSOR_TYPES
+from localllm.convert.quantizations import TENSOR_TYPES
 from localllm.convert.quantizer import Quantizer
 from localllm.convert.reading_order import reading_order
 from localllm.convert.slabs import Buffers, Slab, in_threads, read_slab, slabs
-from localllm.convert.tensor import RowSource
+from localllm.convert.tensor import BLOCKS, RowSource
 from localllm.convert.writer import Progress
 from localllm.errors import BadCheckpoint
 from localllm.native import quants
@@ -34,17 +35,11 @@ COMPARABLE = (*TENSOR_TYPES, "NVFP4")
 
 _SLAB = 1 << 18
 _WINDOWS, _WINDOW = 4, 8
-_BY_COLUMNS = tuple(kind for kind in TENSOR_TYPES if kind not in (*FLOAT_TYPES, "Q8_0"))
 _RUINED = 4.0
 """A block that is off by so many times the sum of its own squares is not what a quantizer makes of it."""
 
-_HALF_RMSE = 2.0**-9 / math.sqrt(3)
-"""What rounding to BF16 loses: less than that is nobody's mistake."""
-
-_COARSE_RMSE = 0.25
-"""More than any type of four bits loses: the limit for one that nothing here makes, such as NVFP4."""
-
-_DAMAGED_ROWS = 16
+_TELLS_NOTHING = 0.5
+"""A source whose type loses more than that, such as one of three values, says nothing of a single block."""
 
 
 @dataclass(frozen=True)
@@ -55,59 +50,13 @@ class Pair:
     entry: Entry
 
 
-@dataclass(frozen=True)
-class TensorCheck:
-    """What was found of a tensor.
-
-    `remade` is whether bytes of it could be made again; then `different` of its `rows` are not what was made, the row
-    `first` before the others, and lost `excess` times what those made lose. `expected` is what its type loses of parts
-    of it, for one that could not be made again. `ruined` are the rows with a block that nothing explains.
-    """
-
-    found: TensorLoss
-    rows: int
-    remade: bool
-    different: int = 0
-    first: int | None = None
-    excess: float = 1.0
-    expected: float | None = None
-    ruined: tuple[int, ...] = ()
-
-    @property
-    def identical(self) -> bool:
-        """Whether every byte is what the source gives."""
-        return self.remade and self.different == 0
-
-    @property
-    def too_far(self) -> bool:
-        """Whether it lost more than its type explains."""
-        slack = 1.6 if self.found.type in _BY_COLUMNS else 1.25
-        limit = _COARSE_RMSE if self.expected is None else slack * max(self.expected, _HALF_RMSE)
-        return not self.remade and not self.found.loss.rmse <= limit
-
-
-def is_damage(checks: Sequence[TensorCheck], check: TensorCheck) -> bool:
-    """Whether rows of a tensor that are not what was made again are damaged.
-
-    Another kind of processor may round a sum differently, which changes rows here and there in every tensor, and for
-    the better as often as not. A few rows in a whole model, or rows that lost clearly more, are something else.
-    """
-    rows = sum(other.rows for other in checks if other.remade)
-    return sum(other.different for other in checks) <= max(_DAMAGED_ROWS, rows // 1000) or check.excess > 1.1
-
-
-class _Findings:
-    """What is known of a tensor so far. `way` is how its bytes are made again, once somebody found out."""
+class _Way:
+    """How the bytes of a tensor are made again, once somebody found out; None is in no way that is known."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.decided = False
-        self.way: Quantizer | None = None
-        self.losses: list[Loss] = []
-        self.usual: list[Loss] = []
-        self.different: list[int] = []
-        self.ruined: list[int] = []
-        self.errors = self.remade_errors = 0.0
+        self.quantizer: Quantizer | None = None
 
 
 class WeightCheck:
@@ -124,7 +73,7 @@ class WeightCheck:
         self._source, self._file = source, file
         matrices = [None] if importance is None else [importance, None]
         self._ways = [Quantizer(source.files.title, way, matrix) for matrix in matrices for way in ways]
-        self._findings: dict[str, _Findings] = {}
+        self._found: dict[str, _Way] = {}
         self._buffers = Buffers()
 
     def check(self, pairs: Sequence[Pair], threads: int, progress: Progress | None = None) -> list[TensorCheck]:
@@ -134,46 +83,66 @@ class WeightCheck:
             BadCheckpoint: a file became unreadable, or the source holds a number that is not finite.
         """
         tensors = [pair.tensor for pair in pairs]
-        self._findings = {tensor.name: _Findings() for tensor in tensors}
+        self._found = {tensor.name: _Way() for tensor in tensors}
+        findings = {tensor.name: Found() for tensor in tensors}
         whole, done = sum(tensor.rows * tensor.columns for tensor in tensors), 0
         layout, files = Layout(b"", tuple(pair.entry for pair in pairs), 0), self._source.files
         files.expect(reading_order(self._source, tensors))
-        for slab in in_threads(self._compare, slabs(tensors, [layout], _SLAB), threads, files.stop):
+        # They come in the order of the rows: sums are the same each time, whatever the threads do.
+        for slab, found in in_threads(self._compare, slabs(tensors, [layout], _SLAB), threads, files.stop):
+            findings[slab.tensor.name] = findings[slab.tensor.name].and_then(found)
             done += slab.count
             if progress is not None:
                 progress(done, whole)
-        return [self._result(pair) for pair in pairs]
+        return [self._result(pair, findings[pair.entry.name]) for pair in pairs]
 
-    def _compare(self, slab: Slab) -> Slab:
+    def _compare(self, slab: Slab) -> tuple[Slab, Found]:
         rows = read_slab(self._source, slab, self._buffers)
         data = self._stored(slab)
-        found = self._findings[slab.tensor.name]
-        with found.lock:
-            if not found.decided:
-                found.decided, found.way = True, self._way(slab, rows, data)
-        made = None if found.way is None else _made(found.way, slab, rows)
-        other = np.empty(0, dtype=np.intp) if found.way is None else _unlike(made, data, slab.stop - slab.start)
+        way = self._way(slab, rows, data)
+        made = None if way is None else _made(way, slab, rows)
+        other = np.empty(0, dtype=np.intp) if way is None else _unlike(made, data, slab.stop - slab.start)
         if made is rows and not other.size:
-            return slab  # the source's own bytes
-        kind, block = slab.entry.type_name, block_of(slab.entry.type_name)
-        before = numbers(slab.tensor.dtype, rows, 0, slab.count)
-        errors = block_errors(before, numbers(kind, data, 0, slab.count), block)
+            return slab, Found()  # the source's own bytes
+        kind, stored_as = slab.entry.type_name, slab.tensor.dtype
+        # A number that a coarse source has lost may be any of those that its block allows.
+        block = block_of(kind) if way is not None else block_of(kind, stored_as)
+        before, after = numbers(stored_as, rows, 0, slab.count), numbers(kind, data, 0, slab.count)
+        errors = block_errors(before, after, block)
         per_row = max(slab.tensor.columns // block, 1)
         ruined = np.unique(_ruined(errors, block_errors(before, np.zeros_like(before), block)) // per_row)
         remade = np.zeros_like(errors)
         if other.size and made is not None and made is not rows:
             remade = block_errors(before, numbers(kind, made, 0, slab.count), block)
-        usual = _usual_loss(slab, before) if found.way is None else None
-        with found.lock:
-            found.losses.append(loss(before, errors, block))
-            found.usual += [usual] if usual is not None else []
-            found.different += (slab.start + other).tolist()
-            found.ruined += (slab.start + ruined).tolist()
-            found.errors += float(errors.reshape(-1, per_row)[other].sum())
-            found.remade_errors += float(remade.reshape(-1, per_row)[other].sum())
-        return slab
+        usual = usual_of_source = None
+        if way is None and stored_as not in BLOCKS:
+            usual = _usual_loss(slab, kind, before)
+        elif way is None:
+            probe = _between_the_steps(before, slab.tensor.columns)
+            usual, usual_of_source = (_usual_loss(slab, name, probe) for name in (kind, stored_as))
+        if usual_of_source is not None and usual_of_source.rmse > _TELLS_NOTHING:
+            ruined = ruined[:0]
+        return slab, Found(
+            loss=loss(before, errors, block),
+            usual=usual,
+            usual_of_source=usual_of_source,
+            different=other.size,
+            first=slab.start + int(other[0]) if other.size else None,
+            ruined=ruined.size,
+            first_ruined=slab.start + int(ruined[0]) if ruined.size else None,
+            errors=float(errors.reshape(-1, per_row)[other].sum()),
+            remade_errors=float(remade.reshape(-1, per_row)[other].sum()),
+        )
 
     def _way(self, slab: Slab, rows: npt.NDArray[Any], data: npt.NDArray[np.uint8]) -> Quantizer | None:
+        """The way of the tensor: the first slab of it that comes by decides."""
+        way = self._found[slab.tensor.name]
+        with way.lock:
+            if not way.decided:
+                way.decided, way.quantizer = True, self._find_way(slab, rows, data)
+        return way.quantizer
+
+    def _find_way(self, slab: Slab, rows: npt.NDArray[Any], data: npt.NDArray[np.uint8]) -> Quantizer | None:
         """The first way that gives the bytes of a few rows of a slab, at any of several places."""
         stored = data.reshape(slab.stop - slab.start, -1)
         for part, lines in _windows(slab):
@@ -193,19 +162,22 @@ class WeightCheck:
             raise BadCheckpoint(f"{self._file.files.title} cannot be read: {error.strerror}.") from error
         return buffer
 
-    def _result(self, pair: Pair) -> TensorCheck:
-        found, tensor, kind = self._findings[pair.entry.name], pair.tensor, pair.entry.type_name
-        count, copied = tensor.rows * tensor.columns, found.way is not None and not found.losses
+    def _result(self, pair: Pair, found: Found) -> TensorCheck:
+        tensor, kind, remade = pair.tensor, pair.entry.type_name, self._found[pair.entry.name].quantizer is not None
+        count, copied = tensor.rows * tensor.columns, remade and found.loss is None
         excess = found.errors / found.remade_errors if found.remade_errors else math.inf if found.errors else 1.0
         return TensorCheck(
-            found=TensorLoss(pair.entry.name, kind, count, count, copied, total(found.losses)),
+            found=TensorLoss(pair.entry.name, kind, count, count, copied, found.loss or total(())),
             rows=tensor.rows,
-            remade=found.way is not None,
-            different=len(found.different),
-            first=min(found.different, default=None),
+            remade=remade,
+            different=found.different,
+            first=found.first,
             excess=excess,
-            expected=total(found.usual).rmse if found.usual else None,
-            ruined=tuple(sorted(found.ruined)),
+            expected=found.expected,
+            ruined=found.ruined,
+            first_ruined=found.first_ruined,
+            source_type=tensor.dtype if tensor.dtype in BLOCKS else None,
+            coarser=found.source_is_coarser,
         )
 
 
@@ -218,9 +190,9 @@ def _windows(slab: Slab) -> Iterator[tuple[Slab, slice]]:
         yield replace(slab, start=slab.start + first, stop=slab.start + last), slice(first, last)
 
 
-def _usual_loss(slab: Slab, before: Numbers) -> Loss | None:
-    """What a few rows of a slab lose in their type with columns that matter alike; None where nothing is made in it."""
-    kind, columns = slab.entry.type_name, slab.tensor.columns
+def _usual_loss(slab: Slab, kind: str, before: Numbers) -> Loss | None:
+    """What a few rows of a slab lose in a type with columns that matter alike; None where nothing is made in it."""
+    columns = slab.tensor.columns
     if kind not in TENSOR_TYPES:
         return None
     lines = min(_WINDOW, slab.stop - slab.start)
@@ -229,6 +201,16 @@ def _usual_loss(slab: Slab, before: Numbers) -> Loss | None:
     alike = np.ones(columns, dtype=np.float32) if quants.aborts_without_importance(kind) else None
     quants.quantize(kind, source, target, lines, columns, alike)
     return loss(part, block_errors(part, numbers(kind, target, 0, part.size), block_of(kind)), block_of(kind))
+
+
+def _between_the_steps(numbers: Numbers, columns: int) -> Numbers:
+    """Numbers like these that no type has packed yet: each row and the next, as large together as one of them.
+
+    To pack again in the same or a similar type what came out of one would lose too little.
+    """
+    rows = numbers.reshape(-1, columns)
+    mixed: Numbers = ((rows + np.roll(rows, -1, axis=0 if len(rows) > 1 else 1)) / math.sqrt(2)).reshape(-1)
+    return mixed
 
 
 def _made(quantizer: Quantizer, slab: Slab, rows: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
