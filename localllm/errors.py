@@ -121,7 +121,7 @@ class BadStore(LocalLLMError):
 
 
 class BadSettings(LocalLLMError):
-    """The settings have a mistake, says the line or the variable and the key; or they cannot be written."""
+    """Settings, of a chat or of everything, have a mistake, says where; or they cannot be written."""
 
 
 class MissingPackage(LocalLLMError):

@@ -19,6 +19,9 @@ State = Literal["writing", "done", "partial"]
 
 TITLE_LENGTH = 60
 
+FORKED = " (fork)"
+"""At the end of the title of a fork."""
+
 CUTS = "cuts"
 """The setting of a chat that holds where what is sent begins: see `Conversation.cut`."""
 
@@ -128,9 +131,13 @@ class Conversation:
         return question.text
 
     def fork(self, until: str | None = None) -> Conversation:
-        """A new conversation that holds the path that is shown, up to and with `until`, and nothing beside it."""
+        """A new conversation that holds the path that is shown, up to and with `until`, and nothing beside it.
+
+        Its title says that it is one: two chats of one title could not be told apart in a list.
+        """
         others = {name: value for name, value in self.settings.items() if name != CUTS}
-        copy = Conversation(system=self.system, given_title=self.given_title, settings=others)
+        title = f"{self.title.removesuffix(FORKED)}{FORKED}"
+        copy = Conversation(system=self.system, given_title=title, settings=others)
         for node in self.path():
             # A reply that somebody writes goes on here without them.
             state: State = "partial" if node.state == "writing" else node.state

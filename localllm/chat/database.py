@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from localllm.errors import BadStore, BadText
+from localllm.chat.printable import bad_text
+from localllm.errors import BadStore
 
 PATIENCE_S = 5.0
 """How long to wait for another app that is writing."""
@@ -106,11 +107,8 @@ def _explained(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         message, hint = _reason(path, error)
         raise BadStore(message, hint=hint) from error
-    except UnicodeEncodeError as error:  # half of a surrogate pair, as Python makes of bytes that are no UTF-8
-        raise BadText(
-            f"The text is no valid UTF-8, at character {error.start + 1:,}, and cannot be kept.",
-            hint="Was it read in another encoding? `iconv -f latin1 -t utf-8` turns one such into UTF-8.",
-        ) from None
+    except UnicodeEncodeError as error:
+        raise bad_text(error) from None
 
 
 def _reason(path: Path, error: sqlite3.Error | OSError) -> tuple[str, str]:

@@ -19,8 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from localllm.chat.conversation import Conversation, Node, stats_of, with_nodes
-from localllm.errors import BadChat
+from localllm.chat.conversation import CUTS, Conversation, Node, stats_of, with_nodes
+from localllm.chat.settings import SAMPLING, sampling_of
+from localllm.errors import BadChat, BadSettings
+from localllm.runtime.sampling import Sampling
 
 FORMAT = "localllm chats"
 VERSION = 1
@@ -132,7 +134,7 @@ def _read_chat(given: _Fields) -> Conversation:
         given.number("created"),
         given.text_or_none("leaf"),
         given_title=given.text("title", ""),
-        settings=given.object("settings"),
+        settings=_settings(given),
     )
     nodes = [
         _read_node(_Fields(node, f"{given.place}.messages[{at}]")) for at, node in enumerate(given.list("messages"))
@@ -143,6 +145,20 @@ def _read_chat(given: _Fields) -> Conversation:
         return with_nodes(chat, nodes)
     except ValueError as error:
         raise BadChat(f"{given.place} is no chat: {error}.", hint=_HINT) from None
+
+
+def _settings(given: _Fields) -> dict[str, Any]:
+    """The settings, of which those that are used without asking are checked here."""
+    settings = given.object("settings")
+    inside = _Fields(settings, f"{given.place}.settings")
+    for summary in inside.object(CUTS).values():
+        if not _is_text(summary):
+            raise inside.wrong(CUTS, "messages with the summary before each")
+    try:
+        sampling_of(settings, Sampling())
+    except BadSettings as error:
+        raise inside.wrong(SAMPLING, f"how tokens may be picked: {error.message}") from None
+    return settings
 
 
 def _read_node(given: _Fields) -> Node:

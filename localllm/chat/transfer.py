@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from localllm.chat import json_file, markdown_file
-from localllm.chat.conversation import Conversation, new_id
+from localllm.chat.conversation import CUTS, Conversation, new_id
 from localllm.chat.store import Store
 from localllm.errors import BadChat, BadOutput
 
@@ -130,4 +130,6 @@ def _with_new_ids(chat: Conversation) -> Conversation:
         ids[old]: replace(node, id=ids[old], parent=ids[node.parent] if node.parent else None)
         for old, node in chat.nodes.items()
     }
-    return replace(chat, id=new_id(), leaf=ids[chat.leaf] if chat.leaf else None, nodes=nodes)
+    cuts = {ids[old]: summary for old, summary in chat.cuts.items() if old in ids}
+    settings = {**chat.settings, CUTS: cuts} if chat.cuts else chat.settings
+    return replace(chat, id=new_id(), leaf=ids[chat.leaf] if chat.leaf else None, nodes=nodes, settings=settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,13 +13,19 @@ from localllm.cli import options, sampling_flags
 from localllm.errors import LocalLLMError, MissingPackage
 
 if TYPE_CHECKING:
+    from localllm.chat.conversation import Conversation
+    from localllm.chat.store import Store
     from localllm.runtime.responder import Responder
+    from localllm.runtime.sampling import Sampling
     from localllm.tui.loader import Wanted
 
 EPILOG = """examples:
   localllm                                  the default model
   localllm chat model.gguf --ctx 8192       a file, with a context of 8192 tokens
   localllm chat --system "Answer in verse." with a system prompt for new chats
+  localllm chat --continue                  go on with the latest chat; --chat NAME with another
+  localllm chat --plain                     line by line, for screen readers and dumb terminals
+  localllm chat --plain < questions.txt     each line is a message or a / command; replies go to stdout
 
 Chats are kept on this machine and listed when the app opens. F1 shows all keys, Ctrl+Q quits.
 """
@@ -35,34 +42,74 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="path, catalogue name or model on this machine")
     parser.add_argument("--system", metavar="TEXT", default="", help="system prompt of new chats")
+    parser.add_argument("--plain", action="store_true", help="line by line: no colours, no full screen")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--chat", metavar="CHAT", help="go on with a chat, by the beginning of its id or title")
+    which.add_argument("--continue", action="store_true", dest="go_on", help="go on with the latest chat")
     sampling_flags.add(parser)
     options.add_engine_flags(parser, kv_disk="2GiB")
     parser.set_defaults(handle=handle, usage_error=parser.error)
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Open the app. What can be known to be wrong is said before the screen changes."""
+    """Open the app, or chat line by line. What can be known to be wrong is said before the screen changes."""
     sampling = sampling_flags.sampling(args)
-    _check_terminal()
-    _check_packages()
-    from localllm import library, paths, settings
+    plain = args.plain or os.environ.get("TERM") == "dumb"
+    if not plain:
+        _check_terminal()
+        _check_packages()
+    from localllm import paths
     from localllm.chat.store import Store
     from localllm.native import rpc
-    from localllm.tui.app import ChatApp
+
+    store = Store.open(paths.chats_file())
+    try:
+        conversation = _conversation(args, store)
+        wanted = _wanted(args, conversation)
+        for worker in args.worker:
+            rpc.ask(worker)
+        return (_plain if plain else _app)(args, wanted, store, conversation, sampling)
+    finally:
+        store.close()
+
+
+def _conversation(args: argparse.Namespace, store: Store) -> Conversation | None:
+    """The chat to go on with; None for a new one."""
+    from localllm.chat.naming import chat_named
+    from localllm.errors import BadChat
+
+    chats = store.chats()
+    if args.go_on and not chats:
+        raise BadChat("There is no chat to go on with yet.", hint="`localllm chat` begins one.")
+    if args.go_on:
+        return store.load(max(chats, key=lambda chat: chat.updated).id)
+    return store.load(chat_named(args.chat, chats).id) if args.chat else None
+
+
+def _wanted(args: argparse.Namespace, conversation: Conversation | None) -> Wanted:
+    """The model that is named, else the chat's own, else the default."""
+    from localllm import library
+    from localllm.chat.settings import MODEL
     from localllm.tui.loader import Wanted
 
+    own = conversation.settings.get(MODEL) if conversation is not None else None
+    return Wanted(library.resolve(args.model or (own if isinstance(own, str) else None)), options.engine_options(args))
+
+
+def _app(
+    args: argparse.Namespace, wanted: Wanted, store: Store, conversation: Conversation | None, sampling: Sampling
+) -> int:
+    from localllm import settings
+    from localllm.tui.app import ChatApp
+
     looks = settings.load().settings
-    path = library.resolve(args.model)
-    for worker in args.worker:
-        rpc.ask(worker)
-    store = Store.open(paths.chats_file())
-    wanted = Wanted(path, options.engine_options(args))
     app = ChatApp(
         open_model,
         wanted,
         store,
         sampling=sampling,
         system=args.system,
+        conversation=conversation,
         theme=looks.theme,
         animation=looks.animation,
     )
@@ -70,8 +117,22 @@ def handle(args: argparse.Namespace) -> int:
         app.run()
     finally:
         app.close()
-        store.close()
     return app.return_code or 0
+
+
+def _plain(
+    args: argparse.Namespace, wanted: Wanted, store: Store, conversation: Conversation | None, sampling: Sampling
+) -> int:
+    from localllm.cli.plain import Lines, PlainChat
+
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    chat = PlainChat(open_model, wanted, store, sampling, args.system, interactive=interactive)
+    try:
+        if conversation is not None:
+            chat.open(conversation)
+        return chat.run(Lines(sys.stdin, interactive=interactive))
+    finally:
+        chat.close()
 
 
 def open_model(wanted: Wanted, progress: Callable[[float], None]) -> Responder:
@@ -87,7 +148,8 @@ def _check_terminal() -> None:
         if stream is None or not stream.isatty():
             raise LocalLLMError(
                 f"The chat needs a terminal, and {name} is none.",
-                hint='`localllm run "a prompt"` answers on stdout, for pipes and scripts.',
+                hint='`localllm run "a prompt"` answers on stdout, for pipes and scripts; '
+                "`localllm chat --plain` chats without a terminal.",
             )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def on_interrupt(action: Callable[[], None]) -> Iterator[threading.Event]:
+def on_interrupt(action: Callable[[], object]) -> Iterator[threading.Event]:
     """Call `action` as soon as Ctrl-C arrives, instead of `KeyboardInterrupt`; yields an event that is set then.
 
     For the main thread. Python runs its handlers when the running C function returns, and evaluating a long prompt is

@@ -14,6 +14,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.errors import BadSettings
 from localllm.runtime.sampling import Sampling
@@ -27,7 +28,8 @@ from localllm.tui.screens.chat import ChatScreen
 class ChatApp(App[None]):
     """Chats with the model that is `wanted`, which `open_model` loads, kept in `store`.
 
-    The model loads in the background: the app can be used, and written in, from its first picture on.
+    Begins with `conversation`, or a new one. The model loads in the background: the app can be used, and written in,
+    from its first picture on.
     """
 
     TITLE = "localllm"
@@ -50,13 +52,16 @@ class ChatApp(App[None]):
         system: str = "",
         theme: str | None = None,
         animation: Literal["full", "basic", "none"] | None = None,
+        conversation: Conversation | None = None,
     ) -> None:
         super().__init__()
         if theme is not None:
             self.theme = self._known_theme(theme)
         if animation is not None:
             self.animation_level = animation
-        self.chat = ChatScreen(open_model, wanted, store, sampling or Sampling(), system=system)
+        self.chat = ChatScreen(
+            open_model, wanted, store, sampling or Sampling(), system=system, conversation=conversation
+        )
 
     def _known_theme(self, name: str) -> str:
         if name not in self.available_themes:

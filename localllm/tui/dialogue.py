@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from localllm.chat.conversation import Conversation, Node
+from localllm.chat.settings import sampling_of
 from localllm.chat.store import Store
+from localllm.errors import BadSettings
 from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
 from localllm.tui import background
@@ -20,7 +22,8 @@ from localllm.tui.turn import Stage, Task, Turn
 class Dialogue:
     """One conversation at a time, and at most one reply in the making.
 
-    `began` and `ended` are called from the thread of the reply.
+    `began` and `ended` are called from the thread of the reply. `sampling` is how tokens are picked where a chat has no
+    settings of its own.
     """
 
     def __init__(
@@ -36,8 +39,8 @@ class Dialogue:
     ) -> None:
         self.conversation = Conversation(system=system)
         self.turn: Turn | None = None
+        self.sampling = sampling
         self._store = store
-        self._sampling = sampling
         self._wait_for_model = wait_for_model
         self._began = began
         self._ended = ended
@@ -60,16 +63,22 @@ class Dialogue:
 
     def send(self, text: str) -> None:
         """Add the person's message and have it answered. Only while no reply is made."""
-        question = self.conversation.add_user(text)
+        self._answer(self.conversation.add_user(text))
+
+    def ask_instead(self, question_id: str, text: str) -> None:
+        """Put `text` beside a message of the person, and have it answered. Only while no reply is made."""
+        self._answer(self.conversation.add_version(question_id, text))
+
+    def _answer(self, question: Node) -> None:
         self._begin(self.conversation.add_reply(question.id), shown_before=question.id)
 
     def can_answer_again(self) -> bool:
         """Whether there is a message to answer, and no reply is made."""
         return self.turn is None and self.conversation.question() is not None
 
-    def answer_again(self) -> None:
-        """Make another reply to the person's last message, beside those that are there."""
-        question = self.conversation.question()
+    def answer_again(self, question_id: str | None = None) -> None:
+        """Make another reply to a message of the person, the last one if none is named, beside those that are there."""
+        question = self.conversation.question() if question_id is None else self.conversation.nodes[question_id]
         assert question is not None
         before = self.conversation.leaf
         self._begin(self.conversation.add_reply(question.id), shown_before=before)
@@ -87,21 +96,30 @@ class Dialogue:
     def _begin(self, reply: Node, *, shown_before: str | None) -> None:
         assert self.turn is None
         path = self.conversation.path()
+        sampling, error = self._sampling()
         task = Task(
             self.conversation,
             tuple(node for node in path[:-1] if node.id not in self._saved),
             reply,
             reply.id in self._saved,
             tuple(self.conversation.messages(until=reply.id if reply.text else reply.parent)),
-            self._sampling,
+            sampling,
         )
         self._shown_before = shown_before
         self.turn = turn = Turn(task, self._store)
+        turn.error = error
         self._thread = background.start(
             lambda: turn.run(self._wait_for_model, lambda: self._began(turn), lambda: self._ended(turn)),
             "reply",
             self._crashed,
         )
+
+    def _sampling(self) -> tuple[Sampling, BadSettings | None]:
+        """How tokens are picked; where the chat's own settings are wrong, as everywhere else, and why."""
+        try:
+            return sampling_of(self.conversation.settings, self.sampling), None
+        except BadSettings as error:
+            return self.sampling, error
 
     def stop(self) -> bool:
         """Stop the reply at whatever stage it is. Whether there was one."""

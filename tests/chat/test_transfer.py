@@ -104,6 +104,16 @@ def test_importing_twice_adds_nothing_and_a_changed_chat_is_another(tmp_path: Pa
     assert [entry.id for entry in store.deleted()] == [chat.id]
 
 
+def test_a_copy_is_cut_where_the_chat_was(tmp_path: Path, store: Store) -> None:
+    chat = talk(store, "Hi")
+    chat.cut(chat.path()[-1].id, "They greeted.")
+    export([chat], tmp_path / "chat.json", "json")
+    (copy,) = import_file(tmp_path / "chat.json", store)
+    again = store.load(copy.id)
+    assert copy.is_new
+    assert [message.content for message in again.messages()] == [message.content for message in chat.messages()]
+
+
 def test_an_imported_chat_keeps_its_place_in_time(tmp_path: Path, store: Store) -> None:
     old = branched()
     (tmp_path / "old.json").write_text(
@@ -180,6 +190,9 @@ def changed(place: tuple[str | int, ...], value: Any) -> str:
         (("chats", 0, "created"), "now", r"chats\[0\].created is not a number"),
         (("chats", 0, "created"), True, "created is not a number"),
         (("chats", 0, "settings"), [], "settings is not an object"),
+        (("chats", 0, "settings"), {"cuts": [1]}, r"settings.cuts is not an object"),
+        (("chats", 0, "settings"), {"cuts": {"a": 1}}, r"settings.cuts is not"),
+        (("chats", 0, "settings"), {"sampling": {"top_k": "x"}}, r"settings.sampling is not"),
         (("chats", 0, "leaf"), "nobody", "last message nobody"),
         (("chats", 0, "messages", 1, "role"), "tool", r"chats\[0\].messages\[1\].role is not one of user, assistant"),
         (("chats", 0, "messages", 1, "text"), "\ud800", "text is not a text"),

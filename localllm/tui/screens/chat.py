@@ -96,11 +96,19 @@ class ChatScreen(Screen[None]):
     ]
 
     def __init__(
-        self, open_model: OpenModel, wanted: Wanted, store: Store, sampling: Sampling, *, system: str = ""
+        self,
+        open_model: OpenModel,
+        wanted: Wanted,
+        store: Store,
+        sampling: Sampling,
+        *,
+        system: str = "",
+        conversation: Conversation | None = None,
     ) -> None:
         super().__init__()
         self._behind = Backstage(open_model, wanted, store, sampling, system, self.post_message)
         self._loader, self._dialogue = self._behind.loader, self._behind.dialogue
+        self._dialogue.open(conversation)
         self._orders = Orders(self)
         self._overflow = Overflow(self)
         self._explained: LocalLLMError | None = None

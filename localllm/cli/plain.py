@@ -1,0 +1,242 @@
+"""`localllm chat --plain`: the same chats line by line, for screen readers, dumb terminals and pipes.
+
+Replies go to stdout, everything else to stderr; no colour, no cursor that moves. Knows how lines are read and words are
+printed; what a command does is in `plain_orders`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from localllm.chat import attachments, commands
+from localllm.chat.conversation import Conversation, Node
+from localllm.chat.printable import check, printable
+from localllm.chat.store import Store
+from localllm.cli.interrupt import on_interrupt
+from localllm.cli.plain_orders import Orders
+from localllm.errors import EngineDied, LocalLLMError
+from localllm.runtime.sampling import Sampling
+from localllm.tui.dialogue import Dialogue
+from localllm.tui.loader import Loader, OpenModel, Wanted
+from localllm.tui.turn import Turn
+
+PROMPT = "You: "
+QUOTES = '"""'
+"""A line of these begins a message of several lines, and ends it."""
+
+POLL_S = 0.03
+SLOW_S = 2.0
+"""After this long without a word, it is said what the reply waits for."""
+
+REMEMBERED_PROMPTS = 200
+
+
+class Lines:
+    """What the person writes, message by message: from a terminal with editing and history, or from a pipe."""
+
+    def __init__(self, source: IO[str], *, interactive: bool) -> None:
+        self.interactive = interactive
+        self._source = source
+
+    def remember(self, prompts: list[str]) -> None:
+        """Offer earlier messages for the Up key."""
+        try:
+            import readline
+        except ImportError:  # Windows
+            return
+        for prompt in prompts:
+            readline.add_history(" ".join(prompt.split()))
+
+    def messages(self) -> Iterator[str]:
+        """Each message, until the input ends. Lines between quotes are one; Ctrl-C gives up what was begun."""
+        while True:
+            try:
+                line = self._line(PROMPT)
+                if line is not None and line.strip() == QUOTES:
+                    line = self._block()
+            except KeyboardInterrupt:
+                if not self.interactive:
+                    raise
+                print("\n(Ctrl-D or /quit ends.)", file=sys.stderr)
+                continue
+            if line is None:
+                return
+            if line.strip():
+                yield line
+
+    def _block(self) -> str | None:
+        lines: list[str] = []
+        while (line := self._line("")) is not None and line.strip() != QUOTES:
+            lines.append(line)
+        return "\n".join(lines) if lines or line is not None else None
+
+    def _line(self, prompt: str) -> str | None:
+        if self.interactive:
+            try:
+                return input(prompt)
+            except EOFError:
+                print(file=sys.stderr)
+                return None
+        line = self._source.readline()
+        return line.rstrip("\r\n") if line else None
+
+
+class PlainChat:
+    """One conversation at a time, line by line. `close()` it."""
+
+    def __init__(
+        self, open_model: OpenModel, wanted: Wanted, store: Store, sampling: Sampling, system: str, *, interactive: bool
+    ) -> None:
+        self.store = store
+        self.interactive = interactive
+        self.pending: list[attachments.Attachment] = []
+        self._crash: BaseException | None = None
+        self._ended = threading.Event()
+        self.loader = Loader(open_model, wanted, lambda: None, self._crashed)
+        self.dialogue = Dialogue(
+            store,
+            sampling,
+            self.loader.wait,
+            began=lambda _: None,
+            ended=lambda _: self._ended.set(),
+            crashed=self._crashed,
+            system=system,
+        )
+        self._orders = Orders(self)
+
+    @property
+    def conversation(self) -> Conversation:
+        """The one that is open."""
+        return self.dialogue.conversation
+
+    def tell(self, text: str) -> None:
+        """Print something that is no part of the conversation."""
+        print(printable(text), file=sys.stderr, flush=True)
+
+    def say(self, text: str, end: str = "") -> None:
+        """Print words of the conversation."""
+        sys.stdout.write(printable(text) + end)
+        sys.stdout.flush()
+
+    def run(self, lines: Lines) -> int:
+        """Talk until the input ends. Returns the exit code: 130 if Ctrl-C ended it."""
+        self.loader.start()
+        if self.interactive:
+            self.tell(
+                f"{self.loader.wanted.path.name} is loading. /help lists commands, Ctrl-C stops a reply, Ctrl-D ends."
+            )
+            lines.remember([attachments.split(prompt)[1] for prompt in self.store.prompts(REMEMBERED_PROMPTS)])
+        for text in lines.messages():
+            try:
+                if not self._take(text):
+                    break
+            except EngineDied as error:
+                self._explain(error)
+                self.tell("  The model is loaded again with the next message.")
+            except LocalLLMError as error:
+                self._explain(error)
+            except KeyboardInterrupt:
+                if not self.interactive:
+                    return 130
+                self.tell("(Interrupted.)")
+        return 0
+
+    def _explain(self, error: LocalLLMError) -> None:
+        """Say what went wrong and go on; in a pipe nobody is there to go on."""
+        if not self.interactive:
+            raise error
+        self.tell(f"error: {error.message}")
+        for line in error.hint.splitlines():
+            self.tell(f"  {line}")
+
+    def _take(self, text: str) -> bool:
+        """Do what a line says. Whether there is more to come."""
+        call = commands.parse(text, plain=True)
+        if call is not None:
+            return self._orders.carry_out(call)
+        check(text)
+        text = commands.unescaped(text)
+        files = [attachments.read(path) for path in attachments.mentioned(text)]
+        message = attachments.joined([*self.pending, *files], text)
+        self.pending.clear()
+        self.answer(lambda: self.dialogue.send(message))
+        return True
+
+    def open(self, conversation: Conversation | None) -> None:
+        """Turn to another chat, or to a new one."""
+        self.dialogue.open(conversation)
+        if conversation is None:
+            return
+        path = conversation.path()
+        self.tell(f"{conversation.title}: {len(path)} messages" + (", the last of them:" if len(path) > 2 else ":"))
+        for node in path[-2:]:
+            self.tell(f"{'You' if node.role == 'user' else node.model or 'Reply'}: {attachments.summary(node.text)}")
+        if conversation.unfinished() is not None:
+            self.tell("(The last reply ended early. /continue goes on.)")
+
+    def answer(self, begin: Callable[[], None]) -> None:
+        """Let a reply begin, and print it until it ends; Ctrl-C stops it and keeps what is there.
+
+        Raises:
+            LocalLLMError: there is no reply, or no more of it, for this reason.
+            KeyboardInterrupt: Ctrl-C, where the input is no terminal.
+        """
+        if self.loader.state == "failed":
+            self.loader.start()
+        self._ended.clear()
+        with on_interrupt(self.dialogue.stop) as interrupted:
+            begin()
+            turn = self.dialogue.turn
+            assert turn is not None
+            if interrupted.is_set():  # before there was anything to stop
+                turn.stop()
+            self._follow(turn)
+        node = self.dialogue.finish()
+        if node is not None:
+            self.say("" if node.text.endswith("\n") else "\n", "\n" if self.interactive else "")
+        if isinstance(turn.error, EngineDied):
+            self.loader.fail(turn.error)
+        if self._crash is not None:
+            raise self._crash
+        for error in (turn.error, turn.store_error):
+            if error is not None:
+                raise error
+        self._tell_ending(turn, node)
+        if interrupted.is_set() and not self.interactive:
+            raise KeyboardInterrupt
+
+    def _follow(self, turn: Turn) -> None:
+        slow_at = time.monotonic() + SLOW_S if self.interactive else float("inf")
+        while not self._ended.wait(POLL_S) and self._crash is None:
+            self.say(self.dialogue.take())
+            if turn.pieces:
+                slow_at = float("inf")
+            elif time.monotonic() > slow_at:
+                slow_at = float("inf")
+                self.tell("(Waiting for the model to load.)" if turn.stage == "waiting" else "(Reading the prompt.)")
+        self.say(self.dialogue.take())
+
+    def _tell_ending(self, turn: Turn, node: Node | None) -> None:
+        if node is None:
+            self.tell("(Stopped before the first word. /retry answers.)")
+        elif turn.stats is not None:
+            why = {
+                "cancelled": "Stopped. /continue goes on.",
+                "length": "Cut at the limit of tokens. /continue goes on.",
+                "context": "The context is full, so the reply ends here; --ctx makes it larger.",
+            }.get(turn.stats.stop_reason)
+            for note in ([why] if why else []) + [f"{loss}." for loss in turn.stats.losses]:
+                self.tell(f"({note})")
+
+    def _crashed(self, error: BaseException) -> None:
+        self._crash = error
+        self._ended.set()
+
+    def close(self) -> None:
+        """Free the model."""
+        self.dialogue.close(timeout=2.0)
+        self.loader.close()

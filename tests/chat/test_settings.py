@@ -1,0 +1,50 @@
+"""Settings of one chat, by name and value."""
+
+from __future__ import annotations
+
+import pytest
+
+from localllm.chat.settings import changed, described, sampling_of
+from localllm.errors import BadSettings
+from localllm.runtime.sampling import Sampling
+
+
+def test_a_setting_is_changed_and_taken_back() -> None:
+    settings = changed({"model": "m"}, "temperature 0.2")
+    settings = changed(settings, "top-k=20")
+    settings = changed(settings, "stop END OF TEXT")
+    assert settings == {"model": "m", "sampling": {"temperature": 0.2, "top_k": 20, "stop": ["END OF TEXT"]}}
+    found = sampling_of(settings, Sampling(temperature=0.9, min_p=0.1))
+    assert (found.temperature, found.top_k, found.min_p, found.stop) == (0.2, 20, 0.1, ("END OF TEXT",))
+    assert described(found).splitlines() == ["temperature = 0.2", "top_k = 20", "min_p = 0.1", 'stop = ["END OF TEXT"]']
+    settings = changed(settings, "stop -")
+    assert "stop" not in settings["sampling"]
+    assert changed(settings, "-") == {"model": "m"}
+    assert described(Sampling()) == ""
+
+
+@pytest.mark.parametrize(
+    ("order", "message", "hint"),
+    [
+        ("temprature 1", "no setting 'temprature'", "temperature"),
+        ("qqqq 1", "no setting 'qqqq'", "min_p"),
+        ("temperature", "to what", "/set temperature VALUE"),
+        ("temperature warm", "is a number, not 'warm'", "default"),
+        ("temperature true", "is a number", "default"),
+        ("top_p 2", "not between 0 and 1", "takes one back"),
+        ("top_k [1]", "is wrong", "takes one back"),
+        ("seed -5", "not between", "takes one back"),
+    ],
+)
+def test_a_wrong_one_says_what_would_be_right(order: str, message: str, hint: str) -> None:
+    before = {"sampling": {"min_p": 0.1}}
+    with pytest.raises(BadSettings, match=message) as caught:
+        changed(before, order)
+    assert hint in caught.value.hint
+    assert before == {"sampling": {"min_p": 0.1}}
+
+
+@pytest.mark.parametrize("values", [[1], {"temprature": 1}, {"temperature": "warm"}])
+def test_settings_that_somebody_else_wrote_are_checked(values: object) -> None:
+    with pytest.raises(BadSettings):
+        sampling_of({"sampling": values}, Sampling())
