@@ -25,6 +25,8 @@ EPILOG = """examples:
 
 The numbers come from a simulated load and equal the real one to the byte. Weights that are mapped from the file live
 in the page cache: the system may drop and read them again, but a model runs well only while they all stay in RAM.
+
+The exit code is 0 if the model fits and 1 if it does not; `fits` of the JSON says the same.
 """
 
 
@@ -51,9 +53,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the plan. Exit code 0 whether it fits or not: it was planned."""
+    """Print the plan; then what does not fit is an error as it would be for a load."""
     from localllm import library
     from localllm.native import devices
+    from localllm.runtime.plan import check_fits
     from localllm.runtime.process import plan as make_plan
 
     path = library.resolve(args.model)
@@ -71,6 +74,8 @@ def handle(args: argparse.Namespace) -> int:
         _print_table(plan)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
+    sys.stdout.flush()  # the plan before the error
+    check_fits(plan)
     return 0
 
 
@@ -132,15 +137,6 @@ def _print_table(plan: Plan) -> None:
             print(f"{device.name} is the worker at {device.worker}.")
     if plan.options.cpu_moe:
         print(f"The experts of {plan.options.cpu_moe} layers stay in RAM.")
-    if plan.fits:
-        print("It fits.")
-    else:
-        from localllm.errors import DoesNotFit
-        from localllm.runtime.plan import check_fits
-
-        try:
-            check_fits(plan)
-        except DoesNotFit as error:
-            print(f"It does not fit: {error.message}\n{error.hint}")
+    print("It fits." if plan.fits else "It does not fit.")
     if plan.estimate:
         print(plan.estimate)

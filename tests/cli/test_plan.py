@@ -37,15 +37,23 @@ def test_what_does_not_fit_is_shown_with_what_would(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "system_memory", lambda: (160 << 20, 8 << 30))
-    assert main(["plan", "--ctx", "8192"]) == 0
-    out = capsys.readouterr().out
-    assert "It does not fit" in out
-    assert "What would fit: a context of" in out
+    assert main(["plan", "--ctx", "8192"]) == 1
+    out, errors = capsys.readouterr()
+    assert "It does not fit." in out
+    assert "error: " in errors
+    assert "on CPU (weights " in errors
+    assert "What would fit: a context of" in errors
+    assert main(["plan", "--ctx", "8192", "--json"]) == 1
+    out, errors = capsys.readouterr()
+    plan = json.loads(out)
+    assert plan["fits"] is False
+    assert "What would fit: a context of" in plan["advice"]
+    assert "on CPU (weights " in errors
 
 
 @pytest.mark.slow
 def test_a_context_beyond_all_bounds_is_estimated_not_simulated(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--ctx", "2000000000", "--json"]) == 0
+    assert main(["plan", "--ctx", "2000000000", "--json"]) == 1
     plan = json.loads(capsys.readouterr().out)
     assert plan["exact"] is False
     assert "too large to simulate" in plan["estimate"]
@@ -70,7 +78,7 @@ def test_another_machine_is_planned_for(smollm2: Path, tmp_path: Path, capsys: p
     assert first["weights"] + first["kv"] + first["compute"] <= 100 << 20
     assert "another machine" in plan["estimate"]
     small = {**cpu, "free": 100 << 20}
-    assert main(["plan", str(smollm2), "--ctx", "1024", "--machine", _laptop(tmp_path, small)]) == 0
+    assert main(["plan", str(smollm2), "--ctx", "1024", "--machine", _laptop(tmp_path, small)]) == 1
     out = capsys.readouterr().out
     assert "It does not fit" in out
     assert "another processor" in out
