@@ -186,9 +186,9 @@ def add_log_flags(parser: argparse.ArgumentParser) -> None:
 def route_log(args: argparse.Namespace) -> None:
     """Send llama.cpp's log to stderr with `--verbose`, else to the log file."""
     from localllm import paths
-    from localllm.native import lib
+    from localllm.native import log
 
     if args.verbose:
-        lib.log_to_stderr()
+        log.to_stderr()
     else:
-        lib.log_to_file(paths.log_file())
+        log.to_file(paths.log_file())

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from localllm.errors import EngineDied
-from localllm.native import lib, spin
+from localllm.native import lib, log, spin
 from localllm.native.batch import Batch
 from localllm.native.handles import ContextHandle, ModelHandle
 from localllm.native.kv import KV
@@ -139,7 +139,7 @@ class _Run:
         code = self._api.llama_decode(self._context.pointer, self._batch.native)
         self._api.llama_synchronize(self._context.pointer)
         if code:
-            raise EngineDied(f"llama.cpp could not compute: {'; '.join(lib.recent_problems()) or f'code {code}'}.")
+            raise EngineDied(f"llama.cpp could not compute: {'; '.join(log.recent_problems()) or f'code {code}'}.")
         self._at += count
 
     def _fill(self, depth: int) -> None:

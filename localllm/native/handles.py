@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from localllm.errors import BadModelFile, Cancelled, DoesNotFit, EngineDied, UnsupportedModel
-from localllm.native import lib
+from localllm.native import lib, log
 
 LOAD_READ, LOAD_MMAP, LOAD_MLOCK, LOAD_MMAP_MLOCK = 0, 1, 2, 3
 """`enum llama_load_mode` of llama.h."""
@@ -43,9 +44,9 @@ class ModelHandle:
 
     def close(self) -> None:
         """Free the weights. Contexts made from the model must be closed before."""
-        if self.pointer is not None:
-            lib.llama().llama_model_free(self.pointer)
-            self.pointer = None
+        pointer, self.pointer = self.pointer, None  # in this order: Ctrl-C between the two must not free it twice
+        if pointer is not None:
+            lib.llama().llama_model_free(pointer)
 
     def __enter__(self) -> ModelHandle:
         return self
@@ -139,30 +140,35 @@ def open_model(
     params.load_mode = LOAD_READ if simulate else load_mode
     params.vocab_only = vocab_only
     params.no_alloc = simulate
-    stopped = False
-    failure: BaseException | None = None
+    stopped = threading.Event()
+    failures: list[BaseException] = []
 
     def report(fraction: float, _data: Any) -> bool:
-        nonlocal stopped, failure
         try:
-            stopped = progress is not None and not progress(fraction)
+            if progress is not None and not progress(fraction):
+                stopped.set()
         except BaseException as error:  # cannot pass through C: raised again below
-            failure, stopped = error, True
-        return not stopped
+            failures.append(error)
+        return not (stopped.is_set() or failures)
 
-    callback = api.llama_progress_callback(report)
-    params.progress_callback = callback
-    lib.listen()
-    pointer = api.llama_model_load_from_file(os.fsencode(path), params)
-    if failure is not None:
+    params.progress_callback = callback = api.llama_progress_callback(report)
+
+    def load() -> ModelHandle:
+        lib.listen()
+        pointer = api.llama_model_load_from_file(os.fsencode(path), params)
+        if failures:
+            if pointer:
+                api.llama_model_free(pointer)
+            raise failures[0]
         if pointer:
-            api.llama_model_free(pointer)
-        raise failure
-    if pointer:
-        return ModelHandle(path, pointer, api.llama_model_get_vocab(pointer))
-    if stopped:
-        raise Cancelled(f"Loading {path.name} was stopped.")
-    raise _load_error(path, lib.recent_problems())
+            return ModelHandle(path, pointer, api.llama_model_get_vocab(pointer))
+        if stopped.is_set():
+            raise Cancelled(f"Loading {path.name} was stopped.")
+        raise _load_error(path, log.recent_problems())
+
+    opened = lib.apart(load, stopped.set, ModelHandle.close)
+    del callback  # llama.cpp had it until here
+    return opened
 
 
 def _load_error(path: Path, problems: list[str]) -> Exception:
@@ -200,9 +206,9 @@ class ContextHandle:
 
     def close(self) -> None:
         """Free the KV cache and the compute buffers."""
-        if self.pointer is not None:
-            lib.llama().llama_free(self.pointer)
-            self.pointer = None
+        pointer, self.pointer = self.pointer, None
+        if pointer is not None:
+            lib.llama().llama_free(pointer)
 
 
 def aligned_outputs(count: int) -> int:
@@ -250,11 +256,18 @@ def open_context(
     params.no_perf = True
     if pooling is not None:
         params.embeddings, params.pooling_type = True, pooling
+    pointer = lib.apart(lambda: _new_context(api, model, params), discard=api.llama_free)
     stop_flag = ctypes.create_string_buffer(2)
+    _set_abort(api, pointer, stop_flag)
+    n_ctx, n_batch = api.llama_n_ctx(pointer), api.llama_n_batch(pointer)
+    return ContextHandle(pointer, api.llama_get_memory(pointer) or None, n_ctx, n_batch, stop_flag, kv_types[0])
+
+
+def _new_context(api: Any, model: ModelHandle, params: Any) -> Any:
     lib.listen()
     pointer = api.llama_init_from_model(model.pointer, params)
     if not pointer:
-        reason = _reason(lib.recent_problems())
+        reason = _reason(log.recent_problems())
         if "alloc" in reason:
             raise DoesNotFit(f"{model.path.name}: {reason}", hint="Try a smaller --ctx, or --kv-type q8_0.")
         raise EngineDied(f"llama.cpp made no context for {model.path.name}: {reason}")
@@ -264,9 +277,7 @@ def open_context(
             f"{model.path.name} has an encoder beside its decoder, which localllm does not run.",
             hint="Choose a model that was trained to chat or to continue text.",
         )
-    _set_abort(api, pointer, stop_flag)
-    n_ctx, n_batch = api.llama_n_ctx(pointer), api.llama_n_batch(pointer)
-    return ContextHandle(pointer, api.llama_get_memory(pointer) or None, n_ctx, n_batch, stop_flag, kv_types[0])
+    return pointer
 
 
 def _set_abort(api: Any, context: Any, flag: ctypes.Array[ctypes.c_char]) -> None:

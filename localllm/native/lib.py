@@ -1,13 +1,10 @@
-"""Loads libllama once: the bindings, the ggml libraries beside it, and where their log goes.
-
-llama.cpp logs to stderr unless told otherwise, which ruins a terminal app. Here every line goes to one sink, which is
-a log file by default, and the last warnings and errors are kept, because they hold the only reason why a load failed.
-"""
+"""Loads libllama once: the bindings and the ggml libraries beside it; and what a call into them needs around it."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import ctypes
 import functools
 import importlib
@@ -16,24 +13,16 @@ import os
 import sys
 import threading
 import types
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
 from localllm.errors import EngineDied, MissingPackage
+from localllm.native import log
 
 T = TypeVar("T")
 
-LogSink = Callable[[int, str], None]
-"""Called with ggml's level (1 debug, 2 info, 3 warning, 4 error) and one line or part of a line."""
-
-WARNING, ERROR = 3, 4
-
-_sink: LogSink | None = None
-_capture = threading.local()
-_recent: deque[str] = deque(maxlen=50)
 _lock = threading.RLock()
 _computes_in: int | None = None  # the process whose threads compute
 
@@ -143,21 +132,14 @@ def bind(library: ctypes.CDLL, name: str, restype: Any, *argtypes: Any) -> Any:
 def _log_callback(bindings: Any) -> Any:
     @bindings.llama_log_callback  # type: ignore[untyped-decorator]
     def callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
-        line = text.decode("utf-8", "replace")
-        if level in (WARNING, ERROR):
-            _recent.append(line.rstrip("\n"))
-        lines: list[str] | None = getattr(_capture, "lines", None)
-        if lines is not None:
-            lines.append(line)
-        if _sink is not None:
-            _sink(level, line)
+        log.heard(level, text.decode("utf-8", "replace"))
 
     return callback
 
 
 def _detach_log(bindings: Any) -> None:
     # A native log line after Python is gone would call into freed memory.
-    set_log(None)
+    log.set_log(None)
     silent = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p)
     bindings._lib["llama_log_set"](silent, ctypes.c_void_p(0))
 
@@ -172,88 +154,35 @@ def build() -> str:
     return f"llama-cpp-python {release}, ggml {' '.join(names)}"
 
 
-def set_log(sink: LogSink | None) -> None:
-    """Send every line of llama.cpp's log to `sink`; None drops them."""
-    global _sink
-    before, _sink = _sink, sink
-    if isinstance(before, LogFile):
-        before.close()
-
-
-class LogFile:
-    """A file that holds the last of llama.cpp's log: emptied when it grows past `LIMIT` bytes."""
-
-    LIMIT = 1 << 20
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a", encoding="utf-8", errors="replace", buffering=1)
-
-    def __call__(self, _level: int, line: str) -> None:
-        """Append `line`. A full disk ends the log, not the program."""
-        try:
-            if self._stream.tell() > self.LIMIT:
-                self._stream.truncate(0)
-            self._stream.write(line)
-        except (OSError, ValueError):
-            set_log(None)
-
-    def close(self) -> None:
-        """Close the file; what was not written is lost."""
-        with contextlib.suppress(OSError):
-            self._stream.close()
-
-
-def log_to_file(path: Path) -> None:
-    """Append llama.cpp's log to `path`, kept below some MiB. A folder that cannot be written is no reason to fail."""
-    try:
-        set_log(LogFile(path))
-    except OSError:
-        set_log(None)
-
-
-def log_to_stderr() -> None:
-    """Send llama.cpp's log to stderr: `--verbose`."""
-    set_log(lambda _level, line: (sys.stderr.write(line), None)[1])
-
-
-@contextlib.contextmanager
-def captured_log() -> Iterator[list[str]]:
-    """Collect the log that native calls made by this thread write inside the block."""
-    listen()
-    lines: list[str] = []
-    before = getattr(_capture, "lines", None)
-    _capture.lines = lines
-    try:
-        yield lines
-    finally:
-        _capture.lines = before
-
-
 def apart(
     work: Callable[[], T],
-    stop: Callable[[], None],
-    discard: Callable[[T], None],
-    meanwhile: Callable[[], None] = lambda: None,
+    stop: Callable[[], None] = lambda: None,
+    discard: Callable[[T], None] = lambda _: None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> T:
-    """The result of `work`, done in a thread of its own, so that Ctrl-C reaches the caller and not a callback.
+    """The result of `work`, done where Ctrl-C does not come: in a thread of its own if this is the main thread.
 
     Python delivers Ctrl-C to the main thread wherever it is; inside a callback from C nobody can catch it and it is
     lost. When it arrives here, `stop` is called, `work` is awaited, what it still made is given to `discard`, and
-    Ctrl-C is raised again. `meanwhile` is done by the caller's thread.
+    Ctrl-C is raised again. `meanwhile` is done by the caller's thread, beside it. What llama.cpp logs counts as logged
+    in the caller's thread.
     """
+    if meanwhile is None and threading.current_thread() is not threading.main_thread():
+        return work()
     outcome: Future[T] = Future()
+    mine, context = log.of_this_thread(), contextvars.copy_context()
 
     def run() -> None:
         try:
-            outcome.set_result(work())
+            outcome.set_result(context.run(log.counted_for, mine, work))
         except BaseException as error:  # raised again by result()
             outcome.set_exception(error)
 
     thread = threading.Thread(target=run, name="llama.cpp")
     thread.start()
     try:
-        meanwhile()
+        if meanwhile is not None:
+            meanwhile()
         thread.join()
     except KeyboardInterrupt:
         stop()
@@ -286,18 +215,8 @@ def check_not_forked() -> None:
         )
 
 
-def recent_problems() -> list[str]:
-    """The last warnings and errors of llama.cpp, oldest first."""
-    return list(_recent)
-
-
-def forget_problems() -> None:
-    """Empty `recent_problems()` before a call whose failure they shall explain."""
-    _recent.clear()
-
-
 def listen() -> None:
-    """Take the log back from whoever took it, and empty `recent_problems()`: before each load."""
+    """Take the log back from whoever took it, and empty `log.recent_problems()`: before each load."""
     bindings = llama()
     bindings.llama_log_set(_log_callback(bindings), ctypes.c_void_p(0))
-    forget_problems()
+    log.forget_problems()

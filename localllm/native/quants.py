@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from localllm.errors import BadModelFile
 from localllm.gguf_file import FILE_TYPES, TENSOR_TYPES
-from localllm.native import lib
+from localllm.native import lib, log
 
 TYPE_IDS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
 """`enum ggml_type` by our name of the type."""
@@ -122,11 +122,15 @@ def quantize_file(
         params.prune_layers = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
     if imatrix:
         params.imatrix = _imatrix_data(api, imatrix)
-    lib.forget_problems()
-    with lib.captured_log() as lines:
-        status = api.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))
+    lib.listen()
+
+    def quantize() -> int:
+        return int(api.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)))
+
+    with log.captured() as lines:
+        status = lib.apart(quantize)
     if status != 0:
-        problems = [line.split(": ", 1)[-1].strip() for line in lib.recent_problems() if line.strip()]
+        problems = [line.split(": ", 1)[-1].strip() for line in log.recent_problems() if line.strip()]
         reason = problems[-1] if problems else "llama.cpp gives no reason"
         raise BadModelFile(f"{source} cannot be quantized to {file_type}: {reason}")
     return "".join(lines)

@@ -11,7 +11,7 @@ from typing import Any
 
 from localllm.errors import BadModelFile, UnsupportedModel
 from localllm.gguf_file import read_header
-from localllm.native import handles, lib
+from localllm.native import handles, lib, log
 from localllm.runtime.types import mib
 
 
@@ -64,7 +64,7 @@ def _load(model: handles.ModelHandle, architecture: str, path: Path, scale: floa
     pointer = lib.llama().llama_adapter_lora_init(model.pointer, os.fsencode(path))
     if not pointer:
         raise UnsupportedModel(
-            f"{path} does not fit {model.path.name}: {'; '.join(lib.recent_problems()).strip() or 'no reason given'}",
+            f"{path} does not fit {model.path.name}: {'; '.join(log.recent_problems()).strip() or 'no reason given'}",
             hint="Use the adapter with the model that it was trained on.",
         )
     return Adapter(path, scale, header.file_bytes, pointer)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from localllm import paths
 from localllm.errors import Cancelled
-from localllm.native import lib
+from localllm.native import log
 from localllm.runtime.model import Model
 from localllm.runtime.plan import make_plan
 from localllm.runtime.protocol import (
@@ -187,7 +187,7 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    lib.log_to_file(paths.log_file())
+    log.to_file(paths.log_file())
     lock = threading.Lock()
 
     def send(event: Event) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from localllm.errors import BadModelFile
-from localllm.native import devices, handles, ledger, lib, mapped
+from localllm.native import devices, handles, ledger, log, mapped
 from localllm.runtime import memory
 from localllm.runtime.adapters import Adapter
 from localllm.runtime.opening import open_model
@@ -48,20 +47,10 @@ class ModelFiles:
 def open_weights(
     plan: Plan, files: Sequence[Path], progress: Callable[[float], bool] | None
 ) -> tuple[handles.ModelHandle, list[str]]:
-    """The model of a plan, which is in `files`, and the log of its load. Ctrl-C ends the load.
-
-    Raises as `handles.open_model`.
-    """
-    options, stopped = plan.options, threading.Event()
-
-    def go_on(fraction: float) -> bool:
-        return not stopped.is_set() and (progress is None or progress(fraction))
-
-    def load() -> tuple[handles.ModelHandle, list[str]]:
-        with lib.captured_log() as lines:
-            return open_model(plan.path, options, progress=go_on), lines
-
-    opened, lines = lib.apart(load, stopped.set, lambda opened: opened[0].close())
+    """The model of a plan, which is in `files`, and the log of its load. Raises as `handles.open_model`."""
+    options = plan.options
+    with log.captured() as lines:
+        opened = open_model(plan.path, options, progress=progress)
     if options.mmap and not options.mlock and _copied(lines):
         mapped.let_go(files)
     return opened, lines

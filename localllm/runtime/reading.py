@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localllm.errors import ContextFull, EngineDied, UnsupportedModel
-from localllm.native import handles, lib
+from localllm.native import handles, lib, log
 from localllm.native.batch import Batch
 from localllm.native.candidates import logits_at
 from localllm.native.vocab import Vocab
@@ -178,13 +178,13 @@ class Reader:
         self._check_open()
         api = lib.llama()
         lib.check_not_forked()
-        lib.forget_problems()
+        log.forget_problems()
         if context.memory is None:
             code = api.llama_encode(context.pointer, batch.native)
         else:
             code = api.llama_decode(context.pointer, batch.native)
         if code:
-            reason = "; ".join(lib.recent_problems()).strip() or f"code {code}"
+            reason = "; ".join(log.recent_problems()).strip() or f"code {code}"
             raise EngineDied(f"llama.cpp could not read the text: {reason}.", hint="Try again, or reload the model.")
 
     def _drop(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localllm.errors import BadGrammar
-from localllm.native import handles, lib
+from localllm.native import handles, lib, log
 from localllm.native.candidates import Candidates, logits_at
 from localllm.native.vocab import Vocab
 from localllm.runtime.chain import biased_tokens, enough, history, is_greedy, samplers
@@ -219,9 +219,9 @@ def _grammar(sampling: Sampling, vocab: Vocab) -> Any:
     text = _grammar_text(sampling)
     if text is None:
         return None
-    lib.forget_problems()
+    log.forget_problems()
     sampler = lib.llama().llama_sampler_init_grammar(vocab.native, text.encode(), b"root")
     if not sampler:
-        reason = "; ".join(line.strip() for line in lib.recent_problems()) or "no reason given"
+        reason = "; ".join(line.strip() for line in log.recent_problems()) or "no reason given"
         raise BadGrammar(f"llama.cpp does not follow the grammar: {reason}.", hint="Write it in simpler rules.")
     return sampler

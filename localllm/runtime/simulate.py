@@ -13,7 +13,7 @@ from pathlib import Path
 
 from localllm.errors import LocalLLMError
 from localllm.gguf_file import Header
-from localllm.native import devices, ledger, lib
+from localllm.native import devices, ledger, lib, log
 from localllm.runtime import estimate
 from localllm.runtime.context import open_context
 from localllm.runtime.memory import by_device
@@ -116,20 +116,21 @@ def _simulated(header: Header, options: Options) -> Found:
 
 
 def _simulate(header: Header, options: Options) -> Found:
+    # Apart: llama.cpp logs while it frees a context, too, and Ctrl-C would be lost in that callback.
     with skeleton(header) as path:
         try:
-            return _load_nothing(path, options)
+            return lib.apart(lambda: _load_nothing(path, options))
         except LocalLLMError:
             if path == header.path:
                 raise
-    return _load_nothing(header.path, options)  # whose name is in the message
+    return lib.apart(lambda: _load_nothing(header.path, options))  # whose name is in the message
 
 
 def _load_nothing(path: Path, options: Options) -> Found:
     """What llama.cpp would allocate for the model at `path`."""
     with (
         _simulation,
-        lib.captured_log() as lines,
+        log.captured() as lines,
         open_model(path, options, simulate=True) as model,
     ):
         context = open_context(model, options)

@@ -9,7 +9,7 @@ from array import array
 from dataclasses import dataclass
 
 from localllm.errors import ContextFull, EngineDied
-from localllm.native import handles, lib, spin
+from localllm.native import handles, lib, log, spin
 from localllm.native.batch import Batch
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
@@ -83,7 +83,7 @@ class Step:
             elif code == _NO_SLOT:
                 self._fail(parts, ContextFull("The KV cache has no room for more tokens.", hint="Use a larger --ctx."))
             elif code != _ABORTED:
-                reason = "; ".join(lib.recent_problems()) or f"code {code}"
+                reason = "; ".join(log.recent_problems()) or f"code {code}"
                 text = f"llama.cpp could not evaluate the prompt: {reason}."
                 self._fail(parts, EngineDied(text, hint="Try again, or reload the model."))
             return
@@ -156,7 +156,7 @@ class Step:
         held = [(part, part.stream.sequence) for part in parts if part.stream.sequence is not None]
         for _, sequence in held:
             self._sequences.begin(sequence)  # Ctrl-C may be raised here at any line
-        lib.forget_problems()
+        log.forget_problems()
         code = int(self._api.llama_decode(self._context.pointer, self._batch.native))
         for part, sequence in held:
             if code == _DONE:

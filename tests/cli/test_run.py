@@ -302,7 +302,7 @@ def test_ctrl_c_keeps_what_was_said() -> None:
 WATCHED = """
 import sys
 from localllm.cli.main import main
-from localllm.native import handles, lib
+from localllm.native import handles, log
 from localllm.runtime import step
 where = sys.argv.pop(1)
 load, decode = handles.open_model, step.Step._decode
@@ -326,21 +326,21 @@ def first_line(_level, line):
         print("log", flush=True)
         time.sleep(0.5)
 def watched_log():
-    lib.set_log(first_line)
+    log.set_log(first_line)
 import time
 if where == "load":
     handles.open_model = watched_load
 elif where == "log":
-    lib.log_to_stderr = watched_log
+    log.to_stderr = watched_log
 else:
     step.Step._decode = watched_decode
-sys.exit(main(["run", *sys.argv[1:]]))
+sys.exit(main(sys.argv[1:]))
 """
 
 
 @pytest.mark.slow
 def test_ctrl_c_while_llama_cpp_logs_is_not_lost() -> None:
-    started = Started([sys.executable, "-c", WATCHED, "log", "Hi", "--verbose"])
+    started = Started([sys.executable, "-c", WATCHED, "log", "run", "Hi", "--verbose"])
     assert started.stdout.readline() == b"log\n"
     code, _, errors = started.interrupt()
     assert code == 130
@@ -348,8 +348,18 @@ def test_ctrl_c_while_llama_cpp_logs_is_not_lost() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["plan", "tune"])
+def test_ctrl_c_while_llama_cpp_logs_a_simulated_load_is_not_lost(command: str) -> None:
+    started = Started([sys.executable, "-c", WATCHED, "log", command, "--verbose"])
+    assert started.stdout.readline() == b"log\n"
+    code, rest, errors = started.interrupt()
+    assert (code, rest) == (130, b"")
+    assert errors.endswith(b"interrupted\n")
+
+
+@pytest.mark.slow
 def test_ctrl_c_while_loading_ends_the_load() -> None:
-    started = Started([sys.executable, "-c", WATCHED, "load", "Hi"])
+    started = Started([sys.executable, "-c", WATCHED, "load", "run", "Hi"])
     assert started.stdout.readline() == b"load\n"
     code, _, errors = started.interrupt()
     assert code == 130
@@ -359,7 +369,7 @@ def test_ctrl_c_while_loading_ends_the_load() -> None:
 @pytest.mark.slow
 def test_ctrl_c_ends_the_reading_of_a_long_prompt() -> None:
     prompt = "The history of the city begins with a small market by the river. " * 500
-    started = Started([sys.executable, "-c", WATCHED, "prefill", prompt, "--batch", "8192", "--ubatch", "8192"])
+    started = Started([sys.executable, "-c", WATCHED, "prefill", "run", prompt, "--batch", "8192", "--ubatch", "8192"])
     assert started.stdout.readline() == b"prefill\n"
     time.sleep(0.1)
     code, rest, errors = started.interrupt()

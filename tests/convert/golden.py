@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from make_tiny_models import Weights, as_bytes, byte_level_tokenizer, write_json, write_weights
 
-from localllm.native import handles, lib
+from localllm.native import handles, lib, log
 
 FOLDER = Path(__file__).with_name("goldens")
 TOKENS = (5, 17, 100, 42, 7, 250, 33, 64, 128, 9, 77, 201)
@@ -156,10 +156,10 @@ def decoded(
         if embeds:
             params.embeddings, params.pooling_type = True, pooling
         context = api.llama_init_from_model(model.pointer, params)
-        assert context, lib.recent_problems()
+        assert context, log.recent_problems()
         if adapter is not None:
             loaded = api.llama_adapter_lora_init(model.pointer, str(adapter).encode())
-            assert loaded, lib.recent_problems()
+            assert loaded, log.recent_problems()
             api.llama_set_adapters_lora(context, (type(loaded) * 1)(loaded), 1, (ctypes.c_float * 1)(1.0))
         batch = api.llama_batch_init(len(tokens), 0, 1)
         try:
@@ -167,7 +167,7 @@ def decoded(
             for index, token in enumerate(tokens):
                 batch.token[index], batch.pos[index], batch.logits[index] = token, index, 1
                 batch.n_seq_id[index], batch.seq_id[index][0] = 1, 0
-            assert api.llama_decode(context, batch) == 0, lib.recent_problems()
+            assert api.llama_decode(context, batch) == 0, log.recent_problems()
             yield context, model
         finally:
             api.llama_batch_free(batch)

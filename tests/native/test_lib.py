@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from localllm.native import devices, lib
+from localllm.native import devices, lib, log
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/maps")
@@ -30,16 +31,17 @@ def test_a_library_that_is_not_there_is_named() -> None:
 def test_the_log_goes_to_the_sink_and_problems_are_kept(tmp_path: Path) -> None:
     program = """
 import sys
+import threading
 from pathlib import Path
-from localllm.native import handles, lib
+from localllm.native import handles, lib, log
 lines = []
-lib.set_log(lambda level, line: lines.append(line))
+log.set_log(lambda level, line: lines.append(line))
 lib.llama()
 Path(sys.argv[1]).write_text("not a model")
 try:
     handles.open_model(Path(sys.argv[1]))
 except Exception as error:
-    print(type(error).__name__, lib.recent_problems() != [], any("gguf" in line for line in lines))
+    print(type(error).__name__, log.recent_problems() != [], any("gguf" in line for line in lines))
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "x.gguf")], capture_output=True, text=True, check=True
@@ -85,3 +87,21 @@ print(*seen[0])
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **given}
     )
     assert done.stdout == f"{seen}\n"
+
+
+def test_each_thread_keeps_its_own_problems_and_lines() -> None:
+    log.forget_problems()
+    with log.captured() as lines:
+        other = threading.Thread(target=lambda: log.heard(log.ERROR, "theirs\n"))
+        other.start()
+        other.join()
+        lib.apart(lambda: log.heard(log.ERROR, "ours\n"))
+    assert log.recent_problems() == ["ours"]
+    assert lines == ["ours\n"]
+
+
+def test_what_is_done_apart_knows_the_machine_that_is_assumed() -> None:
+    machine = [devices.Device("CPU", "", "cpu", 1 << 30, 2 << 30, handle=0)]
+    with devices.assumed(machine):
+        assert lib.apart(devices.devices) == machine
+    assert lib.apart(devices.devices) != machine

@@ -8,7 +8,7 @@ import pytest
 
 from localllm.errors import LocalLLMError
 from localllm.gguf_file import Array, read_header
-from localllm.native import devices, ledger, lib
+from localllm.native import devices, ledger, log
 from localllm.runtime.context import open_context
 from localllm.runtime.opening import open_model
 from localllm.runtime.options import Options
@@ -18,7 +18,7 @@ from localllm.runtime.skeleton import skeleton
 
 def _taken(path: Path) -> list[ledger.BufferUse]:
     options = Options(n_ctx=512, threads=1, gpu_layers=0, kv_type="f16", n_ubatch=512, cpu_moe=0)
-    with lib.captured_log(), open_model(path, options, simulate=True) as model:
+    with log.captured(), open_model(path, options, simulate=True) as model:
         context = open_context(model, options)
         try:
             return list(ledger.read(context.pointer))
