@@ -24,6 +24,7 @@ from localllm.cli import (
     list_models,
     plan,
     pull,
+    rm,
     run,
     search,
     tune,
@@ -72,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, chats, run, pull, search, list_models):
+    for module in (chat, chats, run, pull, search, list_models, rm):
         module.register(commands)
     for module in (convert, verify, plan, devices, tune, worker, config, completion):
         module.register(commands)

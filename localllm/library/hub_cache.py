@@ -71,6 +71,15 @@ def read_llama_cpp(cache: Path) -> Iterator[Stored]:
             yield stored_file("llama.cpp", cache, path, repo=repos.get(prefix, ""), file=name[len(prefix) :])
 
 
+def is_in_snapshot(model: Stored) -> bool:
+    """Whether a model is held as a file of a repo, in the layout of the hub's cache."""
+    return model.kind in ("hub", "llama.cpp") and model.path.is_relative_to(_repo_folder(model) / "snapshots")
+
+
+def _repo_folder(model: Stored) -> Path:
+    return model.folder / f"{_PREFIX}{model.repo.replace('/', '--')}"
+
+
 def blobs(sha256: str) -> Iterator[Path]:
     """The files that the caches keep under this SHA-256: large files of the hub have it for a name."""
     if _SHA256.fullmatch(sha256):
