@@ -152,14 +152,19 @@ def _tokenizers() -> Iterator[str]:
     yield from [
         "## Tokenizers",
         "",
-        "Every conversion compares token ids with the `tokenizers` library on some 3,500 texts and refuses what",
-        "differs, unless `--allow-tokenizer-mismatch` is given. These are the ones that published models come with, as",
-        "llama.cpp calls them; what is not here is found by its structure, or by trying.",
+        "Every conversion compares token ids with the `tokenizers` library on some 3,500 texts. What differs is",
+        "refused, unless `--allow-tokenizer-mismatch` is given, or llama.cpp does it with every file of the kind: that",
+        "is told, with the number of texts. It concerns what the table says of accents, marks and long words, and in",
+        "any kind spaces before a text and around special tokens that the original strips, and special tokens that it",
+        "finds as whole words only. These are the tokenizers that published models come with, as llama.cpp calls them;",
+        "what is not here is found by its structure, or by trying.",
         "",
         "| tokenizer | parity |",
         "| --- | --- |",
-        "| SentencePiece, Unigram | the same ids |",
-        "| WordPiece | the same ids, but where llama.cpp strips accents that the original keeps, as in Indic scripts |",
+        "| SentencePiece | the same ids |",
+        "| Unigram | the same ids, but for marks behind a letter that was composed already |",
+        "| WordPiece | the same ids, but where llama.cpp strips accents that the original keeps, as in Indic scripts, "
+        "and in words of more than 100 characters |",
     ]
     for way in KNOWN:
         names = [name for name in (way.name, *way.same) if name in TOKENIZERS]

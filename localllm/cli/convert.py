@@ -35,8 +35,9 @@ HF_ENDPOINT and HF_HUB_OFFLINE count as they do for the hub's own programs. SOUR
 anew, which loses more than from the original checkpoint. The file gets its name when it is whole. A conversion that
 fails or is stopped leaves nothing behind, unless --resume keeps what is done; --resume goes on as well with one that
 was killed. The tokenizer is read from tokenizer.json, or else from tekken.json, tokenizer.model, vocab.json with
-merges.txt, or vocab.txt. It is proven: llama.cpp must give the same token ids as the checkpoint's own on thousands of
-texts, or nothing is written.
+merges.txt, or vocab.txt. Token ids are compared with the checkpoint's own tokenizer on thousands of texts, and nothing
+is written where they differ, with two exceptions, which are told and counted: what llama.cpp does with every file of a
+kind (accents in WordPiece, spaces around special tokens), and --allow-tokenizer-mismatch.
 """
 
 

@@ -43,8 +43,8 @@ def proven(result: Conversion) -> None:
 def tokenizer_in_words(proof: TokenizerProof) -> str:
     """On how many texts the ids are the same."""
     if not proof.different:
-        return f"the same token ids as the checkpoint's on {proof.texts} texts"
-    return f"other token ids than the checkpoint's on {proof.different} of {proof.texts} texts"
+        return f"the same token ids as the source's on {proof.texts:,} texts"
+    return f"other token ids than the source's on {proof.different:,} of {proof.texts:,} texts"
 
 
 def template_in_words(proof: TemplateProof) -> str:

@@ -99,11 +99,14 @@ def _verdict(proof: FileProof) -> str:
     how = "to the last byte" if proof.identical == len(proof.checks) else "as far as its types keep it"
     if proof.coarser:
         how = "as far as a source of coarser types can tell"
+    if proof.but:
+        return f"Its weights are those of the model, {how}, but {'; '.join(proof.but)} ({proof.seconds:.1f} s)."
     return f"It is the model, {how} ({proof.seconds:.1f} s)."
 
 
 def document(proof: FileProof) -> dict[str, Any]:
-    """The JSON. What was not compared is null, `equal` of a file by itself as well."""
+    """The JSON. What was not compared is null, `equal` of a file by itself as well. `ok` is that nothing is wrong;
+    `but` what is not as in the source all the same."""
     from localllm.convert.proof.verification import template_document, tensors_document, tokenizer_document
 
     alone, compared = proof.alone, proof.compared
@@ -121,6 +124,7 @@ def document(proof: FileProof) -> dict[str, Any]:
         "types": proof.types,
         "against": proof.against,
         "ok": proof.ok,
+        "but": list(proof.but),
         "problems": [{"about": problem.about, "says": problem.says} for problem in proof.problems],
         "notes": list(proof.notes),
         "metadata": {

@@ -44,6 +44,7 @@ class Mismatch:
 class TokenizerProof:
     """On how many texts ids were compared, on how many they differ, and what is worth knowing of that, in words.
 
+    All that differ from the checkpoint's own tokenizer count, also those that differ in every GGUF of its kind.
     `mismatch` is the first difference that nothing excuses; it is only there where the person allowed it.
     """
 
@@ -74,12 +75,13 @@ def prove_vocabulary(
     references = _with_lenient(reference)
     texts = [_texts(candidates[0], compared) for compared in references]
     for group in _in_order(candidates, reference):
+        begun = len(trials)
         for compared, samples in zip(references, texts, strict=True):
-            for candidate in group:
+            for number, candidate in enumerate(group):
                 trial = _try(candidate, compared, samples, model)
-                if trial.proof.mismatch is None:
-                    return trial.vocabulary, trial.proof
                 trials.append(trial)
+                if trial.proof.mismatch is None:
+                    return trial.vocabulary, _counted(trial.proof, trials[begun + number].proof)
     best = min(trials, key=lambda trial: trial.proof.different)
     if allow_mismatch:
         return best.vocabulary, replace(best.proof, notes=(_loud(best), *best.proof.notes))
@@ -136,8 +138,13 @@ def prove_file(path: Path, candidate: Vocabulary, reference: Reference) -> Token
         for compared in _with_lenient(reference):
             trials.append(_compare(vocab, candidate, compared, _texts(candidate, compared)))
             if trials[-1].proof.mismatch is None:
-                return trials[-1].proof
+                return _counted(trials[-1].proof, trials[0].proof)
     return min(trials, key=lambda trial: trial.proof.different).proof
+
+
+def _counted(proof: TokenizerProof, strict: TokenizerProof) -> TokenizerProof:
+    """The proof with the texts that differ when nothing of the checkpoint's tokenizer is switched off."""
+    return replace(proof, texts=strict.texts, different=strict.different)
 
 
 def _try(candidate: Vocabulary, reference: Reference, texts: Sequence[str], model: Keys) -> _Trial:

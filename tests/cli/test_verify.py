@@ -10,7 +10,7 @@ from make_tiny_models import TinyLlama, write_checkpoint
 
 from localllm.cli.main import main
 from localllm.cli.report import write_report
-from localllm.convert import convert
+from localllm.convert import Settings, convert
 from localllm.errors import BadOutput
 from localllm.gguf_file import read_header
 
@@ -42,9 +42,35 @@ def test_against_its_checkpoint(checkpoint: Path, model: Path, capsys: pytest.Ca
     out = capsys.readouterr().out
     count = len(read_header(model).tensors)
     assert f"bytes: {count} of {count} tensors are what quantizing the source gives, to the last byte" in out
-    assert "the same token ids as the checkpoint's" in out
+    assert "the same token ids as the source's" in out
     assert out.splitlines()[-1].startswith("It is the model, to the last byte")
     assert any(line.split()[0] == "ffn_down" for line in out.splitlines() if line.strip())
+
+
+@pytest.mark.slow
+def test_the_verdict_names_what_is_not_as_in_the_source(
+    minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = convert(minilm, tmp_path / "x.gguf", type="F16").outfile
+    assert main(["verify", str(path), "--against", str(minilm)]) == 0
+    *_, verdict = capsys.readouterr().out.splitlines()
+    assert verdict.startswith("Its weights are those of the model, to the last byte, but 351 of 3,484 texts get other")
+    assert main(["verify", str(path), "--against", str(minilm), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["but"] == ["351 of 3,484 texts get other token ids in llama.cpp"]
+    assert (found["ok"], found["tokenizer"]["equal"], found["tokenizer"]["mismatch"]) == (True, False, None)
+
+
+@pytest.mark.slow
+def test_the_verdict_names_what_whoever_converted_it_wanted(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metadata = (("general.description", "mine"), ("llama.context_length", "77"))
+    path = convert(checkpoint, tmp_path / "x.gguf", settings=Settings("Q8_0", prune_layers=(1,), metadata=metadata))
+    assert main(["verify", str(path.outfile), "--against", str(checkpoint)]) == 0
+    *_, verdict = capsys.readouterr().out.splitlines()
+    but = "but it was made without the layers 1; whoever converted it set llama.context_length ("
+    assert verdict.startswith(f"Its weights are those of the model, to the last byte, {but}")
 
 
 @pytest.mark.slow

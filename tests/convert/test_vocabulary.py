@@ -238,6 +238,7 @@ def test_tokens_that_swallow_spaces_are_told_and_the_rest_is_proven(tokenizer: d
     _add(tokenizer, 300, "<mark>", special=True, lstrip=True, rstrip=True, normalized=False, single_word=False)
     _, proof = _prove(_read(tokenizer, rows=301), tokenizer)
     assert any("keeps the spaces around <mark>" in note for note in proof.notes)
+    assert proof.different > 0
 
 
 @pytest.mark.parametrize("kind", ["WordPiece", "Unigram", "WordLevel"])

@@ -5,7 +5,7 @@ Gathers what is found and what is wrong; how weights are compared and judged is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,11 @@ _MATRIX = "quantize.imatrix.file"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found. Of a file of another architecture only that is told. `hashes` counts files that were compared."""
+    """What was found. Of a file of another architecture only that is told. `hashes` counts files that were compared.
+
+    `but` names, in words, what is not as in the source and yet no fault of the file: whoever made it wanted it so, or
+    llama.cpp does it so with every file of this kind.
+    """
 
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
@@ -44,6 +48,7 @@ class Comparison:
     template: TemplateProof | None = None
     checks: tuple[TensorCheck, ...] = ()
     hashes: int = 0
+    but: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,19 @@ def compare(
         texts.template if texts else None,
         tuple(checks),
         hashes,
+        tuple(_exceptions(recorded, texts)),
     )
+
+
+def _exceptions(recorded: Recorded, texts: TextProof | None) -> Iterator[str]:
+    """In what the file is not the model that the source is, although nothing is wrong with it."""
+    if recorded.settings.prune_layers:
+        yield f"it was made without the layers {', '.join(map(str, recorded.settings.prune_layers))}"
+    counting = [name for name in sorted(recorded.changed) if not name.startswith("general.")]
+    if counting:
+        yield f"whoever converted it set {', '.join(counting)}"
+    if texts is not None and texts.tokenizer.different:
+        yield f"{texts.tokenizer.different:,} of {texts.tokenizer.texts:,} texts get other token ids in llama.cpp"
 
 
 def _recorded(header: Header) -> Recorded:

@@ -60,6 +60,11 @@ class FileProof:
         return (*self.alone.notes, *(self.compared.notes if self.compared else ()))
 
     @property
+    def but(self) -> tuple[str, ...]:
+        """What is not as in the source although nothing is wrong with the file, in words."""
+        return self.compared.but if self.compared else ()
+
+    @property
     def path(self) -> Path:
         """The file, or the first of several."""
         return self.parts[0].path
