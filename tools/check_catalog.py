@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from model_sizes import Sizes, sizes_of
 
 from localllm.convert.families import known
 from localllm.convert.quantizations import TYPES
-from localllm.errors import LocalLLMError
+from localllm.errors import LocalLLMError, ModelNotFound
 from localllm.library.catalog import DEFAULT, MEMORY_CTX, Entry, File, Mistake, load_catalog, where
 
 CATALOG = ROOT / "models" / "catalog.toml"
@@ -101,34 +101,29 @@ def hub_mistakes(entries: Sequence[Entry]) -> Iterator[Found]:
     """What the hub says otherwise; and, as mistakes that can be put right, sizes and hashes that are left out.
 
     Raises:
-        HfHubHTTPError, httpx.HTTPError: the hub cannot be asked.
+        DownloadFailed: the hub gives no access.
+        Unreachable: it does not answer.
     """
+    from localllm.library.listing import list_repo
+
     for number, entry in enumerate(entries, start=1):
-        there = _listed(entry.repo)
+        try:
+            there = list_repo(entry.repo, "main", print).files
+        except ModelNotFound as error:
+            yield Found(number, 0, "repo", error.message)
+            continue
         for index, file in enumerate(entry.files, start=1):
-            parts = [there.get(part) for part in file.parts]
-            if None in parts:
-                missing = file.parts[parts.index(None)]
+            parts = [there[part] for part in file.parts if part in there]
+            if len(parts) < len(file.parts):
+                missing = next(part for part in file.parts if part not in there)
                 yield Found(number, index, "file", f"{entry.repo} has no {missing} on the hub")
                 continue
-            size = sum(part[0] for part in parts if part)
+            size = sum(part.size for part in parts)
             if file.size != size:
                 yield Found(number, index, "size", f"is {file.size:_}, but the hub says {size:_}", right=size)
-            digest = parts[0][1] if len(parts) == 1 and parts[0] else ""
+            digest = parts[0].sha256 if len(parts) == 1 else None
             if digest and file.sha256 != digest:
                 yield Found(number, index, "sha256", f"is {file.sha256!r}, but the hub says {digest}", right=digest)
-
-
-def _listed(repo: str) -> Mapping[str, tuple[int, str]]:
-    """Size and SHA-256 of the files of a repo by their paths; none where there is no such repo that may be read."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        siblings = HfApi().model_info(repo, files_metadata=True).siblings or []
-    except RepositoryNotFoundError:
-        return {}
-    return {file.rfilename: (file.size or 0, file.lfs.sha256 if file.lfs else "") for file in siblings}
 
 
 def put_right(text: str, found: Sequence[Found]) -> str:
@@ -162,10 +157,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         entries = load_catalog(args.file)
+        found = [*mistakes(entries), *(hub_mistakes(entries) if args.online else [])]
     except LocalLLMError as error:
-        print(error.message, file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
-    found = [*mistakes(entries), *(hub_mistakes(entries) if args.online else [])]
     text = args.file.read_text(encoding="utf-8")
     if args.write:
         known_right = [mistake for mistake in found if mistake.right is not None]

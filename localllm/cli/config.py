@@ -95,10 +95,12 @@ def _list(args: argparse.Namespace) -> dict[str, object]:
 
 def _table(group: str, loaded: Loaded) -> str:
     rows = []
+    # A longer value, such as many folders, does not push all others to the right.
+    width = min(max(len(shown(name, loaded)) for name in KEYS), 28)
     for key in KEYS.values():
         if key.group == group:
             source = loaded.sources.get(key.name, "default")
-            rows.append(f"{key.name:<18} {shown(key.name, loaded):<14} {source:<12} {key.meaning}")
+            rows.append(f"{key.name:<18} {shown(key.name, loaded):<{width}}  {source:<12} {key.meaning}")
     return "\n".join(rows)
 
 
@@ -167,16 +169,17 @@ def _edit(_: argparse.Namespace) -> dict[str, object]:
     from localllm.errors import BadSettings
     from localllm.settings import writing
 
-    path = paths.settings_file()
-    draft = path.with_name(f"{path.stem}.draft{path.suffix}")
-    before = writing.text_now()
+    path, before = paths.settings_file(), writing.text_now()
+    draft = writing.draft_of(before)
+    for other in writing.drafts():
+        if other != draft:
+            print(f"note: {other} is an unfinished edit of what the settings were before", file=sys.stderr)
     # What was wrong the last time is still there to be mended.
     if not draft.is_file():
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(before or writing.template(), encoding="utf-8", errors="surrogateescape")
+        writing.write_draft(draft, before or writing.template())
     _run_editor(draft)
     try:
-        writing.replace_all(draft.read_text(encoding="utf-8", errors="surrogateescape"), before)
+        writing.replace_all(writing.read_text(draft), before)
     except BadSettings as error:
         raise BadSettings(
             error.message,

@@ -49,7 +49,10 @@ class UserSettings:
 
     default_model: str | None = _key("models", kinds.TEXT, "the model that is used when none is named", "smollm2:135m")
     models: tuple[Path, ...] | None = _key(
-        "models", kinds.FOLDERS, "folders of GGUF files, searched first; models are put into the first", "none"
+        "models",
+        kinds.FOLDERS,
+        "folders of GGUF files, searched first; what is fetched from an address goes into the first",
+        "none",
     )
     ctx: int | None = _key("engine", kinds.whole(0, kinds.MOST_TOKENS), "context in tokens; 0: chosen", "0")
     threads: int | None = _key("engine", kinds.whole(0, kinds.MAX_THREADS), "CPU threads; 0: chosen", "0")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ def change(name: str, value: Any) -> None:
 
     with _locked() as path:
         read_file(path)
-        document = tomlkit.parse(_text(path))
+        document = tomlkit.parse(read_text(path))
         if value is None:
             document.pop(name, None)
         else:
@@ -51,7 +52,7 @@ def replace_all(text: str, before: str) -> None:
     """
     with _locked() as path:
         parse(text, path)
-        if _text(path) != before:
+        if read_text(path) != before:
             raise BadSettings(f"{path} was changed by somebody else in the meantime.")
         _write(path, text)
 
@@ -73,10 +74,41 @@ def text_now() -> str:
     Raises:
         BadSettings: it cannot be read.
     """
-    return _text(paths.settings_file())
+    return read_text(paths.settings_file())
 
 
-def _text(path: Path) -> str:
+def draft_of(text: str) -> Path:
+    """Where the settings `text` are edited: another place for another text, so that no draft outlives what it is of."""
+    path = paths.settings_file()
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return path.with_name(f"{path.stem}.{digest}.draft{path.suffix}")
+
+
+def drafts() -> list[Path]:
+    """Every draft that was not finished."""
+    path = paths.settings_file()
+    return sorted(path.parent.glob(f"{path.stem}.*.draft{path.suffix}"))
+
+
+def write_draft(draft: Path, text: str) -> None:
+    """Begin a draft with `text`.
+
+    Raises:
+        BadSettings: it cannot be written.
+    """
+    try:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise _not_written(draft, error) from error
+
+
+def read_text(path: Path) -> str:
+    """A file of settings, whatever bytes it has; empty where there is none.
+
+    Raises:
+        BadSettings: it cannot be read.
+    """
     try:
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:

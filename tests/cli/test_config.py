@@ -17,7 +17,7 @@ from localllm.cli.main import build_parser, main
 from localllm.errors import BadSettings
 from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
-from localllm.settings import KEYS
+from localllm.settings.schema import KEYS
 
 
 @pytest.fixture(autouse=True)
@@ -278,3 +278,16 @@ def test_a_mistake_in_the_settings_ends_a_command_that_reads_them(capsys: pytest
 def test_completion_offers_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "bash"]) == 0
     assert "default_model" in capsys.readouterr().out
+
+
+def test_a_draft_of_older_settings_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write("seed = 1\n")
+    editor(tmp_path, monkeypatch, 'echo "ctx = many" >> "$1"')
+    assert config("edit") == 1
+    assert config("set", "top_k", "5") == 0
+    editor(tmp_path, monkeypatch, 'echo "ctx = 9" >> "$1"')
+    assert config("edit") == 0
+    assert path.read_text(encoding="utf-8") == "seed = 1\ntop_k = 5\nctx = 9\n"
+    assert "unfinished edit of what the settings were before" in capsys.readouterr().err

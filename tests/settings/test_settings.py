@@ -10,8 +10,9 @@ from localllm import paths, settings
 from localllm.errors import BadSettings
 from localllm.library import DEFAULT
 from localllm.native.handles import KV_TYPE_IDS
-from localllm.settings import KEYS, UserSettings, kinds
+from localllm.settings import kinds
 from localllm.settings.reading import unknown_variables
+from localllm.settings.schema import KEYS, UserSettings
 
 
 def write(text: str | bytes) -> Path:

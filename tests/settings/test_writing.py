@@ -10,7 +10,8 @@ import pytest
 
 from localllm import paths, settings
 from localllm.errors import BadSettings
-from localllm.settings import KEYS, reading, writing
+from localllm.settings import reading, writing
+from localllm.settings.schema import KEYS
 
 COMMENTED = """\
 # What I like.

