@@ -15,7 +15,8 @@ from localllm.tui.archive import Archive
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.files import Files
 from localllm.tui.loader import Loader, OpenModel, Wanted
-from localllm.tui.messages import Crashed, ModelChanged, ModelLost, ReplyBegan, ReplyEnded, Sampled
+from localllm.tui.messages import Crashed, LookedAhead, ModelChanged, ModelLost, ReplyBegan, ReplyEnded, Sampled
+from localllm.tui.outlook import Outlook
 from localllm.tui.sampler import Sampler
 
 GOODBYE_S = 2.0
@@ -47,6 +48,7 @@ class Backstage:
         )
         self.archive = Archive(store, post)
         self.files = Files(lambda: self.loader.model, post)
+        self.outlook = Outlook(lambda: self.loader.model, lambda *told: post(LookedAhead(*told)))
         self.sampler = Sampler(
             lambda: self.loader.model,
             lambda memory, used: post(Sampled(memory, used)),
@@ -59,6 +61,7 @@ class Backstage:
         self.archive.list()
         self.archive.find_prompts()
         self.sampler.start(self.crashed)
+        self.outlook.start(self.crashed)
 
     def crashed(self, error: BaseException) -> None:
         """A thread met a mistake of ours."""
@@ -67,6 +70,7 @@ class Backstage:
     def close(self) -> None:
         """End everything; the last words reach the disk first."""
         self.sampler.close()
+        self.outlook.close()
         self.dialogue.close(GOODBYE_S)
         self.archive.close(GOODBYE_S)
         self.loader.close()

@@ -20,6 +20,9 @@ from localllm.tui.wrapping import CONSOLE, led_by, printable, wrapped
 MARGIN = 2
 """Columns left of the text: a bar for what the person said, space for the model's."""
 
+RIBBON_WIDTH = 1
+"""Columns left of the margin, for marks of the transcript."""
+
 MEASURE = 100
 """Lines of text are no longer than this many columns: longer ones are hard to read."""
 
@@ -42,8 +45,9 @@ class Page:
     @classmethod
     def of_width(cls, look: Look, width: int) -> Page:
         """A page whose text is centred if it is wider than the longest line we want."""
-        measure = max(8, min(MEASURE, width - MARGIN - 2))
-        return cls(look, width, max(0, (width - measure - MARGIN) // 2) if measure == MEASURE else 0, measure)
+        measure = max(8, min(MEASURE, width - RIBBON_WIDTH - MARGIN - 2))
+        left = (width - measure - MARGIN) // 2 if measure == MEASURE else 0
+        return cls(look, width, max(RIBBON_WIDTH, left), measure)
 
     def strip(self, line: Text, bar: str = "", bar_style: Style | None = None, fill: Style | None = None) -> Strip:
         """A whole row: the left edge, the margin with its bar, the line, and the rest of the row."""

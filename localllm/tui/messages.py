@@ -14,8 +14,9 @@ from localllm.chat.attachments import Weighed
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import ChatEntry
 from localllm.errors import LocalLLMError
-from localllm.runtime.types import MemorySample
+from localllm.runtime.types import Forecast, MemorySample
 from localllm.tui.completing import Choice, Word
+from localllm.tui.outlook import Question
 from localllm.tui.room import Crowding, Growth
 from localllm.tui.turn import Turn
 
@@ -63,6 +64,20 @@ class Sampled(Message):
     def can_replace(self, message: Message) -> bool:
         """Only the latest sample counts."""
         return isinstance(message, Sampled)
+
+
+class LookedAhead(Message):
+    """What a reply to a conversation and what is being written would begin with, in a context of `n_ctx` tokens."""
+
+    def __init__(self, question: Question, forecast: Forecast, n_ctx: int) -> None:
+        super().__init__()
+        self.question = question
+        self.forecast = forecast
+        self.n_ctx = n_ctx
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the latest counts."""
+        return isinstance(message, LookedAhead)
 
 
 class Crowded(Message):

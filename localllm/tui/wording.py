@@ -9,8 +9,8 @@ import time
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import ContextFull, LocalLLMError
-from localllm.runtime.types import Stats
-from localllm.tui.amounts import tokens
+from localllm.runtime.types import Forecast, Stats
+from localllm.tui.amounts import seconds, tokens
 from localllm.tui.cut_entry import CutEntry
 from localllm.tui.entries import GAP, Entry, NoticeEntry, UserEntry
 from localllm.tui.loader import Loader
@@ -21,6 +21,9 @@ from localllm.tui.widgets.status_line import Status, cost
 GO_ON = "Ctrl+G goes on"
 MAKE_ROOM = "F6 makes room"
 NOT_ANSWERED = "stopped before the first word · Ctrl+R answers"
+MEASURED_TOKENS = 16
+"""Of fewer tokens than these the rate says little."""
+
 ENDINGS = {
     "length": "cut at the limit of tokens",
     "context": "cut because the context is full",
@@ -132,6 +135,23 @@ def account(conversation: Conversation, context_used: int, loader: Loader) -> st
     if info is not None:
         lines.append(f"context {tokens(context_used)} of {tokens(info.n_ctx)} tokens")
     return "\n".join(lines)
+
+
+def outlook(forecast: Forecast, n_ctx: int, prefill_tps: float) -> str:
+    """What a message costs before its first word: "reuse 3,912 · evaluate 214 · about 2 s"."""
+    if forecast.prompt_tokens >= n_ctx:
+        return f"does not fit: {tokens(forecast.prompt_tokens)} of {tokens(n_ctx)} tokens · {MAKE_ROOM}"
+    parts = [f"reuse {tokens(forecast.cached_tokens)}", f"evaluate {tokens(forecast.evaluated_tokens)}"]
+    if prefill_tps:
+        parts.append(f"about {seconds(forecast.evaluated_tokens / prefill_tps)}")
+    return GAP.join(parts)
+
+
+def prefill_rate(conversation: Conversation) -> float:
+    """Tokens per second at which the prompt of the last reply was read; 0 where none took long enough to tell."""
+    known = (node.stats for node in reversed(conversation.path()) if node.stats is not None)
+    told = (stats for stats in known if stats.prompt_tokens - stats.cached_tokens >= MEASURED_TOKENS)
+    return next((stats.prefill_tps for stats in told if stats.prefill_tps), 0.0)
 
 
 def notice(error: LocalLLMError) -> NoticeEntry:

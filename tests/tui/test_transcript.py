@@ -142,13 +142,13 @@ async def test_what_the_person_said_is_told_apart_without_colour_and_kept_word_f
     async with host.run_test(size=(60, 20)) as pilot:
         await settle(pilot)
         assert [line for line in rows(host) if line] == [
-            "▌ **not bold**",
-            "▌   indented",
-            "▌",
-            "▌ last",
-            "  bold",
-            "▌ Sorry.",
-            "▌ Try.",
+            " ▌ **not bold**",
+            " ▌   indented",
+            " ▌",
+            " ▌ last",
+            "   bold",
+            " ▌ Sorry.",
+            " ▌ Try.",
         ]
 
 
@@ -157,7 +157,7 @@ async def test_control_characters_never_reach_the_terminal() -> None:
     async with host.run_test(size=(60, 20)) as pilot:
         await settle(pilot)
         assert not [c for line in rows(host) for c in line if ord(c) < 32 or 127 <= ord(c) < 160]
-        assert "▌ c" in rows(host)
+        assert " ▌ c" in rows(host)
 
 
 @pytest.mark.slow
@@ -165,9 +165,9 @@ async def test_text_is_selected_with_the_mouse_without_margin_and_padding() -> N
     host = Host([UserEntry("first line"), ReplyEntry("second line\n\nthird line")])
     async with host.run_test(size=(60, 20)) as pilot:
         await settle(pilot)
-        await pilot.mouse_down(host.transcript, offset=(4, 0))
-        await pilot.hover(host.transcript, offset=(7, 4))
-        await pilot.mouse_up(host.transcript, offset=(7, 4))
+        await pilot.mouse_down(host.transcript, offset=(5, 0))
+        await pilot.hover(host.transcript, offset=(8, 4))
+        await pilot.mouse_up(host.transcript, offset=(8, 4))
         await settle(pilot)
         assert host.screen.get_selected_text() == "rst line\n\nsecond line\n\nthird"
         painted = host.transcript.render_line(2)

@@ -39,6 +39,7 @@ from localllm.tui.messages import (
     Crashed,
     Failed,
     FilesDropped,
+    LookedAhead,
     Mentioned,
     MessageMade,
     MessageRefused,
@@ -54,6 +55,7 @@ from localllm.tui.messages import (
     Sampled,
 )
 from localllm.tui.orders import Orders
+from localllm.tui.outlook import Question, cached
 from localllm.tui.overflow import Overflow
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.key_line import KeyLine
@@ -168,6 +170,25 @@ class ChatScreen(Screen[None]):
 
     def _show_conversation(self, *, growing: bool = False) -> None:
         self._talk.show(wording.entries_of(self.conversation), growing=growing)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Ask what is in the cache, and what the next message will cost."""
+        if not self.busy:
+            draft = commands.unescaped(self._talk.prompt.text.strip())
+            is_command = draft.startswith("/") and not self._talk.prompt.text.startswith(commands.ESCAPE)
+            self._behind.outlook.ask(Question(tuple(self.conversation.given()), "" if is_command else draft))
+
+    @on(LookedAhead)
+    def _looked_ahead(self, event: LookedAhead) -> None:
+        given, forecast = event.question.given, event.forecast
+        if self.busy or list(given) != self.conversation.given():
+            return
+        self._talk.transcript.show_cached(cached(given, forecast))
+        rate = wording.prefill_rate(self.conversation)
+        self._talk.prompt.border_subtitle = (
+            wording.outlook(forecast, event.n_ctx, rate) if event.question.draft and self._talk.prompt.text else ""
+        )
 
     @property
     def _talk(self) -> Talk:
@@ -246,6 +267,9 @@ class ChatScreen(Screen[None]):
 
     @on(PromptEdited)
     def _prompt_edited(self, event: PromptEdited) -> None:
+        if not event.text:
+            self._talk.prompt.border_subtitle = ""
+        self._look_ahead()
         if "@" in event.text:
             self._behind.files.weigh_mentions(event.text)
         else:
@@ -314,6 +338,7 @@ class ChatScreen(Screen[None]):
         self._refresh_status()
         self.refresh_bindings()
         self._behind.archive.list()
+        self._look_ahead()
 
     def _explain(self, error: LocalLLMError | None) -> None:
         """Say what went wrong, once."""
@@ -431,8 +456,10 @@ class ChatScreen(Screen[None]):
             self._talk.tell(wording.model_notice(loader.error))
         if loader.state != "ready":
             self.query_one(MemoryPanel).show(None)
+            self._talk.transcript.show_cached(frozenset())
         else:
             self._behind.sampler.now()
+            self._look_ahead()
         self._refresh_status()
         if loader.state != "loading" or not loader.fraction:
             self.refresh_bindings()

@@ -21,7 +21,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from localllm.tui.component import component_style
-from localllm.tui.entries import MARGIN, Entry, Page
+from localllm.tui.entries import MARGIN, RIBBON_WIDTH, Entry, Page
 from localllm.tui.look import NAMES, Look
 from localllm.tui.messages import Found
 from localllm.tui.reply_entry import ReplyEntry
@@ -30,6 +30,9 @@ from localllm.tui.search import Search
 
 CURRENT = "»"
 """In the margin of the message that was jumped to."""
+
+RIBBON = "▏"
+"""Beside a message that is in the KV cache."""
 
 SEARCH_S, SEARCH_EVERY_S = 0.008, 0.02
 """So long at a time is searched, and so often: a reply that streams in has the rest."""
@@ -45,6 +48,7 @@ class Transcript(ScrollView):
     ALLOW_SELECT = True
     COMPONENT_CLASSES: ClassVar[set[str]] = {_component(name) for name in NAMES} | {
         "transcript--current",
+        "transcript--ribbon",
         "transcript--found",
         "transcript--found-here",
     }
@@ -63,6 +67,8 @@ class Transcript(ScrollView):
         self._rows = Rows()
         self._page = Page.of_width(Look(), 80)
         self._following = True
+        self._cached: frozenset[str] = frozenset()
+        self._ribbon = Segment(RIBBON)
         self._settling = False
         self._current: Entry | None = None
         self._search = Search()
@@ -250,6 +256,7 @@ class Transcript(ScrollView):
         top = self.scroll_offset.y
         anchor = self._rows.at(top) if len(self._rows) else 0
         inside = top - self._rows.top(anchor) if len(self._rows) else 0
+        self._ribbon = Segment(RIBBON, component_style(self, "transcript--ribbon"))
         page = Page.of_width(self._look(), self.scrollable_content_region.width)
         if page != self._page:
             self._page = page
@@ -348,7 +355,16 @@ class Transcript(ScrollView):
             at = self._page.left + MARGIN - 1
             style = component_style(self, "transcript--current")
             strip = Strip.join([strip.crop(0, at), Strip([Segment(CURRENT, style)]), strip.crop(at + 1)])
+        if self._entries[index].message in self._cached and inside < self._rows.height(index) - 1:
+            at = self._page.left - RIBBON_WIDTH
+            strip = Strip.join([strip.crop(0, at), Strip([self._ribbon]), strip.crop(at + RIBBON_WIDTH)])
         return strip
+
+    def show_cached(self, messages: frozenset[str]) -> None:
+        """Mark the entries of these messages in the margin: they are in the KV cache."""
+        if messages != self._cached:
+            self._cached = messages
+            self.refresh()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """Textual's: the selected text, without the margin and the space after the lines."""

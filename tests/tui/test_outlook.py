@@ -1,0 +1,70 @@
+"""What the app tells before a reply: which messages are cached, and what the next one will cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from localllm.chat.conversation import Conversation, Given
+from localllm.runtime.options import Options
+from localllm.runtime.types import Forecast, Message, Stats
+from localllm.tui import wording
+from localllm.tui.outlook import Question, cached
+from localllm.tui.widgets.prompt import Prompt
+from localllm.tui.widgets.transcript import RIBBON
+from tests.tui.driving import OpenApp, ask, screen_text, wait_until
+from tests.tui.fake import Garage
+
+STATS = Stats(541, 412, 128, 0.123, 800.0, 34.06, "end")
+
+
+def test_a_draft_is_one_more_message_or_the_end_of_one_that_waits() -> None:
+    answered = (Given(Message("user", "a"), ("1",)), Given(Message("assistant", "b"), ("2",)))
+    assert Question(answered, "c").messages[2:] == [Message("user", "c")]
+    assert Question(answered[:1], "c").messages == [Message("user", "a\n\nc")]
+    assert Question(answered).messages == [one.message for one in answered]
+    assert Question((), "c").messages == [Message("user", "c")]
+
+
+def test_messages_are_cached_up_to_where_the_cache_reaches() -> None:
+    given = [Given(Message("system", "s")), *(Given(Message("user", "x"), (name,)) for name in "abc")]
+    forecast = Forecast(40, 18, (10, 12, 20, 40))
+    assert cached(given, forecast) == {"a", "b"}
+    assert cached(given, replace(forecast, cached_tokens=17)) == {"a"}
+    assert cached(given, Forecast(40, 18, (10, 0, 20, 40))) == {"b"}
+
+
+def test_the_cost_is_told_in_tokens_and_in_time_where_a_rate_was_measured() -> None:
+    forecast = Forecast(4126, 3912, ())
+    assert wording.outlook(forecast, 8192, 107.0) == "reuse 3,912 · evaluate 214 · about 2.0 s"
+    assert wording.outlook(forecast, 8192, 0.0) == "reuse 3,912 · evaluate 214"
+    assert wording.outlook(forecast, 4096, 107.0) == "does not fit: 4,126 of 4,096 tokens · F6 makes room"
+
+
+def test_the_rate_is_that_of_the_last_prompt_that_was_long_enough() -> None:
+    chat = Conversation()
+    for stats in (STATS, replace(STATS, cached_tokens=539, prefill_tps=5.0)):
+        chat.finish(chat.add_reply(chat.add_user("a").id).id, stats)
+    assert wording.prefill_rate(chat) == 800.0
+    assert wording.prefill_rate(Conversation()) == 0.0
+
+
+@pytest.mark.slow
+async def test_the_app_marks_what_is_cached_and_tells_the_cost_while_one_types(open_app: OpenApp) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=Options(n_ctx=600))
+    async with app.run_test(size=(80, 30), notifications=True) as pilot:
+        await ask(pilot, "Tell me the capital of France, and nothing but its name, please.")
+        await wait_until(pilot, lambda: RIBBON in screen_text(pilot), "the ribbon")
+        app.query_one(Prompt).insert("And of Germany, please?")
+        await wait_until(pilot, lambda: "reuse " in screen_text(pilot), "the cost")
+        assert "· evaluate " in screen_text(pilot)
+        assert "· about 0.0" in screen_text(pilot)
+        app.query_one(Prompt).insert("word " * 600)
+        await wait_until(pilot, lambda: "does not fit" in screen_text(pilot), "the warning")
+        app.query_one(Prompt).clear()
+        await wait_until(pilot, lambda: "does not fit" not in screen_text(pilot))
+        garage.models[0].used = 0
+        app.query_one(Prompt).insert("x")
+        await wait_until(pilot, lambda: RIBBON not in screen_text(pilot), "the ribbon to go")
