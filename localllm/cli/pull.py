@@ -56,11 +56,12 @@ def handle(args: argparse.Namespace) -> int:
     """Look it up, fetch it, and say where it is."""
     from localllm.library import pulling
 
-    options.route_log(args)
     start = time.monotonic()
     found = pulling.look_up(args.name, type=args.type, remark=note)
+    if found.converts:
+        options.route_log(args)
     print(found.about, file=sys.stderr)
-    with stopped_by_sigterm(), Bar(None, found.unit) as bar:
+    with stopped_by_sigterm(), Bar(None, " weights" if found.converts else "B") as bar:
         try:
             pulled = found.fetch(bar.update)
         except (KeyboardInterrupt, SystemExit, DownloadFailed):

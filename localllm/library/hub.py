@@ -20,9 +20,10 @@ try:
     from huggingface_hub import constants
 
     from localllm.library.keeping import Keeper
-    from localllm.library.listing import Listing, Unreachable, is_small, list_repo, refuse_without_weights
+    from localllm.library.listing import Listing, Unreachable, list_repo
     from localllm.library.ranges import Fetcher
     from localllm.library.readahead import PAGE, ReadAhead
+    from localllm.library.weights_listing import is_small, refuse_without_weights, wanted
 except ImportError as error:
     raise MissingPackage(
         "Models of the hub need the package huggingface_hub.", hint="pip install 'localllm[hub]'"
@@ -68,11 +69,11 @@ class HubFiles(Files):
         self._cached = {name for name in listing.files if self._local and (self._local.folder / name).is_file()}
         self._lock = threading.Lock()
         self._ahead = ReadAhead({file.name: file.size for file in listing.files.values()}, self._fetch)
-        wanted = [file for file in listing.wanted() if file.name not in self._cached]
-        self._keeper = Keeper(listing.repo, listing.revision, listing.commit, wanted) if keep and wanted else None
-        self._missing = sum(file.size for file in wanted)
+        missing = [file for file in wanted(listing) if file.name not in self._cached]
+        self._keeper = Keeper(listing.repo, listing.revision, listing.commit, missing) if keep and missing else None
+        self._missing = sum(file.size for file in missing)
         # Headers of shards, and the small files: each would wait for the network by itself otherwise.
-        self._ahead.expect([(file.name, 0, file.size if is_small(file) else min(PAGE, file.size)) for file in wanted])
+        self._ahead.expect([(file.name, 0, file.size if is_small(file) else min(PAGE, file.size)) for file in missing])
 
     @property
     def title(self) -> str:
@@ -82,7 +83,7 @@ class HubFiles(Files):
     @property
     def origin(self) -> Origin:
         """The repo and the commit."""
-        return self.listing.origin
+        return origin_of(self.listing)
 
     def received(self) -> int:
         """Bytes that came from the network so far."""
@@ -162,12 +163,22 @@ class HubFiles(Files):
             return None
         path = self._keeper.wait(name)
         with self._lock:
-            self._local = self._local or self.listing.local(path.parents[name.count("/")])
+            self._local = self._local or _local(self.listing, path.parents[name.count("/")])
             self._cached.add(name)
             return self._local
 
     def _fetch(self, name: str, start: int, target: memoryview) -> None:
         self._fetcher.fetch(self.listing.files[name], start, target)
+
+
+def origin_of(listing: Listing) -> Origin:
+    """Where the files come from."""
+    return Origin(listing.repo.rpartition("/")[2], listing.repo, listing.commit)
+
+
+def _local(listing: Listing, folder: Path, remark: str = "") -> LocalFiles:
+    """Those of the files that are in a folder of the cache."""
+    return LocalFiles(folder, origin_of(listing), remark)
 
 
 def _snapshot(repo: str, revision: str) -> Path | None:
@@ -179,7 +190,7 @@ def _snapshot(repo: str, revision: str) -> Path | None:
 
 def _in_cache(listing: Listing) -> LocalFiles | None:
     folder = _snapshot(listing.repo, listing.commit)
-    return listing.local(folder) if folder is not None else None
+    return _local(listing, folder) if folder is not None else None
 
 
 def from_cache(repo: str, revision: str, why: str) -> Files:
@@ -191,7 +202,7 @@ def from_cache(repo: str, revision: str, why: str) -> Files:
     folder = _snapshot(repo, revision)
     if folder is not None and any(kind.is_in([path.name for path in folder.iterdir()]) for kind in KINDS):
         remark = f"{why}: there may be a newer one"
-        return Listing(repo, revision, folder.name, {}).local(folder, remark)
+        return _local(Listing(repo, revision, folder.name, {}), folder, remark)
     part = " with its weights" if folder is not None else ""
     raise DownloadFailed(
         f"{repo} is not in the hub's cache on this machine{part}, and {why}.",

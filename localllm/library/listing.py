@@ -6,11 +6,9 @@ Asks for names, sizes and hashes, never for the content of a file.
 from __future__ import annotations
 
 import difflib
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import huggingface_hub as hub
@@ -23,17 +21,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from localllm.convert.files import LocalFiles
-from localllm.convert.origin import Origin
-from localllm.convert.weights import KINDS
-from localllm.errors import BadCheckpoint, LocalLLMError, ModelNotFound
+from localllm.errors import LocalLLMError, ModelNotFound
 from localllm.library import refusals
 from localllm.library.ranges import LONG, RemoteFile, asked_wait, seconds_to_wait
 
 _ASKED = 3
-_SMALL = 32 << 20
-_BESIDE = re.compile(r"(README\.md|[^/]+\.(json|jinja|txt|model)|[^/]+/(config\.json|[^/]+\.jinja))")
-"""What a conversion may read beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +41,6 @@ class Listing:
     def title(self) -> str:
         """What messages call it."""
         return f"{self.repo}@{self.commit[:8]}"
-
-    @property
-    def origin(self) -> Origin:
-        """Where the files come from."""
-        return Origin(self.repo.rpartition("/")[2], self.repo, self.commit)
-
-    def local(self, folder: Path, remark: str = "") -> LocalFiles:
-        """Those of the files that are in a folder of the cache."""
-        return LocalFiles(folder, self.origin, remark)
-
-    def wanted(self) -> list[RemoteFile]:
-        """What a conversion may read: the weights, of the first kind that is there, and the small files beside them."""
-        names = list(self.files)
-        kind = next((kind for kind in KINDS if kind.is_in(names)), None)
-        weights = [name for name in names if kind is not None and kind.holds(name)]
-        return [self.files[name] for name in names if name in weights or _BESIDE.fullmatch(name)]
 
 
 class Unreachable(Exception):
@@ -109,11 +85,6 @@ def _remote(repo: str, commit: str, sibling: Any) -> RemoteFile:
     return RemoteFile(sibling.rfilename, url, sibling.size or 0, sha256 or sibling.blob_id or "", sha256)
 
 
-def is_small(file: RemoteFile) -> bool:
-    """Whether a conversion will read it as a whole before any weights."""
-    return file.size <= _SMALL and _BESIDE.fullmatch(file.name) is not None
-
-
 def _with_nearest(refused: LocalLLMError, error: Exception, repo: str) -> LocalLLMError:
     """The error that says that there is no such repo or revision, with those that there are."""
     try:
@@ -130,26 +101,3 @@ def _with_nearest(refused: LocalLLMError, error: Exception, repo: str) -> LocalL
     near = difflib.get_close_matches(repo, [name for name in known if name != repo], n=3, cutoff=0.6)
     hint = f"The nearest there: {', '.join(near)}. {refused.hint}" if near else refused.hint
     return ModelNotFound(refused.message, hint=hint)
-
-
-def refuse_without_weights(listing: Listing) -> None:
-    """Say what a repo without a checkpoint holds.
-
-    Raises:
-        BadCheckpoint: it is one.
-    """
-    names = list(listing.files)
-    if any(kind.is_in(names) for kind in KINDS):
-        return
-    ggufs = [name for name in names if name.endswith(".gguf")]
-    if ggufs:
-        raise BadCheckpoint(
-            f"{listing.title} holds GGUF files and no checkpoint: there is nothing to convert.",
-            hint=f"Run one as it is: localllm pull {listing.repo}/{ggufs[0]}",
-        )
-    wanted = " and no ".join(kind.single for kind in KINDS)
-    others = ", ".join(sorted({Path(name).suffix for name in names if listing.files[name].sha256} - {""}))
-    raise BadCheckpoint(
-        f"{listing.title} holds no weights: no {wanted}.",
-        hint=f"Its large files are of other kinds: {others}." if others else "Is it the right repo?",
-    )

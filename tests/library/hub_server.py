@@ -80,6 +80,7 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.moved: dict[str, str] = {}
         self.files: dict[str, Path] = {}
+        self.search_status = 200
         self.faults = Faults()
         self.requests: list[tuple[str, str, str]] = []
         self.sent = 0
@@ -251,7 +252,10 @@ class _Hub(_Handler):
         elif path == "/api/models":
             words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower().split()
             named = [name for name in self.hub.repos if all(word in name.lower() for word in words)]
-            self.answer_json([self.hit(name, self.hub.repos[name]) for name in named])
+            if self.hub.search_status == 200:
+                self.answer_json([self.hit(name, self.hub.repos[name]) for name in named])
+            else:
+                self.refuse(self.hub.search_status, "", "")
         elif path.startswith("/away/"):
             self.answer(302, b"", {"Location": self.hub.web + path.removeprefix("/away")})
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -351,16 +355,26 @@ class _Web(_Handler):
             self.send_file(found, {"ETag": f'"{_digest(found)[:16]}"'})
 
 
-def _git_hash(file: Path) -> str:
-    content = file.read_bytes()
-    return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+_DIGESTS: dict[tuple[Path, int, int], tuple[str, str]] = {}
 
 
-_DIGESTS: dict[tuple[Path, int, int], str] = {}
+def _digests(file: Path) -> tuple[str, str]:
+    """SHA-256, and the hash that git would give it."""
+    found = file.stat()
+    key = (file, found.st_size, found.st_mtime_ns)
+    if key not in _DIGESTS:
+        sha256, sha1 = hashlib.sha256(), hashlib.sha1(f"blob {found.st_size}\0".encode())
+        with file.open("rb") as content:
+            while piece := content.read(PIECE):
+                sha256.update(piece)
+                sha1.update(piece)
+        _DIGESTS[key] = sha256.hexdigest(), sha1.hexdigest()
+    return _DIGESTS[key]
 
 
 def _digest(file: Path) -> str:
-    key = (file, file.stat().st_size, file.stat().st_mtime_ns)
-    if key not in _DIGESTS:
-        _DIGESTS[key] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return _DIGESTS[key]
+    return _digests(file)[0]
+
+
+def _git_hash(file: Path) -> str:
+    return _digests(file)[1]

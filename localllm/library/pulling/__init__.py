@@ -9,19 +9,17 @@ Looking up asks for names and sizes, never for the content of a file.
 from __future__ import annotations
 
 from localllm.errors import DownloadFailed, MissingPackage, ModelNotFound
-from localllm.library import shelf
-from localllm.library.catalog import Entry, load_catalog
+from localllm.library import naming, shelf
 from localllm.library.pulling.found import Found, Here, Progress, Pulled, Remark
 
 try:
     from huggingface_hub import constants
 
-    from localllm.library import hub
-    from localllm.library.listing import Listing, Unreachable, list_repo, refuse_without_weights
-    from localllm.library.pulling import checkpoint, hub_model, web_file
+    from localllm.library.listing import Listing, Unreachable, list_repo
+    from localllm.library.pulling import hub_model, web_file
     from localllm.library.pulling.cache import cached
     from localllm.library.pulling.request import Address, Request, read_name
-    from localllm.library.pulling.variants import choose, variants
+    from localllm.library.pulling.variants import USUAL, choose, variants
 except ImportError as error:
     raise MissingPackage(
         "Models of the hub need the package huggingface_hub.", hint="pip install 'localllm[hub]'"
@@ -56,18 +54,18 @@ def look_up(name: str, *, type: str | None = None, remark: Remark | None = None)
 
 def _in_catalog(name: str) -> Here | Request:
     """A model that is here already under this name, or where the catalogue says it is."""
+    family = naming.family(name)
+    entry, quantization = naming.in_catalogue(name) or ((family[0], "") if len(family) == 1 else (None, ""))
     try:
-        return Here((shelf.resolve(name),))
+        stored = shelf.find(name)
+        if stored.whole or entry is None:
+            return Here(stored.parts)
     except ModelNotFound:
-        entry = _entry(name)
         if entry is None:
             raise
-        return Request(entry.repo, file=entry.file)
-
-
-def _entry(name: str) -> Entry | None:
-    entries = [entry for entry in load_catalog() if name.casefold() in (entry.name, entry.name.partition(":")[0])]
-    return entries[0] if len(entries) == 1 else None
+    file = entry.quantized(quantization) if quantization else entry.files[0]
+    # A quantization that the catalogue does not tell may be in the repo all the same.
+    return Request(entry.repo, file=file.file) if file else Request(entry.repo, quantization=quantization)
 
 
 def _in_repo(request: Request, type: str | None, remark: Remark) -> Found:
@@ -79,19 +77,29 @@ def _in_repo(request: Request, type: str | None, remark: Remark) -> Found:
         return _in_cache(request, type, remark, f"the hub ({constants.ENDPOINT}) {error}")
     if type is None and (variants(listing) or request.file):
         return hub_model.look_up(listing, choose(listing, request), remark)
+    return _checkpoint(listing, request, type, remark)
+
+
+def _checkpoint(listing: Listing, request: Request, type: str | None, remark: Remark) -> Found:
+    # Converting needs much that downloading does not; nobody waits for its import in vain.
+    from localllm.library import hub
+    from localllm.library.pulling import checkpoint
+    from localllm.library.weights_listing import refuse_without_weights
+
     refuse_without_weights(listing)
-    _refuse_name_of_gguf(listing, request)
-    return checkpoint.look_up(hub.HubFiles(listing, keep=False, remark=remark), type, remark)
+    if request.quantization or request.file:
+        raise _no_gguf(listing, request)
+    return checkpoint.look_up(
+        hub.origin_of(listing), lambda: hub.HubFiles(listing, keep=False, remark=remark), type, remark
+    )
 
 
-def _refuse_name_of_gguf(listing: Listing, request: Request) -> None:
+def _no_gguf(listing: Listing, request: Request) -> ModelNotFound:
     """A checkpoint has neither the quantization nor the file that was asked for: offer to make it."""
-    if not request.quantization and not request.file:
-        return
-    wanted = request.quantization.upper() or checkpoint.TYPE
-    raise ModelNotFound(
+    type = request.quantization.upper() or USUAL
+    return ModelNotFound(
         f"{listing.title} holds a checkpoint, and that has no {request.quantization or request.file}.",
-        hint=f"Convert it while it is downloaded: localllm pull {listing.repo} --type {wanted}\n"
+        hint=f"Convert it while it is downloaded: localllm pull {listing.repo} --type {type}\n"
         f"Or look for GGUF files of it: localllm search {listing.repo.rpartition('/')[2]}",
     )
 
@@ -110,5 +118,8 @@ def _in_cache(request: Request, type: str | None, remark: Remark, why: str) -> F
             ) from error
         remark(f"{why}: there may be a newer one")
         return Here(tuple(folder / file.name for file in variant.files))
+    from localllm.library import hub
+    from localllm.library.pulling import checkpoint
+
     files = hub.from_cache(request.repo, request.revision, why)
-    return checkpoint.look_up(files, type, remark)
+    return checkpoint.look_up(files.origin, lambda: files, type, remark)

@@ -23,6 +23,9 @@ SPAN = 16 * BLOCK
 """Bytes that a connection asks for at once."""
 
 _STEP = 4 * BLOCK
+_FLUSHED = 128 * BLOCK
+"""Bytes between two flushes to the disk: what is left for the end would be waited for."""
+
 _TICK = 0.1
 _MAGIC = b"GGUF"
 
@@ -174,6 +177,8 @@ class Download:
                 )
             self._digest.update(data)
             self._hashed += len(data)
+            if self._hashed % _FLUSHED < len(data):
+                self._partial.flush()
 
     def _refuse_other(self, found: str) -> None:
         wanted = self._file.sha256 or (self._file.version if _is_git_hash(self._file) else found)

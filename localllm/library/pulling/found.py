@@ -38,8 +38,8 @@ class Found(Protocol):
     """A model that can be fetched."""
 
     @property
-    def unit(self) -> str:
-        """What its progress counts."""
+    def converts(self) -> bool:
+        """Whether it is converted: then its progress counts weights, else bytes."""
 
     @property
     def about(self) -> str:
@@ -58,7 +58,7 @@ class Here:
     """A model that is on this machine already."""
 
     files: tuple[Path, ...]
-    unit: str = "B"
+    converts: bool = False
 
     @property
     def about(self) -> str:

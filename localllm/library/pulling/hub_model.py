@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localllm.library.listing import Listing
 from localllm.library.pulling import transfer
-from localllm.library.pulling.cache import note_revision, place_of
+from localllm.library.pulling.cache import Place, note_revision, place_of
+from localllm.library.pulling.copies import find_copy, put_copy
 from localllm.library.pulling.found import Here, Progress, Pulled, Remark
+from localllm.library.pulling.partial import discard
 from localllm.library.pulling.variants import Variant
-from localllm.library.ranges import Fetcher
+from localllm.library.ranges import Fetcher, RemoteFile
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class HubModel:
     listing: Listing
     variant: Variant
     remark: Remark
-    unit: str = "B"
+    converts: bool = False
 
     @property
     def about(self) -> str:
@@ -40,6 +43,7 @@ class HubModel:
         missing = [
             (file, place) for file, place in zip(self.variant.files, places, strict=True) if not place.is_filled()
         ]
+        self._use_copies(missing, progress)
         jobs = [transfer.Job(file, place.blob, place.lock) for file, place in missing]
         hint = "Make room, choose a smaller quantization, or move the cache with HF_HOME."
         hashes = transfer.fetch(jobs, fetcher, progress, self.remark, hint)
@@ -50,6 +54,18 @@ class HubModel:
             note_revision(self.listing)
         paths = tuple(place.link for place in places)
         return Pulled(paths[0], paths, fetcher.received, self.listing.title, told)
+
+    def _use_copies(self, missing: Sequence[tuple[RemoteFile, Place]], progress: Progress) -> None:
+        """Take what another store on this machine has, a model of Ollama's or LM Studio's, say."""
+        total, done = sum(file.size for file, _ in missing), 0
+        for file, place in missing:
+            if not place.blob.is_file():
+                copy = find_copy(file, transfer.after(done, total, progress))
+                if copy is not None:
+                    self.remark(f"{file.name} is on this machine already, as {copy}: it is used and not downloaded")
+                    put_copy(copy, place.blob)
+                    discard(place.blob)
+            done += file.size
 
 
 def look_up(listing: Listing, variant: Variant, remark: Remark) -> HubModel | Here:

@@ -82,14 +82,25 @@ class Partial:
         """What was written at `offset`."""
         return os.pread(self._file, size, offset)
 
+    def flush(self) -> None:
+        """Make what was written survive a power cut.
+
+        Raises:
+            BadOutput: the disk fails.
+        """
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise _failed(self.target, error) from error
+
     def finish(self) -> None:
         """Give it its name: all has arrived and is what it should be.
 
         Raises:
             BadOutput: the disk fails.
         """
+        self.flush()
         try:
-            os.fsync(self._file)
             self.path.replace(self.target)
             self._note.unlink(missing_ok=True)
         except OSError as error:
@@ -97,8 +108,7 @@ class Partial:
 
     def remove(self) -> None:
         """Forget what arrived."""
-        self._note.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
+        discard(self.target)
 
     def close(self) -> None:
         """Let go of the files; what arrived stays where it is."""
@@ -124,6 +134,12 @@ def bytes_of(target: Path) -> int:
     """Bytes that the unfinished file of `target` takes on the disk already."""
     part = part_of(target)
     return part.stat().st_blocks * 512 if part.is_file() else 0
+
+
+def discard(target: Path) -> None:
+    """Remove what arrived of a file that is not wanted any more."""
+    _note_of(target).unlink(missing_ok=True)
+    part_of(target).unlink(missing_ok=True)
 
 
 def _note_of(target: Path) -> Path:

@@ -69,7 +69,7 @@ def _address(url: str) -> Request | Address:
     path = unquote(parts.path)
     if parts.netloc in (*_HOSTS, urlsplit(constants.ENDPOINT).netloc):
         page = _PAGE.fullmatch(path)
-        if page and (not page["file"] or page["file"].endswith(".gguf")):
+        if page and (page["file"] or page["repo"]).endswith(".gguf") == bool(page["file"]):
             return _request(page)
     name = PurePosixPath(path).name
     if parts.scheme not in ("http", "https") or not name.lower().endswith(".gguf") or not parts.netloc:

@@ -50,7 +50,7 @@ def fetch(jobs: Sequence[Job], fetcher: Fetcher, progress: Progress, remark: Rem
     hashes: dict[Path, str] = {}
     for job in jobs:
         if job in missing:
-            digest = _fetch(job, fetcher, _after(done, total, progress), remark)
+            digest = _fetch(job, fetcher, after(done, total, progress), remark)
             hashes.update({job.target: digest} if len(digest) == _SHA256 else {})
         done += job.file.size
     return hashes
@@ -68,7 +68,8 @@ def _fetch(job: Job, fetcher: Fetcher, count: Callable[[int], None], remark: Rem
             partial.close()
 
 
-def _after(done: int, total: int, progress: Progress) -> Callable[[int], None]:
+def after(done: int, total: int, progress: Progress) -> Callable[[int], None]:
+    """Tells of the bytes of a file that comes after so many others."""
     return lambda here: progress(done + here, total)
 
 

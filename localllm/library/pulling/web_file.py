@@ -26,7 +26,7 @@ class WebFile:
     files: tuple[tuple[RemoteFile, bool], ...]
     fetcher: Fetcher
     remark: Remark
-    unit: str = "B"
+    converts: bool = False
 
     @property
     def about(self) -> str:

@@ -1,0 +1,57 @@
+"""A file that another store on this machine has already: found by its hash, or by its name and size, and used.
+
+Whatever a store says of a file, its hash is computed before it counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from localllm.library import places
+from localllm.library.ranges import RemoteFile
+
+_STEP = 4 << 20
+
+
+def find_copy(file: RemoteFile, count: Callable[[int], None]) -> Path | None:
+    """A file on this machine with the content of `file`, whose SHA-256 is known. `count` hears the bytes compared."""
+    if file.sha256 is None:
+        return None
+    for path in _candidates(file, file.sha256):
+        if _hash(path, count) == file.sha256:
+            return path
+    return None
+
+
+def put_copy(path: Path, blob: Path) -> None:
+    """Let `blob` be the file `path` without storing it twice: by a hard link, which stays when `path` is removed."""
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    blob.unlink(missing_ok=True)
+    try:
+        blob.hardlink_to(path.resolve())
+    except OSError:
+        # Another file system, or a file of another person's.
+        blob.symlink_to(path.resolve())
+
+
+def _candidates(file: RemoteFile, sha256: str) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for found in (places.files_with_sha256(sha256), places.files_named(file.name, file.size)):
+        for path in found:
+            place = path.resolve()
+            if place not in seen and place.stat().st_size == file.size:
+                seen.add(place)
+                yield path
+
+
+def _hash(path: Path, count: Callable[[int], None]) -> str:
+    digest, done = hashlib.sha256(), 0
+    with suppress(OSError), path.open("rb") as content:
+        while data := content.read(_STEP):
+            digest.update(data)
+            done += len(data)
+            count(done)
+    return digest.hexdigest()

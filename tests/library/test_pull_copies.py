@@ -1,0 +1,62 @@
+"""What another store on this machine has already is used, not downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.library.hub_server import HubServer
+from tests.library.pulls import interrupt, model, pull, put_models, unfinished
+from tests.library.stores import put, put_ollama
+
+
+@pytest.fixture
+def stores(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with no stores yet, and a repo on the hub."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    hub.add("org/m-GGUF", put_models(tmp_path / "repo", "m-Q4_K_M.gguf"))
+    return tmp_path
+
+
+def test_a_blob_of_ollama_is_used(hub: HubServer, stores: Path) -> None:
+    blob = put_ollama(stores / "ollama", "m:latest", model())
+    said: list[str] = []
+    pulled = pull("org/m-GGUF", said=said)
+    assert (pulled.received, hub.sent) == (0, 0)
+    assert said == [f"m-Q4_K_M.gguf is on this machine already, as {blob}: it is used and not downloaded"]
+    assert pulled.path.samefile(blob)
+    blob.unlink()
+    assert pulled.path.read_bytes() == model()
+
+
+def test_a_file_of_lm_studio_is_used_when_its_content_is_the_same(hub: HubServer, stores: Path) -> None:
+    theirs = put(stores / ".lmstudio/models/org/m-GGUF/m-Q4_K_M.gguf", model(seed=1))
+    assert pull("org/m-GGUF").path.read_bytes() == model()
+    assert hub.sent == len(model())
+    assert theirs.read_bytes() == model(seed=1)
+    hub.add("org/n-GGUF", put_models(stores / "other", "x.gguf", "m-Q4_K_M.gguf"))
+    pulled = pull("org/n-GGUF/m-Q4_K_M.gguf")
+    assert pulled.path.samefile(theirs)
+    assert hub.sent == len(model())
+
+
+def test_what_had_arrived_of_it_goes(hub: HubServer, stores: Path) -> None:
+    interrupt("org/m-GGUF", 1)
+    put_ollama(stores / "ollama", "m:latest", model())
+    pull("org/m-GGUF")
+    assert unfinished(stores) == []
+
+
+def test_a_store_on_another_disk_is_linked_to(hub: HubServer, stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    blob = put_ollama(stores / "ollama", "m:latest", model())
+    pulled = pull("org/m-GGUF")
+    assert pulled.path.resolve() == blob.resolve()
+    blob.unlink()
+    again = pull("org/m-GGUF")
+    assert (again.path.read_bytes(), again.received) == (model(), len(model()))

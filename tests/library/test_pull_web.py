@@ -1,0 +1,126 @@
+"""Models at addresses of their own come into the models folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from localllm import library, settings
+from localllm.errors import BadModelFile, BadOutput, DownloadFailed, ModelNotFound
+from localllm.library.pulling import download, partial
+from tests.library.hub_server import HubServer
+from tests.library.pulls import interrupt, model, pull, unfinished
+
+
+@pytest.fixture
+def address(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model of many blocks on a web server."""
+    for module in (partial, download):
+        monkeypatch.setattr(module, "BLOCK", 10_000)
+    monkeypatch.setattr(download, "SPAN", 30_000)
+    hub.files["m.gguf"] = tmp_path / "served.gguf"
+    hub.files["m.gguf"].write_bytes(model(500_000))
+    return f"{hub.web}/m.gguf"
+
+
+def folder() -> Path:
+    return settings.models_dirs()[0]
+
+
+def test_a_file_comes_into_the_models_folder(hub: HubServer, address: str) -> None:
+    pulled = pull(f"{address}?download=true")
+    assert pulled.path == folder() / "m.gguf"
+    assert pulled.path.read_bytes() == model(500_000)
+    assert library.resolve("m") == pulled.path
+    assert len(hub.asked("m.gguf")) > 10
+    assert pull(address).received == 0
+
+
+def test_a_redirect_to_another_server_is_followed_without_the_token(
+    hub: HubServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    assert pull(f"{hub.url}/away/m.gguf").path.read_bytes() == model(500_000)
+
+
+def test_it_goes_on_after_an_interruption(hub: HubServer, address: str) -> None:
+    interrupt(address, 100_000)
+    assert not (folder() / "m.gguf").exists()
+    pulled = pull(address)
+    assert pulled.path.read_bytes() == model(500_000)
+    assert pulled.received < 450_000
+    assert unfinished(folder()) == []
+
+
+def test_a_file_that_was_changed_meanwhile_is_fetched_anew(hub: HubServer, address: str) -> None:
+    interrupt(address, 100_000)
+    hub.files["m.gguf"].write_bytes(model(500_000, seed=1))
+    assert pull(address).path.read_bytes() == model(500_000, seed=1)
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_refused(hub: HubServer, address: str, tmp_path: Path) -> None:
+    def change(done: int, _total: int) -> None:
+        if done:
+            hub.files["m.gguf"] = other
+
+    (other := tmp_path / "other.gguf").write_bytes(model(500_000, seed=1))
+    hub.faults.pause = 0.01
+    from localllm.library import pulling
+
+    with pytest.raises(DownloadFailed, match=r"m.gguf is another file than before.\nIt may just be changing"):
+        pulling.look_up(address).fetch(change)
+
+
+def test_a_server_without_ranges_is_enough(hub: HubServer, address: str) -> None:
+    hub.faults.ignore_ranges, hub.faults.cuts, hub.faults.cut_after = True, 2, 200_000
+    assert pull(address).path.read_bytes() == model(500_000)
+
+
+def test_parts_come_together(hub: HubServer, tmp_path: Path) -> None:
+    for number in (1, 2):
+        name = f"p-0000{number}-of-00002.gguf"
+        hub.files[name] = tmp_path / name
+        hub.files[name].write_bytes(model(20_000, number))
+    pulled = pull(f"{hub.web}/p-00002-of-00002.gguf")
+    assert [path.name for path in pulled.files] == ["p-00001-of-00002.gguf", "p-00002-of-00002.gguf"]
+    assert [path.read_bytes() for path in pulled.files] == [model(20_000, 1), model(20_000, 2)]
+
+
+def test_another_file_of_that_name_stays(hub: HubServer, address: str) -> None:
+    folder().mkdir(parents=True)
+    (folder() / "m.gguf").write_bytes(b"mine")
+    with pytest.raises(BadOutput, match=r"m.gguf exists already and is another file: it has 4 bytes, not 50\d,\d+"):
+        pull(address)
+    assert (folder() / "m.gguf").read_bytes() == b"mine"
+
+
+def test_a_page_in_its_place_is_refused(hub: HubServer, address: str) -> None:
+    hub.files["m.gguf"].write_bytes(b"<!DOCTYPE html>" + bytes(100_000))
+    with pytest.raises(BadModelFile, match=r"begins with b'<!DO'. It was removed.\nIs it the right address"):
+        pull(address)
+    assert not list(folder().glob("*.gguf"))
+    assert unfinished(folder()) == []
+
+
+def test_what_a_server_refuses_is_told(hub: HubServer, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelNotFound, match=r"There is no file at http.*/n.gguf"):
+        pull(address.replace("m.gguf", "n.gguf"))
+    hub.faults.statuses = [403]
+    with pytest.raises(DownloadFailed, match=r"does not give .* to everybody \(status 403\).\n.*localllm import"):
+        pull(address)
+    hub.faults.statuses = [451]
+    with pytest.raises(DownloadFailed, match=r"refuses .* with status 451"):
+        pull(address)
+    hub.faults.no_length, hub.faults.ignore_ranges = True, True
+    with pytest.raises(DownloadFailed, match="does not tell how large the file is"):
+        pull(address)
+    with pytest.raises(
+        DownloadFailed, match=r"could not be read: .*6 times in a row.\nCheck the network; the same command"
+    ):
+        pull("http://127.0.0.1:9/m.gguf")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "is_offline_mode", lambda: True)
+    with pytest.raises(DownloadFailed, match="HF_HUB_OFFLINE forbids to fetch"):
+        pull(address)
