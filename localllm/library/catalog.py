@@ -10,7 +10,7 @@ import difflib
 import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -115,7 +115,7 @@ _PATTERNS = {
 
 
 @dataclass(frozen=True)
-class Mistake(Exception):
+class Mistake:
     """What is wrong with a field of the `number`th model, or of its `file`th file; both from 1, 0 is the model's."""
 
     number: int
@@ -145,12 +145,11 @@ def load_catalog(path: Path | None = None) -> tuple[Entry, ...]:
         raise LocalLLMError(f"The catalogue {source} must hold [[model]] tables and nothing else.")
     entries: dict[str, Entry] = {}
     for number, table in enumerate(models, start=1):
-        try:
-            entry = _entry(number, table)
-            if entry.name in entries:
-                raise Mistake(number, 0, "name", "is used twice")
-        except Mistake as mistake:
-            raise LocalLLMError(f"{source}, {where(text, mistake, table)}: {mistake.what}") from None
+        mistake = next(_mistakes(number, table, entries), None)
+        if mistake:
+            raise LocalLLMError(f"{source}, {where(text, mistake, table)}: {mistake.what}")
+        files = tuple(File(**file) for file in table["file"])
+        entry = Entry(**{name: value for name, value in table.items() if name != "file"}, files=files)
         entries[entry.name] = entry
     return tuple(entries.values())
 
@@ -171,34 +170,37 @@ def where(text: str, mistake: Mistake, table: Mapping[str, Any]) -> str:
     return f"line {line_of(text, place, mistake.field)}: model {model}{file}, field `{mistake.field}`"
 
 
-def _entry(number: int, table: Mapping[str, Any]) -> Entry:
+def _mistakes(number: int, table: Mapping[str, Any], earlier: Mapping[str, Entry]) -> Iterator[Mistake]:
+    """What is wrong with a model; only the first counts, for the others may follow from it."""
+    yield from _in_table({name: value for name, value in table.items() if name != "file"}, _MODEL, number, 0)
+    if table["name"] in earlier:
+        yield Mistake(number, 0, "name", "is used twice")
     files = table.get("file")
-    _check({name: value for name, value in table.items() if name != "file"}, _MODEL, number, 0)
     if not isinstance(files, list) or not files or not all(isinstance(file, dict) for file in files):
-        raise Mistake(number, 0, "file", "there must be a [[model.file]] table for each quantization, one at least")
+        yield Mistake(number, 0, "file", "there must be a [[model.file]] table for each quantization, one at least")
+        return
     for index, file in enumerate(files, start=1):
-        _check(file, _FILE, number, index)
-        if file["quantization"] in [earlier["quantization"] for earlier in files[: index - 1]]:
-            raise Mistake(number, index, "quantization", f"{file['quantization']} is there twice")
+        yield from _in_table(file, _FILE, number, index)
+        if file["quantization"] in [other["quantization"] for other in files[: index - 1]]:
+            yield Mistake(number, index, "quantization", f"{file['quantization']} is there twice")
         if "sha256" in file and len(File(**file).parts) > 1:
-            raise Mistake(number, index, "sha256", "is that of one file, and this model is in several")
-    fields = {name: value for name, value in table.items() if name != "file"}
-    return Entry(**fields, files=tuple(File(**file) for file in files))
+            yield Mistake(number, index, "sha256", "is that of one file, and this model is in several")
 
 
-def _check(table: Mapping[str, Any], known: Mapping[str, dataclasses.Field[Any]], number: int, file: int) -> None:
-    """Raise the first mistake in the fields of `table`."""
+def _in_table(
+    table: Mapping[str, Any], known: Mapping[str, dataclasses.Field[Any]], number: int, file: int
+) -> Iterator[Mistake]:
     for name in table:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            raise Mistake(number, file, name, f"unknown field{f'; did you mean `{near[0]}`?' if near else ''}")
+            yield Mistake(number, file, name, f"unknown field{f'; did you mean `{near[0]}`?' if near else ''}")
     for name, described in known.items():
         if described.default is dataclasses.MISSING and name not in table:
-            raise Mistake(number, file, name, "is missing")
+            yield Mistake(number, file, name, "is missing")
     for name, value in table.items():
         what = _wrong_value(name, known[name].type, value)
         if what:
-            raise Mistake(number, file, name, what)
+            yield Mistake(number, file, name, what)
 
 
 def _wrong_value(name: str, kind: object, value: object) -> str | None:
