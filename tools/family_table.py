@@ -179,7 +179,7 @@ def _differences() -> Iterator[str]:
     for name, change in DIFFERENCES.items():
         family, config = read(cases[name], change)
         for note in family.notes(config):
-            yield f"- `{config.architecture}`: {note.rstrip('.')}."
+            yield f"- `{config.architecture}`: {note}."
 
 
 def _refused() -> Iterator[str]:

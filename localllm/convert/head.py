@@ -32,7 +32,7 @@ def settle(checkpoint: Checkpoint, family: Family, config: Config) -> tuple[Conf
         return config, ()
     if _same(checkpoint, names[family.head], names[embeddings]):
         return config, ()
-    note = f"config.json ties the head to the embeddings ({_TIED}), but another head is stored: that one is converted."
+    note = f"config.json ties the head to the embeddings ({_TIED}), but another head is stored: that one is converted"
     return Config({**config.values, _TIED: False}), (note,)
 
 

@@ -166,7 +166,7 @@ def left_out(checkpoint: Checkpoint, family: Family, config: Config) -> list[str
     names = source_names(checkpoint, family)
     notes = [note for pattern, note in family.left_out if any(re.search(pattern, name) for name in names)]
     if _next_layers(names, family, config):
-        notes.append("The layers that predict the tokens after the next are left out; answers are the same without.")
+        notes.append("The layers that predict the tokens after the next are left out; answers are the same without")
     return notes
 
 

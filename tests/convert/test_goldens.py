@@ -41,6 +41,7 @@ def test_the_older_dialect_of_config_gives_the_same_file(golden: Golden, tmp_pat
         with prepare(folder, "F32") as prepared:
             headers.append(prepared.header)
             assert prepared.preview.types.keys() == {"F32"}
+            assert [note for note in prepared.preview.notes if note.endswith(".")] == []
     assert golden.old_config != golden.config
     assert headers[0] == headers[1]
 

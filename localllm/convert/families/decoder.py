@@ -160,7 +160,7 @@ GELU = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python", "ge
 def gelu_notes(config: Config, name: str = "hidden_act") -> list[str]:
     """What to tell where the activation `name` is the exact GELU."""
     if config.get(name) in ("gelu", "gelu_python"):
-        return ["llama.cpp computes GELU by its approximation with tanh, which is off by at most 0.0005."]
+        return ["llama.cpp computes GELU by its approximation with tanh, which is off by at most 0.0005"]
     return []
 
 

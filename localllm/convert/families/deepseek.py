@@ -140,7 +140,7 @@ def notes(config: Config) -> list[str]:
     """Where llama.cpp differs."""
     if config.number("rms_norm_eps") == _LATENT_EPSILON:
         return []
-    return [f"The norms of the latents get {config.number('rms_norm_eps')} for their epsilon, not {_LATENT_EPSILON}."]
+    return [f"The norms of the latents get {config.number('rms_norm_eps')} for their epsilon, not {_LATENT_EPSILON}"]
 
 
 _LATENT_EPSILON = 1e-6
@@ -154,7 +154,7 @@ def notes_second(config: Config) -> list[str]:
         return [
             *notes(config),
             "The model chooses groups of experts by the best expert of each, llama.cpp by the best two: some tokens "
-            "pass other experts than in transformers.",
+            "pass other experts than in transformers",
         ]
     return notes(config)
 

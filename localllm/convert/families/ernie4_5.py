@@ -134,7 +134,7 @@ FAMILIES = (
             ),
         ),
         left_out=(
-            (r"^model\.mtp_", "The layers that predict several tokens at once are left out: llama.cpp runs none."),
+            (r"^model\.mtp_", "The layers that predict several tokens at once are left out: llama.cpp runs none"),
         ),
     ),
 )

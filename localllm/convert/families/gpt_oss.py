@@ -31,7 +31,7 @@ def notes(config: Config) -> list[str]:
         return []
     return [
         "llama.cpp rounds the ends of YaRN's ramp to whole frequencies, which this model was trained without: "
-        "positions differ a little from transformers, as they do in every GGUF of it."
+        "positions differ a little from transformers, as they do in every GGUF of it"
     ]
 
 

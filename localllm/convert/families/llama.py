@@ -65,7 +65,7 @@ def notes(config: Config) -> list[str]:
     if context_length(config) < config.count("max_position_embeddings"):
         return [
             f"The model slides a window of {context_length(config)} tokens, llama.cpp does not for this "
-            f"architecture: the context is limited to it."
+            f"architecture: the context is limited to it"
         ]
     return []
 

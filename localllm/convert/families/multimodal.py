@@ -14,10 +14,10 @@ RENAMES = (
 LEFT_OUT = (
     (
         r"^(model\.)?(vision_tower|vision_model|vision_embedder|multi_modal_projector|embed_vision)\.",
-        "The part of the model that sees is left out: the file reads text only.",
+        "The part of the model that sees is left out: the file reads text only",
     ),
     (
         r"^(model\.)?(audio_tower|embed_audio)\.",
-        "The part of the model that hears is left out: the file reads text only.",
+        "The part of the model that hears is left out: the file reads text only",
     ),
 )

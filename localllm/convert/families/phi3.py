@@ -83,7 +83,7 @@ def notes(config: Config) -> list[str]:
     if config.rope.kind in _LONGROPE:
         found.append(
             f"With a context of more than {_trained(config)} tokens llama.cpp takes the long rope factors from the "
-            f"first token on, transformers only once the text is longer than that."
+            f"first token on, transformers only once the text is longer than that"
         )
     return found
 

@@ -149,5 +149,5 @@ FAMILY = UsualDecoder(
         *qwen_moe.EXPERTS,
         *qwen_moe.SHARED_EXPERT,
     ),
-    left_out=((r"^(model\.)?mtp\.", "The layers that predict the tokens after the next are left out."),),
+    left_out=((r"^(model\.)?mtp\.", "The layers that predict the tokens after the next are left out"),),
 )
