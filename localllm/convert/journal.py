@@ -81,8 +81,13 @@ class Journal:
         lines, self._length = _read(path)
         self.was_there = bool(lines)
         self.reason = _difference(lines[0] if lines else {}, identity)
+        self._done: dict[tuple[int, int], Done] = {}
+        if self.reason is None:
+            try:
+                self._done = dict(_done(line) for line in lines[1:] if "slab" in line)
+            except (KeyError, TypeError, ValueError):
+                self.reason = f"{path} is damaged"
         self.was_naming = self.reason is None and _NAMING in lines
-        self._done = dict(map(_done, (line for line in lines[1:] if self.reason is None and "slab" in line)))
         self._file: BinaryIO | None = None
 
     def forget(self) -> None:
@@ -121,7 +126,11 @@ class Journal:
 
 
 def _done(line: Mapping[str, Any]) -> tuple[tuple[int, int], Done]:
+    """What a line says; raises KeyError, TypeError or ValueError where it is not one that was written here."""
     (file, offset), look = line["slab"], line["look"]
+    for number in (file, offset, line["checksum"], *((look[0] or ()) if look else ()), *(look[1:] if look else ())):
+        if type(number) not in (int, float):
+            raise TypeError(number)
     seen = Look(Loss(*look[0]) if look[0] else None, *look[1:]) if look else None
     return (file, offset), Done(line["checksum"], seen)
 
@@ -137,7 +146,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
                     break
                 found.append(parsed)
                 length += len(line)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         pass
     return found, length
 

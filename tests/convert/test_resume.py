@@ -289,3 +289,33 @@ def test_ctrl_c_keeps_what_is_done_when_asked(tiny: MakeTiny, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "going on with an interrupted conversion" in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["outfile"] == str(target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"slab": 5},
+        {"slab": [0, "x"], "checksum": 1, "look": None},
+        {"slab": [0, [1]], "checksum": 1, "look": None},
+        {"slab": [0, 4096], "checksum": None, "look": None},
+        {"slab": [0, 4096], "checksum": 1, "look": [[1, 2], 3]},
+        {"slab": [0, 4096], "checksum": 1, "look": [["a", 1.0, 1.0, 1.0], 0, 1, 2]},
+    ],
+)
+def test_a_damaged_journal_is_told_and_all_begins_anew(tiny: MakeTiny, tmp_path: Path, line: dict[str, Any]) -> None:
+    source, target = tiny(), tmp_path / "x.gguf"
+    whole = convert(source, tmp_path / "whole.gguf").outfile.read_bytes()
+    interrupt(source, target)
+    with journal_of(target).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    result, said = resumed(source, target)
+    assert said == [f"starting at the beginning: {journal_of(target)} is damaged"]
+    assert result.outfile.read_bytes() == whole
+
+
+def test_what_is_no_journal_at_all_is_none(tiny: MakeTiny, tmp_path: Path) -> None:
+    target = tmp_path / "x.gguf"
+    journal_of(target).write_text("[" * 100_000 + "\n")
+    _, said = resumed(tiny(), target)
+    assert said == ["starting at the beginning: nothing of it is done yet"]
