@@ -17,7 +17,7 @@ from localllm.runtime.types import Plan
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from localllm.convert import Conversion, FileProof, Preview, Settings, Source
+    from localllm.convert import Conversion, FileProof, Prepared, Preview, Settings, Source
     from localllm.convert.fitting import Fit, Need
     from localllm.convert.writer import Progress
     from localllm.runtime.process import ModelProcess
@@ -181,11 +181,17 @@ def fit(source: Source, budget: int, *, n_ctx: int = 0, kv_type: str = "f16", se
         DoesNotFit: not even the smallest type fits.
         ModelNotFound, BadCheckpoint, UnsupportedModel: the checkpoint cannot be converted.
     """
-    from localllm.convert import Settings, prepare
+    from localllm.convert import prepare
+
+    with prepare(library.open_source(source), "BF16", settings) as prepared:
+        return fit_prepared(prepared, budget, n_ctx=n_ctx, kv_type=kv_type)
+
+
+def fit_prepared(prepared: Prepared, budget: int, *, n_ctx: int = 0, kv_type: str = "f16") -> Fit:
+    """`fit` for a conversion that is prepared, with its settings. Raises DoesNotFit as well."""
     from localllm.convert.fitting import best_fit
 
-    with prepare(library.open_source(source), "BF16", replace(settings or Settings(), split_max_size=None)) as prepared:
-        return best_fit(prepared, budget, lambda path: _need(path, n_ctx, kv_type))
+    return best_fit(prepared, budget, lambda path: _need(path, n_ctx, kv_type))
 
 
 def _need(path: Path, n_ctx: int, kv_type: str) -> Need:

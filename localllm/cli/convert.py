@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from localllm.cli.sources import note, opened
 from localllm.errors import DownloadFailed
 
 if TYPE_CHECKING:
-    from localllm.convert import Conversion, Preview, Settings
+    from localllm.convert import Conversion, Prepared, Preview
     from localllm.convert.files import Files
 
 EPILOG = """examples:
@@ -86,19 +87,22 @@ def handle(args: argparse.Namespace) -> int:
         args.wrong_usage("--fit chooses the type: leave out --type")
     if args.lora and args.resume:
         args.wrong_usage("an adapter is converted in a moment: leave out --resume")
+    if args.preview and (args.report or args.resume):
+        args.wrong_usage("--preview writes nothing: leave out --report and --resume")
     if args.report:
         check_report(args.report, args.outfile)
     if args.lora:
         return _adapter(args)
-    settings = convert_flags.settings(args)
+    settings, choose = convert_flags.settings(args), None
     if args.fit:
-        settings = _fitted(args, settings)
+        # With 16 bits nothing is refused that a smaller type may need.
+        settings, choose = replace(settings, type="BF16"), partial(_fitted, args)
     place = opened(args.source, keep_download=args.keep_download)
     if args.preview:
-        target = args.outfile or convert.default_outfile(place, settings.type)
-        _show(convert.preview(place, settings=settings), target, args.json)
+        preview = convert.preview(place, settings=settings, choose=choose)
+        _show(preview, args.outfile or convert.default_outfile(place, preview.type), args.json)
         return 0
-    told = {"settings": settings, "resume": args.resume, "remark": note}
+    told = {"settings": settings, "choose": choose, "resume": args.resume, "remark": note}
     return _convert(args, place, partial(convert.convert, place, args.outfile, **told))
 
 
@@ -155,18 +159,16 @@ def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callabl
     return 0
 
 
-def _fitted(args: argparse.Namespace, settings: Settings) -> Settings:
-    """The settings with the best type that fits what `--fit` allows; says what it is and what the next one needs."""
-    from dataclasses import replace
-
+def _fitted(args: argparse.Namespace, prepared: Prepared) -> Prepared:
+    """The conversion to the best type that fits what `--fit` allows; says what it is and what the next one needs."""
     from localllm import api
     from localllm.runtime.types import mib
 
-    found = api.fit(args.source, args.fit, n_ctx=args.ctx, kv_type=args.kv_type, settings=settings)
+    found = api.fit_prepared(prepared, args.fit, n_ctx=args.ctx, kv_type=args.kv_type)
     about = "" if found.need.exact else "about "
     chosen = f"{found.type} needs {about}{mib(found.need.bytes)} with a context of {found.need.n_ctx:,} tokens"
     better = ", the most there is to keep"
     if found.next_type and found.next_need:
         better = f"; the next better type, {found.next_type}, would need {about}{mib(found.next_need.bytes)}"
     print(f"fits in {mib(args.fit)}: {chosen}{better}", file=sys.stderr)
-    return replace(settings, type=found.type)
+    return prepared.with_type(found.type)

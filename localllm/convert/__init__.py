@@ -104,14 +104,20 @@ def _prepare_gguf(path: Path, settings: Settings) -> Prepared:
     return Prepared(source, preview, model, settings, choices, inputs_of(path, settings.imatrix))
 
 
-def preview(source: Source, type: str | None = None, settings: Settings | None = None) -> Preview:
-    """What `convert` would write, to the byte, without writing. Takes the options of `prepare`.
+Choose = Callable[[Prepared], Prepared]
+"""Chooses another type for what was prepared (`Prepared.with_type`), by what it takes."""
+
+
+def preview(
+    source: Source, type: str | None = None, settings: Settings | None = None, *, choose: Choose | None = None
+) -> Preview:
+    """What `convert` would write, to the byte, without writing. Takes the options of `prepare`, and `choose`.
 
     Raises:
         ModelNotFound, BadCheckpoint, UnsupportedModel, MissingPackage: see their docstrings.
     """
     with prepare(source, type, settings) as prepared:
-        return prepared.preview
+        return (choose(prepared) if choose is not None else prepared).preview
 
 
 def convert(
@@ -120,6 +126,7 @@ def convert(
     *,
     type: str | None = None,
     settings: Settings | None = None,
+    choose: Choose | None = None,
     force: bool = False,
     resume: bool = False,
     threads: int = 0,
@@ -134,7 +141,7 @@ def convert(
     The bytes of every tensor equal those of llama.cpp's converter followed by `llama-quantize`. `outfile` is by default
     `<name of the folder>-<type>.gguf` in the current folder; it appears when it is whole, or, of a model that is split,
     when all files are (`NAME-00001-of-00003.gguf`). `type` is short for
-    `Settings(type=…)`, and goes before that of `settings`. `threads` 0 uses every core.
+    `Settings(type=…)`, and goes before that of `settings`; `choose` may replace it. `threads` 0 uses every core.
     `resume` goes on with a conversion that was interrupted, if it is the same one, and leaves what is done when it is
     interrupted itself; the bytes are those of a conversion in one go. `progress` is called with the weights done and in
     all, `announce` with the exact size before the first byte is written, `remark` with what of it is done already.
@@ -152,11 +159,14 @@ def convert(
     with closed_on_error(place):
         settings = settled(type, settings)
         target = Path(outfile) if outfile is not None else default_outfile(place, settings.type)
-        if settings.split_max_size is None:
+        # Of a model that is split, or whose type is chosen later, the name is not known yet.
+        if settings.split_max_size is None and (outfile is not None or choose is None):
             refuse_inputs([target], inputs_of(place, settings.imatrix))
             check_target(target, 0, force or (resume and journal_of(target).exists()))
     with prepare(place, settings=settings) as prepared:
-        # Of a model that is split the names are known only now.
+        if choose is not None:
+            prepared = choose(prepared)
+            target = Path(outfile) if outfile is not None else default_outfile(place, prepared.settings.type)
         prepared.check(target, force=force, resume=resume)
         if announce is not None:
             announce(prepared.preview, target)

@@ -126,9 +126,11 @@ class Prepared:
         return self._model.half
 
     def skeleton(self) -> AbstractContextManager[Path]:
-        """The file with a hole for a body, in a folder for temporary files; only of a model in one file."""
-        (layout,) = self._choices.layouts
-        return skeleton(layout)
+        """The model in one file with a hole for a body, in a folder for temporary files."""
+        choices = self._choices
+        if len(choices.layouts) > 1:
+            choices = choose(self._model, replace(self.settings, split_max_size=None))
+        return skeleton(choices.layouts[0])
 
     def with_type(self, type: str) -> Prepared:
         """The same conversion to another type. Shares the checkpoint: leave only one of them.

@@ -82,7 +82,15 @@ def test_an_existing_file_needs_force(checkpoint: Path, tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    "wrong", [[], ["x", "--tensor-type", "Q8_0"], ["x", "--tensor-type", "(=Q8_0"], ["x", "--tensor-type", "ffn="]]
+    "wrong",
+    [
+        [],
+        ["x", "--tensor-type", "Q8_0"],
+        ["x", "--tensor-type", "(=Q8_0"],
+        ["x", "--tensor-type", "ffn="],
+        ["x", "--preview", "--report", "proof.json"],
+        ["x", "--preview", "--resume"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

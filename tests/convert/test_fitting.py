@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from localllm import api
 from localllm.cli.main import main
 from localllm.convert import Settings, convert, prepare
+from localllm.convert.files import Files
 from localllm.convert.fitting import LADDER, Need, best_fit
 from localllm.convert.quantizations import TYPES
+from localllm.convert.reading import ReadModel, read_model
 from localllm.errors import DoesNotFit
 from localllm.gguf_file import read_header
 from localllm.runtime.options import Options
@@ -100,6 +103,33 @@ def test_the_command_says_what_it_chose(
         with pytest.raises(SystemExit) as stopped:
             main(["convert", str(source), *wrong])
         assert stopped.value.code == 2
+
+
+@pytest.mark.slow
+def test_the_command_looks_at_the_source_once_and_writes_what_it_would_without(
+    tiny: MakeTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny(layers=4)
+    plain = convert(source, tmp_path / "plain.gguf", settings=Settings("Q5_K_M", split_max_size=400_000)).files
+    whole = convert(source, tmp_path / "whole.gguf", type="Q5_K_M").outfile
+    reads: list[object] = []
+
+    def read(place: Path | Files) -> ReadModel:
+        reads.append(place)
+        return read_model(place)
+
+    monkeypatch.setattr("localllm.convert.read_model", read)
+    flags = ["--fit", str(needed(whole, 512)), "--ctx", "512", "--split-max-size", "0.4MB"]
+    assert main(["convert", str(source), "--outfile", str(tmp_path / "x.gguf"), *flags]) == 0
+    assert len(reads) == 1
+    files = sorted(tmp_path.glob("x-*.gguf"))
+    assert len(files) == len(plain) > 1
+    assert [file.read_bytes() for file in files] == [file.read_bytes() for file in plain]
+    capsys.readouterr()
+    assert main(["convert", str(source), "--preview", "--json", *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["type"], found["bytes"]) == ("Q5_K_M", sum(file.stat().st_size for file in files))
+    assert len(reads) == 2
 
 
 @pytest.mark.parametrize(
