@@ -1,4 +1,4 @@
-"""The threads behind the screen: the model's, the reply's, those for chats and files on disk, the sampler's.
+"""The threads behind the screen: the model's, the reply's, the disk's, the sampler's.
 
 Starts and ends them together, and turns what they report into messages. Knows nothing of widgets.
 """
@@ -13,7 +13,6 @@ from localllm.chat.store import Store
 from localllm.runtime.sampling import Sampling
 from localllm.tui.archive import Archive
 from localllm.tui.dialogue import Dialogue
-from localllm.tui.files import Files
 from localllm.tui.loader import Loader, OpenModel, Wanted
 from localllm.tui.messages import Crashed, LookedAhead, ModelChanged, ModelLost, ReplyBegan, ReplyEnded, Sampled
 from localllm.tui.outlook import Outlook
@@ -47,7 +46,6 @@ class Backstage:
             system=system,
         )
         self.archive = Archive(store, post)
-        self.files = Files(lambda: self.loader.model, post)
         self.outlook = Outlook(lambda: self.loader.model, lambda *told: post(LookedAhead(*told)))
         self.sampler = Sampler(
             lambda: self.loader.model,

@@ -30,7 +30,6 @@ from localllm.tui.backstage import Backstage
 from localllm.tui.entries import NoticeEntry
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.messages import (
-    Attached,
     ChatChosen,
     ChatDropped,
     ChatOpened,
@@ -38,15 +37,11 @@ from localllm.tui.messages import (
     ChatsListed,
     Crashed,
     Failed,
-    FilesDropped,
     LookedAhead,
-    Mentioned,
     MessageMade,
     MessageRefused,
     ModelChanged,
     ModelLost,
-    PathsFound,
-    PathWanted,
     PromptEdited,
     PromptSent,
     PromptsFound,
@@ -124,7 +119,7 @@ class ChatScreen(Screen[None]):
         """Textual's."""
         with Horizontal(id="body"):
             yield ChatList(id="chats")
-            yield Talk(id="talk")
+            yield Talk(lambda: self._loader.model, id="talk")
             yield MemoryPanel(id="memory")
         yield StatusLine(id="status")
         yield KeyLine()
@@ -210,30 +205,24 @@ class ChatScreen(Screen[None]):
         except LocalLLMError as error:
             self._refuse(event.text, error)
             return
-        if not (self._may_turn() and self._may_answer()):
-            self._talk.prompt.put_back(event.text)
-        elif self._talk.attachments.files or "@" in event.text:
-            self._behind.files.make_message(commands.unescaped(event.text), self._talk.attachments.take())
+        if self._may_turn() and self._may_answer():
+            self._talk.composer.make(commands.unescaped(event.text))
         else:
-            self._ask(commands.unescaped(event.text))
+            self._talk.prompt.put_back(event.text)
 
-    def _ask(self, text: str) -> None:
-        self._dialogue.send(text)
+    @on(MessageMade)
+    def _message_made(self, event: MessageMade) -> None:
+        if not self._may_turn():
+            self._talk.prompt.put_back(event.text)
+            return
+        self._dialogue.send(event.text)
         question, reply = self.conversation.path()[-2:]
         self._talk.ask(question, reply)
         self._follow()
 
-    @on(MessageMade)
-    def _message_made(self, event: MessageMade) -> None:
-        if self._may_turn():
-            self._ask(event.text)
-        else:
-            self._talk.prompt.put_back(event.text)
-
     @on(MessageRefused)
     def _message_refused(self, event: MessageRefused) -> None:
-        self._talk.attachments.add(*event.pending)
-        self._refuse(event.text, event.error)
+        self._talk.tell(wording.notice(event.error))
 
     def _refuse(self, text: str, error: LocalLLMError) -> None:
         """Give back what was written, and say why."""
@@ -254,39 +243,13 @@ class ChatScreen(Screen[None]):
 
     def attach(self, path: Path) -> None:
         """Put a file into the next message."""
-        self._behind.files.attach(path)
-
-    @on(FilesDropped)
-    def _files_dropped(self, event: FilesDropped) -> None:
-        for path in event.paths:
-            self.attach(path)
-
-    @on(Attached)
-    def _attached(self, event: Attached) -> None:
-        self._talk.attachments.add(event.file)
+        self._talk.composer.attach(path)
 
     @on(PromptEdited)
     def _prompt_edited(self, event: PromptEdited) -> None:
         if not event.text:
             self._talk.prompt.border_subtitle = ""
         self._look_ahead()
-        if "@" in event.text:
-            self._behind.files.weigh_mentions(event.text)
-        else:
-            self._talk.attachments.show_named(())
-
-    @on(Mentioned)
-    def _mentioned(self, event: Mentioned) -> None:
-        if event.text == self._talk.prompt.text:
-            self._talk.attachments.show_named(event.files)
-
-    @on(PathWanted)
-    def _path_wanted(self, event: PathWanted) -> None:
-        self._behind.files.complete(event.word)
-
-    @on(PathsFound)
-    def _paths_found(self, event: PathsFound) -> None:
-        self._talk.prompt.offer(event.word, event.choices)
 
     def _follow(self) -> None:
         """Show the reply that is being made as it grows."""

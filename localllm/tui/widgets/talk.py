@@ -6,7 +6,7 @@ or keeps the words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import on
@@ -15,14 +15,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
 from localllm.chat.conversation import Node
+from localllm.runtime.responder import Responder
 from localllm.tui.entries import Entry, NoticeEntry, UserEntry
 from localllm.tui.markdown import code_blocks
-from localllm.tui.messages import BackspaceAtStart, ChoicePicked, FindChanged, FindClosed, FindMoved, Found
+from localllm.tui.messages import FindChanged, FindClosed, FindMoved, Found
 from localllm.tui.reply_entry import ReplyEntry
-from localllm.tui.widgets.attachment_line import AttachmentLine
+from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.find_line import FindLine
-from localllm.tui.widgets.prompt import Prompt
-from localllm.tui.widgets.suggestions import Suggestions
 from localllm.tui.widgets.transcript import Transcript
 from localllm.tui.widgets.welcome import Welcome
 
@@ -39,13 +38,12 @@ class Talk(Vertical):
         Binding("escape", "leave_message", "Back"),
     ]
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, model: Callable[[], Responder | None], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.transcript = Transcript(id="transcript")
-        self.attachments = AttachmentLine(id="attachments")
         self._find_line = FindLine(id="find")
-        self._suggestions = Suggestions(id="suggestions")
-        self.prompt = Prompt(self._suggestions, id="prompt")
+        self.composer = Composer(model, id="composer")
+        self.prompt = self.composer.prompt
         self._welcome = Welcome(id="welcome")
         self._reply: ReplyEntry | None = None
 
@@ -55,12 +53,7 @@ class Talk(Vertical):
         yield self.transcript
         with Horizontal(classes="measure"):
             yield self._find_line
-        with Horizontal(classes="measure"):
-            yield self._suggestions
-        with Horizontal(classes="measure"):
-            yield self.attachments
-        with Horizontal(classes="measure"):
-            yield self.prompt
+        yield self.composer
 
     def show(self, entries: Sequence[Entry], *, growing: bool = False) -> None:
         """Show a conversation; its last entry is a reply that grows on, if `growing`."""
@@ -107,16 +100,6 @@ class Talk(Vertical):
     def greet(self, chats: int) -> None:
         """Tell the welcome how many chats there are."""
         self._welcome.show(chats)
-
-    @on(ChoicePicked)
-    def _complete(self, event: ChoicePicked) -> None:
-        event.stop()
-        self.prompt.pick(event.choice)
-
-    @on(BackspaceAtStart)
-    def _take_out(self, event: BackspaceAtStart) -> None:
-        event.stop()
-        self.attachments.drop_last()
 
     def action_find(self) -> None:
         """Find a text in the conversation."""

@@ -1,0 +1,108 @@
+"""What the next message is made of: the words, the files that go along, and what a half-written word may become.
+
+Has files read, apart from the app's thread. Knows nothing of what becomes of a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from localllm.runtime.responder import Responder
+from localllm.tui.files import Files
+from localllm.tui.messages import (
+    Attached,
+    BackspaceAtStart,
+    ChoicePicked,
+    FilesDropped,
+    Mentioned,
+    MessageMade,
+    MessageRefused,
+    PathsFound,
+    PathWanted,
+    PromptEdited,
+)
+from localllm.tui.widgets.attachment_line import AttachmentLine
+from localllm.tui.widgets.prompt import Prompt
+from localllm.tui.widgets.suggestions import Suggestions
+
+
+class Composer(Vertical):
+    """Suggestions, attachments and the prompt. `model` is asked what a file costs in tokens, once it is there."""
+
+    def __init__(self, model: Callable[[], Responder | None], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._files = Files(model, self.post_message)
+        self._suggestions = Suggestions(id="suggestions")
+        self._attachments = AttachmentLine(id="attachments")
+        self.prompt = Prompt(self._suggestions, id="prompt")
+
+    def compose(self) -> ComposeResult:
+        """Textual's."""
+        for part in (self._suggestions, self._attachments, self.prompt):
+            with Horizontal(classes="measure"):
+                yield part
+
+    def make(self, text: str) -> None:
+        """Make the message of `text` and the files that go along: `MessageMade`, or `MessageRefused`, tells the end."""
+        if self._attachments.files or "@" in text:
+            self._files.make_message(text, self._attachments.take())
+        else:
+            self.post_message(MessageMade(text))
+
+    def attach(self, path: Path) -> None:
+        """Put a file into the next message."""
+        self._files.attach(path)
+
+    @on(MessageRefused)
+    def _give_back(self, event: MessageRefused) -> None:
+        self._attachments.add(*event.pending)
+        self.prompt.put_back(event.text)
+
+    @on(FilesDropped)
+    def _attach_all(self, event: FilesDropped) -> None:
+        event.stop()
+        for path in event.paths:
+            self.attach(path)
+
+    @on(Attached)
+    def _attached(self, event: Attached) -> None:
+        event.stop()
+        self._attachments.add(event.file)
+
+    @on(PromptEdited)
+    def _edited(self, event: PromptEdited) -> None:
+        if "@" in event.text:
+            self._files.weigh_mentions(event.text)
+        else:
+            self._attachments.show_named(())
+
+    @on(Mentioned)
+    def _mentioned(self, event: Mentioned) -> None:
+        event.stop()
+        if event.text == self.prompt.text:
+            self._attachments.show_named(event.files)
+
+    @on(PathWanted)
+    def _find_paths(self, event: PathWanted) -> None:
+        event.stop()
+        self._files.complete(event.word)
+
+    @on(PathsFound)
+    def _offer(self, event: PathsFound) -> None:
+        event.stop()
+        self.prompt.offer(event.word, event.choices)
+
+    @on(ChoicePicked)
+    def _complete(self, event: ChoicePicked) -> None:
+        event.stop()
+        self.prompt.pick(event.choice)
+
+    @on(BackspaceAtStart)
+    def _take_out(self, event: BackspaceAtStart) -> None:
+        event.stop()
+        self._attachments.drop_last()
