@@ -6,6 +6,7 @@ chat needs no other column, and an export shows what the model saw. Knows nothin
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -22,6 +23,9 @@ MAX_BYTES = 2 << 20
 
 MOST_DROPPED = 20_000
 """Characters: a longer paste is a text, and not looked at for names of files."""
+
+MOST_TYPED_LINES, MOST_TYPED = 1000, 100_000
+"""Lines and characters: a longer paste goes along with a message like a file. No field to write in is quick with it."""
 
 _HEADING = "Attached file: "
 _ATTACHED = re.compile(
@@ -149,6 +153,17 @@ def mentioned(text: str) -> list[Path]:
                 found[path] = None
                 break
     return list(found)
+
+
+def is_long(paste: str) -> bool:
+    """Whether a paste is better sent along like a file than put among what was typed."""
+    return len(paste) > MOST_TYPED or paste.count("\n") >= MOST_TYPED_LINES
+
+
+def pasted(text: str, taken: Iterable[str]) -> Attachment:
+    """A long paste as a file, under a name that is not `taken`."""
+    names = set(taken)
+    return Attachment(next(name for number in itertools.count(1) if (name := f"paste {number}") not in names), text)
 
 
 def dropped(paste: str) -> list[Path]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from textual.message import Message
 
 from localllm.chat import attachments
-from localllm.chat.attachments import Weighed
+from localllm.chat.attachments import Attachment, Weighed
+from localllm.chat.commands import unescaped
 from localllm.errors import BadAttachment, LocalLLMError
 from localllm.runtime.responder import Responder
 from localllm.tui import background
@@ -49,7 +50,18 @@ class Files:
 
         def job() -> None:
             try:
-                self._post(Attached(self._weighed(path)))
+                self._post(Attached(self._weighed(attachments.read(path))))
+            except LocalLLMError as error:
+                self._post(Failed(error))
+
+        self._jobs.put(job)
+
+    def attach_paste(self, text: str, taken: Sequence[str]) -> None:
+        """Weigh a long paste, under a name that is not `taken`."""
+
+        def job() -> None:
+            try:
+                self._post(Attached(self._weighed(attachments.pasted(text, taken))))
             except LocalLLMError as error:
                 self._post(Failed(error))
 
@@ -71,23 +83,23 @@ class Files:
         def job() -> None:
             kept = [one.attachment for one in pending]
             try:
-                named = [self._weighed(path).attachment for path in attachments.mentioned(text)]
+                named = [self._weighed(attachments.read(path)).attachment for path in attachments.mentioned(text)]
             except LocalLLMError as error:
                 self._post(MessageRefused(text, pending, error))
             else:
                 files = [*kept, *(one for one in named if one not in kept)]
-                self._post(MessageMade(attachments.joined(files, text)))
+                self._post(MessageMade(attachments.joined(files, unescaped(text)), text, pending))
 
         self._jobs.put(job)
 
     def _weighed_or_why(self, path: Path) -> Weighed | LocalLLMError:
         try:
-            return self._weighed(path)
+            return self._weighed(attachments.read(path))
         except LocalLLMError as error:
             return error
 
-    def _weighed(self, path: Path) -> Weighed:
-        attachment, model = attachments.read(path), self._model()
+    def _weighed(self, attachment: Attachment) -> Weighed:
+        model = self._model()
         if model is None:
             return Weighed(attachment, len(attachment.text) // CHARACTERS_PER_TOKEN + 1, exact=False)
         cost = Weighed(attachment, len(model.tokenize(attachment.text)), exact=True)

@@ -214,6 +214,14 @@ class FilesDropped(Message):
         self.paths = paths
 
 
+class LongPaste(Message):
+    """A text was pasted that is too long to be written in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
 class Attached(Message):
     """A file was read for the next message."""
 
@@ -232,11 +240,13 @@ class Mentioned(Message):
 
 
 class MessageMade(Message):
-    """A message with its files is ready to be sent."""
+    """A message is ready to be sent; `typed` and `pending` are what it was made of."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, typed: str, pending: Sequence[Weighed] = ()) -> None:
         super().__init__()
         self.text = text
+        self.typed = typed
+        self.pending = pending
 
 
 class MessageRefused(Message):

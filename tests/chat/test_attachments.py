@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localllm.chat import attachments
-from localllm.chat.attachments import Attachment, dropped, joined, mentioned, split, summary
+from localllm.chat.attachments import Attachment, dropped, is_long, joined, mentioned, pasted, split, summary
 from localllm.errors import BadAttachment
 
 
@@ -114,3 +114,11 @@ def test_dragged_files_are_found_in_every_terminal_s_way_of_pasting(here: Path) 
 def test_any_other_paste_is_text(here: Path, paste: str) -> None:
     (here / "a.md").write_text("x")
     assert dropped(paste) == []
+
+
+def test_a_long_paste_goes_along_under_a_name_of_its_own() -> None:
+    assert not is_long("a\n" * 999)
+    assert is_long("a\n" * 1000)
+    assert is_long("a" * 100_001)
+    assert pasted("text", []).name == "paste 1"
+    assert pasted("text", ["paste 1", "notes.md"]) == Attachment("paste 2", "text")

@@ -50,11 +50,11 @@ async def test_a_command_never_goes_to_the_model(open_app: OpenApp, store: Store
 
 async def test_two_slashes_send_one(open_app: OpenApp, store: Store) -> None:
     async with open_app().run_test(size=(100, 40)) as pilot:
-        await ask(pilot, "//help is a word")
+        await ask(pilot, "//help is a word for me@example.org")
         await ask(pilot, "/etc/hosts")
     (entry,) = store.chats()
     questions = [node.text for node in store.load(entry.id).path() if node.role == "user"]
-    assert questions == ["/help is a word", "/etc/hosts"]
+    assert questions == ["/help is a word for me@example.org", "/etc/hosts"]
 
 
 async def test_the_list_of_commands_narrows_completes_and_goes(open_app: OpenApp) -> None:
@@ -162,11 +162,41 @@ async def test_a_file_that_is_dragged_in_is_attached(open_app: OpenApp, folder: 
         await wait_until(pilot, lambda: not pilot.app.query_one(AttachmentLine).files)
 
 
-async def test_a_paste_of_thousands_of_lines_is_whole(open_app: OpenApp) -> None:
-    text = "\n".join(f"line {number} with some words in it" for number in range(5000))
-    async with open_app().run_test(size=(100, 40)) as pilot:
+async def test_a_paste_of_thousands_of_lines_is_whole_and_goes_along(open_app: OpenApp) -> None:
+    text = "\n".join(f"line {number}" for number in range(3000))
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
         pilot.app.post_message(events.Paste(text.replace("\n", "\r")))
-        await wait_until(pilot, lambda: prompt(pilot).text == text)
+        pilot.app.post_message(events.Paste("short\nand typed"))
+        await shows(pilot, "paste 1  7,223 tokens")
+        assert prompt(pilot).text == "short\nand typed"
         await ask(pilot, "")
-        assert pilot.app.query_one(Prompt).text == ""
-        await shows(pilot, "The capital of France is Paris.")
+        sent = garage.models[0].asked[0][-1].content
+        assert sent == f"Attached file: paste 1\n\n```\n{text}\n```\n\nshort\nand typed"
+        assert "▸ paste 1 · 3,000 lines" in screen_text(pilot)
+
+
+async def test_files_alone_can_be_sent(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        await say(pilot, "/attach notes.md")
+        await shows(pilot, "notes.md  ")
+        await ask(pilot, "")
+        assert garage.models[0].asked[0][-1].content.endswith("basalt.\n```")
+    assert store.chats()[0].title == "notes.md"
+
+
+async def test_a_message_sent_while_its_file_is_read_waits_for_it(open_app: OpenApp, folder: Path) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        pilot.app.post_message(events.Paste(str(folder / "notes.md")))
+        for key in ("o", "k", "enter"):
+            pilot.app.post_message(events.Key(key, "\r" if key == "enter" else key))
+        await wait_until(pilot, lambda: garage.models[0].asked and idle(pilot))
+        assert garage.models[0].asked[0][-1].content.endswith("```\n\nok")
+        await say(pilot, "/attach nowhere.md")
+        await say(pilot, "words")
+        await shows(pilot, "There is no file nowhere.md.")

@@ -206,16 +206,19 @@ class ChatScreen(Screen[None]):
             self._refuse(event.text, error)
             return
         if self._may_turn() and self._may_answer():
-            self._talk.composer.make(commands.unescaped(event.text))
+            self._talk.composer.make(event.text)
         else:
             self._talk.prompt.put_back(event.text)
 
     @on(MessageMade)
     def _message_made(self, event: MessageMade) -> None:
         if not self._may_turn():
-            self._talk.prompt.put_back(event.text)
-            return
-        self._dialogue.send(event.text)
+            self._talk.composer.give_back(event)
+        else:
+            self._ask(event.text)
+
+    def _ask(self, text: str) -> None:
+        self._dialogue.send(text)
         question, reply = self.conversation.path()[-2:]
         self._talk.ask(question, reply)
         self._follow()

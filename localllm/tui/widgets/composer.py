@@ -12,13 +12,16 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from localllm.chat.commands import unescaped
 from localllm.runtime.responder import Responder
 from localllm.tui.files import Files
 from localllm.tui.messages import (
     Attached,
     BackspaceAtStart,
     ChoicePicked,
+    Failed,
     FilesDropped,
+    LongPaste,
     Mentioned,
     MessageMade,
     MessageRefused,
@@ -39,7 +42,9 @@ class Composer(Vertical):
         self._files = Files(model, self.post_message)
         self._suggestions = Suggestions(id="suggestions")
         self._attachments = AttachmentLine(id="attachments")
-        self.prompt = Prompt(self._suggestions, id="prompt")
+        self.prompt = Prompt(self._suggestions, lambda: bool(self._attachments.files or self._reading), id="prompt")
+        self._reading = 0
+        self._held: str | None = None
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -48,18 +53,26 @@ class Composer(Vertical):
                 yield part
 
     def make(self, text: str) -> None:
-        """Make the message of `text` and the files that go along: `MessageMade`, or `MessageRefused`, tells the end."""
-        if self._attachments.files or "@" in text:
+        """Make the message of what was typed and the files that go along; `MessageMade` or `MessageRefused` follows."""
+        if self._reading:
+            self._held = text
+        elif self._attachments.files or "@" in text:
             self._files.make_message(text, self._attachments.take())
         else:
-            self.post_message(MessageMade(text))
+            self.post_message(MessageMade(unescaped(text), text))
 
     def attach(self, path: Path) -> None:
-        """Put a file into the next message."""
+        """Put a file into the next message; one that is sent meanwhile waits for it."""
+        self._reading += 1
         self._files.attach(path)
 
+    def give_back(self, message: MessageMade) -> None:
+        """A message cannot be sent now: it is to be written again."""
+        self._attachments.add(*message.pending)
+        self.prompt.put_back(message.typed)
+
     @on(MessageRefused)
-    def _give_back(self, event: MessageRefused) -> None:
+    def _refused(self, event: MessageRefused) -> None:
         self._attachments.add(*event.pending)
         self.prompt.put_back(event.text)
 
@@ -69,10 +82,27 @@ class Composer(Vertical):
         for path in event.paths:
             self.attach(path)
 
+    @on(LongPaste)
+    def _attach_paste(self, event: LongPaste) -> None:
+        event.stop()
+        self._reading += 1
+        self._files.attach_paste(event.text, [file.attachment.name for file in self._attachments.files])
+
     @on(Attached)
     def _attached(self, event: Attached) -> None:
         event.stop()
         self._attachments.add(event.file)
+        self._reading -= 1
+        if not self._reading and self._held is not None:
+            text, self._held = self._held, None
+            self.make(text)
+
+    @on(Failed)
+    def _not_attached(self, _event: Failed) -> None:
+        self._reading -= 1
+        if self._held is not None:
+            self.prompt.put_back(self._held)
+            self._held = None
 
     @on(PromptEdited)
     def _edited(self, event: PromptEdited) -> None:

@@ -5,28 +5,36 @@ Knows nothing of what becomes of a message, and of completion only which word th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import events, on
 from textual.widgets import TextArea
 
-from localllm.chat.attachments import dropped
+from localllm.chat.attachments import dropped, is_long
 from localllm.tui.completing import Choice, Word, command_choices, word_before
-from localllm.tui.messages import BackspaceAtStart, FilesDropped, PathWanted, PromptEdited, PromptSent
+from localllm.tui.messages import BackspaceAtStart, FilesDropped, LongPaste, PathWanted, PromptEdited, PromptSent
 from localllm.tui.widgets.suggestions import Suggestions
 
 
 class Prompt(TextArea):
     """Enter sends, Ctrl+J or Shift+Enter breaks the line, Up and Down at the edges walk through earlier messages.
 
-    While `suggestions` are shown, Up and Down choose among them, Tab and Enter take one, Esc puts them away.
+    While `suggestions` are shown, Up and Down choose among them, Tab and Enter take one, Esc puts them away. A message
+    without words is sent where it `may_be_empty`.
     """
 
     # Not bindings: those are found before the letters that were typed ahead of them have arrived here.
     SEND: ClassVar[set[str]] = {"enter"}
     BREAK: ClassVar[set[str]] = {"ctrl+j", "shift+enter", "alt+enter"}
 
-    def __init__(self, suggestions: Suggestions | None = None, *, id: str | None = None) -> None:
+    def __init__(
+        self,
+        suggestions: Suggestions | None = None,
+        may_be_empty: Callable[[], bool] = lambda: False,
+        *,
+        id: str | None = None,
+    ) -> None:
         super().__init__(
             id=id,
             placeholder="Write a message, or / for commands",
@@ -36,6 +44,7 @@ class Prompt(TextArea):
         # A cursor that blinks repaints twice a second for as long as the app is open.
         self.cursor_blink = False
         self._suggestions = suggestions or Suggestions()
+        self._may_be_empty = may_be_empty
         self._offered: Word | None = None
         self._put_away: Word | None = None
         self._history: list[str] = []
@@ -58,7 +67,7 @@ class Prompt(TextArea):
             if event.key in self.BREAK:
                 self.insert("\n")
                 self.scroll_cursor_visible()
-            elif self.text.strip():
+            elif self.text.strip() or self._may_be_empty():
                 self._send(self.text.strip("\n"))
         elif event.key == "backspace" and self.selection.is_empty and self.cursor_location == (0, 0):
             self.post_message(BackspaceAtStart())
@@ -142,7 +151,7 @@ class Prompt(TextArea):
 
     def _send(self, text: str) -> None:
         # Emptied here and not when the message is taken: what is typed until then belongs to the next one.
-        if not self._history or self._history[-1] != text:
+        if text and (not self._history or self._history[-1] != text):
             self._history.append(text)
         self._at, self._draft = len(self._history), ""
         self.clear()
@@ -183,3 +192,6 @@ class Prompt(TextArea):
         if paths := dropped(event.text):
             event.prevent_default()
             self.post_message(FilesDropped(paths))
+        elif is_long(event.text):
+            event.prevent_default()
+            self.post_message(LongPaste(event.text))
