@@ -138,9 +138,10 @@ def _write(path: Path, text: str) -> None:
             part.chmod(path.stat().st_mode & 0o777)
         part.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise _not_written(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)  # also of who pressed Ctrl-C
 
 
 def _not_written(path: Path, error: OSError) -> BadSettings:

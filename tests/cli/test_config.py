@@ -291,3 +291,10 @@ def test_a_draft_of_older_settings_does_not_come_back(
     assert config("edit") == 0
     assert path.read_text(encoding="utf-8") == "seed = 1\ntop_k = 5\nctx = 9\n"
     assert "unfinished edit of what the settings were before" in capsys.readouterr().err
+
+
+def test_a_file_with_a_mistake_is_mended_by_editing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("ctxx = 4096\n")
+    editor(tmp_path, monkeypatch, 'sed -i "s/ctxx/ctx/" "$1"')
+    assert config("edit") == 0
+    assert path.read_text(encoding="utf-8") == "ctx = 4096\n"
