@@ -1,8 +1,9 @@
 """One context of llama.cpp that serves several replies at once from one KV cache. Knows tokens only: no text, no chats.
 
-There is no thread of the engine's own. Whoever waits for a token does a step for everyone: it decodes one batch, with
-the next token of every reply that is being written and a part of every prompt that is being read, and samples. The
-others wait, or find their token ready. So one reply alone costs no hand-over between threads.
+Whoever waits for a token sees to a step for everyone: one batch is decoded, with the next token of every reply that is
+being written and a part of every prompt that is being read, and sampled from. The others wait, or find their token
+ready. A step for one reply alone is done by the thread that waits for it, so that it costs no hand-over. A step for
+several is done by a thread of the engine's own: each of them may leave at any moment, and the others lose nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from localllm.errors import ContextFull, EngineDied
-from localllm.native import handles
+from localllm.native import handles, lib
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.draft import Drafter
@@ -48,6 +50,8 @@ class Engine:
         self._changed = threading.Condition()
         self._streams: list[Stream] = []
         self._stepping: list[Stream] = []  # for whom a step runs now
+        self._begun = False  # the thread for shared steps has taken it up
+        self._shared_steps = ThreadPoolExecutor(1, "shared steps")  # has no thread before there is one to do
         self._ended: list[Stream] = []  # given back while a step ran
         self._closed = False
 
@@ -61,6 +65,7 @@ class Engine:
             for stream in self._streams:
                 self._cancel(stream)
             self._changed.wait_for(lambda: not self._stepping)
+            self._shared_steps.shutdown(wait=False)
             for stream in list(self._streams):
                 self._drop(stream)
             if self._context.pointer is not None:
@@ -100,28 +105,49 @@ class Engine:
         Raises:
             EngineDied, ContextFull: llama.cpp failed, or the KV cache has no room even for this reply alone.
         """
-        while True:
-            leads = False
-            try:
+        group: list[Stream] = []  # for whom this thread sees to a step
+        try:
+            while True:
                 with self._changed:
                     stream.waiting = True
                     self._changed.wait_for(lambda: stream.ready or not stream.active or not self._stepping)
                     if stream.ready or not stream.active:
                         stream.waiting = False
                         return self._taken(stream)
-                    leads = True
+                    group = self._group(stream)
+                    self._begun, self._stepping = False, group
                     self._context.stop_flag.value = b""
-                    self._stepping = self._group(stream)
-                self._step.run(self._stepping, self._streams)
-            except BaseException:
-                stream.finish("cancelled")
-                raise
-            finally:
-                if leads:
-                    self._step_over()
+                if len(group) > 1:
+                    lib.check_not_forked()
+                    self._shared_steps.submit(self._shared_step, stream, group)
+                else:
+                    self._step.run(group, self._streams)
+                    self._step_over(group)
+        except BaseException:
+            with self._changed:
+                self._cancel(stream)
+                if not self._begun:  # it goes on for the others if it has
+                    self._step_over(group)
+            raise
+
+    def _shared_step(self, leader: Stream, group: list[Stream]) -> None:
+        """A step for several. What goes wrong in it is told to who asked for it."""
+        with self._changed:
+            if self._stepping is not group:
+                return  # Ctrl-C came to the leader before this was taken up
+            self._begun = True
+        try:
+            self._step.run(group, self._streams)
+        except BaseException as error:  # raised again by `next_token`
+            leader.finish("cancelled", error)
+        finally:
+            self._step_over(group)
 
     def cancel(self, stream: Stream) -> None:
-        """End a stream soon, also in the middle of a decode on the CPU. What was sampled for it is dropped."""
+        """End a stream at once, also in the middle of a decode on the CPU. What was sampled for it is dropped.
+
+        Others in the same step go on undisturbed.
+        """
         with self._changed:
             self._cancel(stream)
 
@@ -192,10 +218,12 @@ class Engine:
         if self._closed:
             raise EngineDied("The model is closed.", hint="Load it again.")
 
-    def _step_over(self) -> None:
-        """Let the others go on."""
+    def _step_over(self, group: list[Stream]) -> None:
+        """Let the others go on after the step of `group`."""
         with self._changed:
-            for stream in self._stepping:
+            if self._stepping is not group:
+                return
+            for stream in group:
                 if stream.active and stream.left <= 0:  # Ctrl-C came before it was sampled from
                     self._leave(stream)
             self._stepping = []
@@ -208,9 +236,9 @@ class Engine:
         if stream.active:
             stream.finish("cancelled")
             stream.ready.clear()
-            if stream in self._stepping:
-                # The abort ends the step for everyone in it; the others do it again.
+            if stream in self._stepping and not any(other.active for other in self._stepping):
                 self._context.stop_flag.value = b"x"
+            self._changed.notify_all()
 
     def _drop(self, stream: Stream) -> None:
         if stream in self._streams:

@@ -37,7 +37,7 @@ class Stream:
         self.waiting = False
         self.crowded_out = False  # it had to leave the KV cache because others needed the room
         self.reason: StopReason | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.progress: Progress | None = None
         self.on_progress: Callable[[Progress], None] | None = None
         self._max_tokens = max_tokens
@@ -73,7 +73,7 @@ class Stream:
         """More of the prompt is in the KV cache: tell who wants to know."""
         if self.in_prompt and self.sequence is not None:
             self.progress = Progress(len(self.sequence.tokens), self._prompt, self._reused or 0)
-            if self.on_progress is None:
+            if self.on_progress is None or not self.active:
                 return
             try:
                 self.on_progress(self.progress)
@@ -134,7 +134,7 @@ class Stream:
         self.taken += 1
         return self.ready.popleft()
 
-    def finish(self, reason: StopReason, error: Exception | None = None) -> None:
+    def finish(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Nothing more will be sampled."""
         if self.reason is None:
             self.reason, self.error = reason, error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.sequences import Sequences
+from localllm.runtime.step import SHARED_CHUNK, Step, _Part
 from localllm.runtime.types import Message, Progress
 from tests.runtime.conftest import GREEDY, say
 
@@ -196,6 +198,9 @@ def test_a_closed_model_says_so(smollm2: Path) -> None:
         model.forget()
 
 
+# What follows is so likely that it is the same however a batch rounds.
+DIGITS = 2 * "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22\n" + "1 2 3"
+
 COUNTING = "one two three four five six seven eight nine ten\none two three"
 
 
@@ -216,6 +221,78 @@ def test_ctrl_c_in_the_middle_of_a_step_costs_only_the_reply_that_it_ends(
     with pytest.raises(KeyboardInterrupt):
         list(ended)
     assert first + "".join(other) == alone
+
+
+@pytest.mark.parametrize("leads", ["ended", "other"])
+def test_who_is_cancelled_in_a_shared_step_leaves_at_once_and_costs_the_others_nothing(
+    model: Model, monkeypatch: pytest.MonkeyPatch, leads: str
+) -> None:
+    alone = "".join(model.complete(DIGITS, sampling=GREEDY, max_tokens=8))
+    other, ended = model.complete(DIGITS, sampling=GREEDY, max_tokens=8), model.complete(LONG, sampling=GREEDY)
+    first = next(other)
+    stream = ended._begin()
+    stream.waiting = leads == "other"  # as in another thread, so that the next step is for both
+    decode, codes, left = Step._decode, [], threading.Event()
+
+    def watched(step: Step, parts: list[_Part]) -> int:
+        if stream in [part.stream for part in parts]:
+            ended.cancel()
+            assert left.wait(timeout=20)  # who reads it is gone while the step goes on
+        codes.append(decode(step, parts))
+        return codes[-1]
+
+    monkeypatch.setattr(Step, "_decode", watched)
+    texts: list[str] = []
+
+    def read() -> None:
+        texts.append("".join(ended))
+        left.set()
+
+    reader = threading.Thread(target=read)
+    if leads == "ended":
+        reader.start()
+        reader.join(timeout=20)
+        assert not reader.is_alive()
+        rest = "".join(other)
+    else:
+        reading = threading.Thread(target=lambda: texts.append("".join(other)))
+        reading.start()
+        while stream.active:
+            time.sleep(0.001)
+        reader.start()
+        for thread in (reader, reading):
+            thread.join(timeout=20)
+        rest = texts.pop()
+    assert texts == [""]
+    assert first + rest == alone
+    assert set(codes) == {0}  # no step was aborted, and none done again:
+    assert len(codes) <= 8
+    assert ended.stats is not None
+    assert ended.stats.stop_reason == "cancelled"
+
+
+def test_a_reply_that_is_written_gets_a_token_in_every_step_that_reads_a_long_prompt(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing = model.complete(COUNTING, sampling=GREEDY, max_tokens=40)
+    reading = model.complete(LONG + LONG, sampling=GREEDY, max_tokens=1)
+    next(writing)
+    assert writing._stream is not None
+    stream = reading._begin()
+    stream.waiting = True  # as in another thread
+    decode, steps = Step._decode, []
+
+    def watched(step: Step, parts: list[_Part]) -> int:
+        steps.append({part.stream: len(part.tokens) for part in parts})
+        return decode(step, parts)
+
+    monkeypatch.setattr(Step, "_decode", watched)
+    while not stream.ready:
+        assert next(writing)
+    shared = [step for step in steps if stream in step]
+    assert len(shared) == -(-len(stream.tokens[:-1]) // SHARED_CHUNK)
+    assert all(step[writing._stream] == 1 and step[stream] <= SHARED_CHUNK for step in shared)
+    assert len(list(reading)) == 1
 
 
 def test_a_callback_that_fails_ends_its_own_reply_only(model: Model) -> None:
