@@ -21,6 +21,7 @@ from localllm.cli import (
     convert,
     devices,
     from_settings,
+    import_models,
     list_models,
     plan,
     pull,
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, chats, run, pull, search, list_models, rm):
+    for module in (chat, chats, run, pull, search, list_models, rm, import_models):
         module.register(commands)
     for module in (convert, verify, plan, devices, tune, worker, config, completion):
         module.register(commands)

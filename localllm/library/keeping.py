@@ -47,7 +47,8 @@ class Keeper:
         """
         if self._thread is None:
             hint = "Without --keep-download it is not stored; HF_HOME moves the cache."
-            refuse_without_room(self.repo, Path(constants.HF_HUB_CACHE), sum(file.size for file in self.files), hint)
+            size = sum(file.size for file in self.files)
+            refuse_without_room(f"The download of {self.repo}", Path(constants.HF_HUB_CACHE), size, hint)
             self._thread = threading.Thread(target=self._work, name="download", daemon=True)
             self._thread.start()
 

@@ -58,6 +58,12 @@ def stored_models() -> Iterator[Stored]:
         yield from place.models()
 
 
+def place_of(path: Path) -> Place | None:
+    """The place whose folder a file is in, links in the folders above it followed; the file itself may be one."""
+    here = path.parent.resolve()
+    return next((place for place in places() if here.is_relative_to(place.folder.resolve())), None)
+
+
 def files_with_sha256(sha256: str) -> Iterator[Path]:
     """The files, parts of split models too, that a store keeps under this SHA-256, in hexadecimal digits.
 

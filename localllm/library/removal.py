@@ -16,7 +16,7 @@ from localllm.errors import BadModelFile, BadOutput, LocalLLMError, MissingPacka
 from localllm.library import hub_cache
 from localllm.library.in_use import users_of
 from localllm.library.naming import labelled_models
-from localllm.library.places import places
+from localllm.library.places import place_of
 from localllm.library.shelf import find
 from localllm.library.stored import Stored
 
@@ -64,11 +64,10 @@ def _placed(model: Stored) -> tuple[str, Stored]:
             return label, other
     if not all(map(_is_gguf, model.parts)):
         raise BadModelFile(f"{model.path} is not a GGUF file, and only models are removed.")
-    for place in places():
-        root = os.path.realpath(place.folder)
-        if place.kind != "folder" and any(os.path.commonpath([root, path]) == root for path in wanted):
-            return str(model.path), replace(model, kind=place.kind, folder=place.folder)
-    return str(model.path), model
+    place = place_of(model.path)
+    if place is None or place.kind == "folder":
+        return str(model.path), model
+    return str(model.path), replace(model, kind=place.kind, folder=place.folder)
 
 
 def _absolute(path: Path) -> str:

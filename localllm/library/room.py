@@ -1,4 +1,4 @@
-"""Whether a download has room on the disk, asked before its first byte."""
+"""Whether what is to be written has room on the disk, asked before its first byte."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from localllm.errors import BadOutput
 
 
 def refuse_without_room(what: str, folder: Path, size: int, hint: str) -> None:
-    """Say that `size` bytes more do not fit where `folder` is, or will be made.
+    """Say that `what`, `size` bytes more, does not fit where `folder` is, or will be made.
 
     Raises:
         BadOutput: they do not; tells how many are missing.
@@ -18,6 +18,6 @@ def refuse_without_room(what: str, folder: Path, size: int, hint: str) -> None:
     free = shutil.disk_usage(place).free
     if free < size:
         raise BadOutput(
-            f"The download of {what} needs {size:,} bytes, {folder} has {free:,} left: {size - free:,} too few.",
+            f"{what} needs {size:,} bytes, {folder} has {free:,} left: {size - free:,} too few.",
             hint=hint,
         )

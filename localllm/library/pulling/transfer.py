@@ -45,7 +45,7 @@ def fetch(jobs: Sequence[Job], fetcher: Fetcher, progress: Progress, remark: Rem
     missing = [job for job in jobs if not job.target.is_file()]
     needed = sum(job.file.size - bytes_of(job.target) for job in missing)
     if needed > 0:
-        refuse_without_room(missing[0].file.name, missing[0].target.parent, needed, hint)
+        refuse_without_room(f"The download of {missing[0].file.name}", missing[0].target.parent, needed, hint)
     total, done = sum(job.file.size for job in jobs), 0
     hashes: dict[Path, str] = {}
     for job in jobs:
