@@ -135,7 +135,9 @@ def _local(folder: Path) -> LocalFiles:
     near = nearest_folders(folder)
     raise ModelNotFound(
         f"There is no folder {folder}.",
-        hint=f"The nearest here: {', '.join(near)}." if near else "Give the folder that holds config.json.",
+        hint=f"The nearest here: {', '.join(near)}."
+        if near
+        else "Give the folder that holds config.json, or org/name of the hub.",
     )
 
 

@@ -14,7 +14,7 @@ from localllm.library import naming
 from localllm.library.catalog import Entry, load_catalog
 from localllm.library.stored import models_in
 
-_REPO = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(:[\w.-]+)?")
+_REPO = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(:[\w.-]+|@\S+)?")
 _MOST_NAMES = 12
 
 
@@ -39,6 +39,17 @@ def explain(name: str) -> ModelNotFound:
     return ModelNotFound(
         f"There is no model {name!r}: no such file, no such name in the catalogue or on this machine.",
         hint=_nearest(name, naming.known_names()),
+    )
+
+
+def no_source(name: str) -> ModelNotFound | None:
+    """Why a name of the catalogue is nothing to convert; None for any other name."""
+    if naming.in_catalogue(name) is None and not naming.family(name):
+        return None
+    return ModelNotFound(
+        f"{name} is a name in the catalogue, which has GGUF files, quantized already, and no checkpoints.",
+        hint=f"Run it as it is: localllm run {name}\nFor another type convert the original checkpoint, its folder or "
+        "org/name of the hub; that loses less than to convert a GGUF, whose path can be given as well.",
     )
 
 
@@ -74,6 +85,8 @@ def _repo_not_here(name: str, repo: str) -> ModelNotFound:
         return ModelNotFound(f"{name} is not on this machine.", hint=hint)
     near = _matches(name, known)
     hint = f"If it is on the hub: localllm pull {name}"
+    if ":" not in name:
+        hint += f"\nor, of a checkpoint, a GGUF in the type and with the settings you choose: localllm convert {name}"
     return ModelNotFound(
         f"There is no file {name}, and no model of that name on this machine.",
         hint=hint + ("\nThe nearest names here:\n" + _lines(near) if near else ""),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm import paths
+from localllm.library import absent
 
 if TYPE_CHECKING:
     from localllm.convert.files import Files
@@ -31,12 +32,18 @@ def open_source(
     `keep_download` puts what is downloaded in the hub's cache; `remark` hears when the hub is waited for.
 
     Raises:
+        ModelNotFound: it is the name of a GGUF in the catalogue.
         ModelNotFound, BadCheckpoint, DownloadFailed, MissingPackage: see `localllm.library.hub.open_source`.
     """
     if not isinstance(source, str):
         return source
     path = Path(source).expanduser()
-    if paths.exists(path) or not is_repo_name(source):
+    if paths.exists(path):
+        return path
+    if not is_repo_name(source):
+        known = absent.no_source(source)
+        if known is not None:
+            raise known
         return path
     from localllm.library import hub
 

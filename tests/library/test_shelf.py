@@ -10,7 +10,7 @@ from huggingface_hub import constants
 
 from localllm import settings
 from localllm.errors import ModelNotFound
-from localllm.library import DEFAULT, find, known_names, knows, load_catalog, naming, places, resolve
+from localllm.library import DEFAULT, find, known_names, knows, load_catalog, naming, open_source, places, resolve
 from tests.library.stores import gguf, put_hub, put_ollama
 
 
@@ -274,3 +274,23 @@ def test_what_is_the_name_of_a_model(machine: Path) -> None:
     put(machine / "models" / "mine.gguf")
     assert all(map(knows, ("mine", "qwen3:0.6b", "qwen3", "qwen3:4b:Q8_0")))
     assert not any(map(knows, ("Hello", "a/b", "x:y")))
+
+
+@pytest.mark.parametrize("name", ["org/name", "org/name@main"])
+def test_a_repo_that_is_not_here_may_be_pulled_or_converted(folder: Path, name: str) -> None:
+    error = refuse(name)
+    assert f"localllm pull {name}" in error.hint
+    assert f"localllm convert {name}" in error.hint
+
+
+@pytest.mark.parametrize("name", ["qwen3:0.6b", "qwen3", "Qwen3:4B", "smollm2:135m"])
+def test_a_name_of_the_catalogue_is_no_checkpoint(folder: Path, name: str) -> None:
+    with pytest.raises(ModelNotFound, match="a name in the catalogue, which has GGUF files") as caught:
+        open_source(name)
+    assert f"localllm run {name}" in caught.value.hint
+
+
+def test_a_folder_goes_before_a_name_of_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("qwen3").mkdir()
+    assert open_source("qwen3") == Path("qwen3")
