@@ -11,9 +11,9 @@ from textual.message import Message
 
 from localllm.chat.attachments import split
 from localllm.chat.store import Store
-from localllm.errors import BadStore
+from localllm.errors import LocalLLMError
 from localllm.tui import background
-from localllm.tui.messages import ChatOpened, ChatsListed, Crashed, Failed, PromptsFound
+from localllm.tui.messages import ChatOpened, ChatsFound, ChatsListed, Crashed, Failed, PromptsFound
 
 REMEMBERED_PROMPTS = 200
 
@@ -25,6 +25,7 @@ class Archive:
         self._store = store
         self._post = post
         self._jobs = background.Queue("chats on disk", lambda error: post(Crashed(error)))
+        self._sought = ""
 
     def list(self) -> None:
         """Find all chats."""
@@ -39,9 +40,28 @@ class Archive:
 
         self._do(find)
 
-    def open(self, chat_id: str) -> None:
-        """Read a conversation."""
-        self._do(lambda: self._post(ChatOpened(self._store.load(chat_id))))
+    def search(self, words: str) -> None:
+        """Find the chats that hold `words`."""
+        self._sought = words
+
+        def find() -> None:
+            # Letters come faster than many chats are searched: only the last is of interest.
+            if words == self._sought:
+                self._post(ChatsFound(words, self._store.find(words)))
+
+        self._do(find)
+
+    def open(self, chat_id: str, message: str | None = None) -> None:
+        """Read a conversation, and show the branch of it that holds `message`."""
+
+        def read() -> None:
+            conversation = self._store.load(chat_id)
+            known = message if message in conversation.nodes else None
+            if known is not None and known not in {node.id for node in conversation.path()}:
+                conversation.select(known)
+            self._post(ChatOpened(conversation, known))
+
+        self._do(read)
 
     def show(self, chat_id: str, leaf: str | None) -> None:
         """Remember which message of a chat is shown last."""
@@ -50,6 +70,16 @@ class Archive:
     def keep_settings(self, chat_id: str, settings: Mapping[str, object]) -> None:
         """Remember the settings of a chat."""
         self._do(lambda: self._store.set_settings(chat_id, settings))
+
+    def rename(self, chat_id: str, title: str) -> None:
+        """Give a chat a title; an empty one is automatic again."""
+        self._do(lambda: self._store.rename(chat_id, title))
+        self.list()
+
+    def pin(self, chat_id: str, pinned: bool) -> None:
+        """Keep a chat at the top of the list, or no longer."""
+        self._do(lambda: self._store.pin(chat_id, pinned))
+        self.list()
 
     def delete(self, chat_id: str) -> None:
         """Take a chat off the list."""
@@ -69,7 +99,7 @@ class Archive:
         def run() -> None:
             try:
                 job()
-            except BadStore as error:
+            except LocalLLMError as error:
                 self._post(Failed(error))
 
         self._jobs.put(run)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.runtime.options import Options
 from localllm.tui.app import ChatApp
@@ -27,8 +28,15 @@ def open_app(store: Store) -> Iterator[OpenApp]:
     """Makes apps over one store, and closes them."""
     apps: list[ChatApp] = []
 
-    def make(script: Script | None = None, *, garage: Garage | None = None, options: Options | None = None) -> ChatApp:
-        app = ChatApp((garage or Garage(script or Script())).open, Wanted(INFO.path, options or Options()), store)
+    def make(
+        script: Script | None = None,
+        *,
+        garage: Garage | None = None,
+        options: Options | None = None,
+        conversation: Conversation | None = None,
+    ) -> ChatApp:
+        wanted = Wanted(INFO.path, options or Options())
+        app = ChatApp((garage or Garage(script or Script())).open, wanted, store, conversation=conversation)
         app.animation_level = "none"
         apps.append(app)
         return app

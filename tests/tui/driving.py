@@ -10,6 +10,7 @@ from typing import Protocol
 import pytest
 from textual.pilot import Pilot
 
+from localllm.chat.conversation import Conversation
 from localllm.runtime.options import Options
 from localllm.tui.app import ChatApp
 from localllm.tui.widgets.prompt import Prompt
@@ -20,7 +21,12 @@ Driver = Pilot[None]
 
 class OpenApp(Protocol):
     def __call__(
-        self, script: Script | None = None, *, garage: Garage | None = None, options: Options | None = None
+        self,
+        script: Script | None = None,
+        *,
+        garage: Garage | None = None,
+        options: Options | None = None,
+        conversation: Conversation | None = None,
     ) -> ChatApp: ...
 
 
@@ -39,6 +45,11 @@ def screen_text(pilot: Driver) -> str:
     """What the terminal shows, as text."""
     strips = pilot.app.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+async def shows(pilot: Driver, text: str) -> None:
+    """Wait until the terminal shows `text`."""
+    await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
 
 
 async def say(pilot: Driver, text: str) -> None:

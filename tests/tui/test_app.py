@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from textual.pilot import Pilot
 
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
@@ -12,7 +11,8 @@ from localllm.runtime.types import Message, Stats
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.prompt import Prompt
-from tests.tui.driving import OpenApp, ask, idle, say, screen_text, wait_until
+from localllm.tui.widgets.sidebar import Sidebar
+from tests.tui.driving import OpenApp, ask, idle, say, screen_text, shows, wait_until
 from tests.tui.fake import FakeResponder, Garage, Script
 
 SLOW = Script(reply="One two three four five six seven eight nine ten. " * 40, piece_s=0.01)
@@ -31,10 +31,6 @@ def past_chat(store: Store, question: str = "An old question", answer: str = "An
     store.add(chat, chat.extend(reply.id, answer))
     store.update(chat.finish(reply.id, Stats(10, 4, 3, 0.1, 100.0, 30.0, "end"), model="m"))
     return chat
-
-
-async def shows(pilot: Pilot[None], text: str) -> None:
-    await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
 
 
 @pytest.mark.slow
@@ -351,7 +347,7 @@ async def test_sixty_columns_hide_the_panels_and_keys_show_them_over_the_talk(op
         await shows(pilot, "An old chat")
         await pilot.press("down", "enter")
         await shows(pilot, "An old answer.")
-        assert not pilot.app.query_one(ChatList).display
+        assert not pilot.app.query_one(Sidebar).display
 
 
 @pytest.mark.slow

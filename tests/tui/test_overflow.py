@@ -19,7 +19,7 @@ from localllm.tui.cut_entry import CutEntry
 from localllm.tui.loader import Wanted
 from localllm.tui.screens.full_context import FullContext
 from localllm.tui.widgets.transcript import Transcript
-from tests.tui.driving import OpenApp, ask, idle, say, screen_text, wait_until
+from tests.tui.driving import OpenApp, ask, idle, say, screen_text, shows, wait_until
 from tests.tui.fake import Garage, Script
 
 SMALL = Options(n_ctx=800)
@@ -27,10 +27,6 @@ LONG = "Tell me more of it. " * 60
 PARIS = "The capital of France is Paris."
 
 pytestmark = pytest.mark.slow
-
-
-async def shows(pilot: Pilot[None], text: str) -> None:
-    await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
 
 
 async def fill(pilot: Pilot[None], app: ChatApp) -> None:

@@ -10,17 +10,13 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
-from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
 from tests.tui.fake import Script
 
 pytestmark = pytest.mark.slow
 
 THINKING = "<think>\nThe person asks about France.\n\nIt is Paris.\n</think>\n\nThe capital is **Paris**."
 CODE = "First:\n\n```python\nprint(1)\n```\n\nThen:\n\n```sh\nls -l\n```\n\nDone."
-
-
-async def shows(pilot: Driver, text: str) -> None:
-    await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
 
 
 def transcript(pilot: Driver) -> Transcript:

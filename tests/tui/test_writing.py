@@ -11,7 +11,7 @@ from localllm.chat.store import Store
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.suggestions import Suggestions
-from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
 from tests.tui.fake import Garage
 
 pytestmark = pytest.mark.slow
@@ -25,10 +25,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (here / "notes.md").write_text("The code word is basalt.\n" * 10)
     (here / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
     return here
-
-
-async def shows(pilot: Driver, text: str) -> None:
-    await wait_until(pilot, lambda: text in screen_text(pilot), repr(text))
 
 
 def prompt(pilot: Driver) -> Prompt:

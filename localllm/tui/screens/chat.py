@@ -33,6 +33,7 @@ from localllm.tui.messages import (
     ChatChosen,
     ChatDropped,
     ChatOpened,
+    ChatsFound,
     ChatsLeft,
     ChatsListed,
     Crashed,
@@ -52,9 +53,9 @@ from localllm.tui.messages import (
 from localllm.tui.orders import Orders
 from localllm.tui.outlook import Question, cached
 from localllm.tui.overflow import Overflow
-from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
+from localllm.tui.widgets.sidebar import Sidebar
 from localllm.tui.widgets.status_line import StatusLine
 from localllm.tui.widgets.talk import Talk
 
@@ -112,13 +113,12 @@ class ChatScreen(Screen[None]):
         self._stats: Stats | None = None
         self._context_used = 0
         self._next_draw = 0.0
-        self._deleted: str | None = None
         self._wanted: dict[str, bool] = {}
 
     def compose(self) -> ComposeResult:
         """Textual's."""
         with Horizontal(id="body"):
-            yield ChatList(id="chats")
+            yield Sidebar(self._behind.archive, id="chats")
             yield Talk(lambda: self._loader.model, id="talk")
             yield MemoryPanel(id="memory")
         yield StatusLine(id="status")
@@ -446,8 +446,17 @@ class ChatScreen(Screen[None]):
 
     @on(ChatsListed)
     def _chats_listed(self, event: ChatsListed) -> None:
-        self.query_one(ChatList).show(event.chats, self.conversation.id)
+        self.sidebar.show(event.chats, self.conversation.id)
         self._talk.greet(len(event.chats))
+
+    @on(ChatsFound)
+    def _chats_found(self, event: ChatsFound) -> None:
+        self.sidebar.found(event.words, event.hits)
+
+    @property
+    def sidebar(self) -> Sidebar:
+        """The chats on the left."""
+        return self.query_one(Sidebar)
 
     @on(PromptsFound)
     def _prompts_found(self, event: PromptsFound) -> None:
@@ -456,13 +465,16 @@ class ChatScreen(Screen[None]):
     @on(ChatChosen)
     def _choose_chat(self, event: ChatChosen) -> None:
         if self._may_turn():
-            self._behind.archive.open(event.chat_id)
+            self._behind.archive.open(event.chat_id, event.message)
             self._leave_chats()
 
     @on(ChatOpened)
     def _chat_opened(self, event: ChatOpened) -> None:
         if self._may_turn():
             self._turn_to(event.conversation)
+            if event.message is not None:
+                # Only then the transcript has a size, which it lacks while the welcome is in its place.
+                self.call_after_refresh(self._talk.transcript.go_to, event.message)
 
     def action_new_chat(self) -> None:
         """Begin a new chat."""
@@ -491,7 +503,7 @@ class ChatScreen(Screen[None]):
     def action_toggle_chats(self) -> None:
         """Show or hide the list of chats; it has the focus when it is shown."""
         if self._toggle("chats"):
-            self.query_one(ChatList).focus()
+            self.sidebar.focus_list()
         else:
             self._talk.prompt.focus()
 
@@ -499,18 +511,13 @@ class ChatScreen(Screen[None]):
     def _drop_chat(self, event: ChatDropped) -> None:
         is_open = event.chat_id == self.conversation.id
         if not is_open or self._may_turn():
-            self._behind.archive.delete(event.chat_id)
-            self._deleted = event.chat_id
-            self.notify(f"Deleted “{event.title}”. Ctrl+Z in the list brings it back.", markup=False)
+            self.sidebar.delete(event.chat_id, event.title)
             if is_open:
-                self._dialogue.open(None)
-                self._show_conversation()
+                self._turn_to(None)
 
     def action_restore(self) -> None:
-        """Undo the last deletion."""
-        if self._deleted is not None:
-            self._behind.archive.restore(self._deleted)
-            self._deleted = None
+        """Undo the last deletion of a chat."""
+        self.sidebar.restore()
 
     @on(Failed)
     def _failed(self, event: Failed) -> None:

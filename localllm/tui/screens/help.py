@@ -48,7 +48,8 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "Chats",
         (
             ("Ctrl+N", "a new chat"),
-            ("F3", "the list of chats; Enter opens, Delete deletes"),
+            ("F3", "the list of chats; Enter opens, Delete deletes, P pins, R renames"),
+            ("/ in the list", "search titles and texts; Esc ends it"),
             ("Ctrl+Z in the list", "undo the deletion"),
         ),
     ),

@@ -1,4 +1,4 @@
-"""The chats on disk, the latest first.
+"""The chats on disk, one below the other, or those that a search found with what they say.
 
 Knows titles and times; knows nothing of what is in a chat.
 """
@@ -6,6 +6,7 @@ Knows titles and times; knows nothing of what is in a chat.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import on
@@ -14,9 +15,10 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from localllm.chat.search import Hit, words_of
 from localllm.chat.store import ChatEntry
 from localllm.tui.amounts import day
-from localllm.tui.messages import ChatChosen, ChatDropped, ChatsLeft
+from localllm.tui.messages import ChatChosen, ChatDropped, ChatPinned, ChatsLeft, ChatsLeftUpward, TitleWanted
 from localllm.tui.wrapping import printable
 
 
@@ -26,40 +28,79 @@ class ChatList(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back"),
         Binding("delete,backspace", "drop", "Delete"),
+        Binding("p", "pin", "Pin"),
+        Binding("r", "rename", "Rename"),
+        Binding("slash", "search", "Search"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.border_title = " Chats"
         self._chats: list[ChatEntry] = []
         self._open: str | None = None
+        self._hits: Mapping[str, Hit] = {}
+        self._sought = ""
 
-    def show(self, chats: list[ChatEntry], open_id: str) -> None:
-        """List `chats`; the one that is open is marked."""
-        if (chats, open_id) == (self._chats, self._open):
+    def show(
+        self, chats: list[ChatEntry], open_id: str, *, sought: str = "", hits: Mapping[str, Hit] | None = None
+    ) -> None:
+        """List `chats`; the one that is open is marked. `hits` are what was found of `sought`, by the chat's id."""
+        wanted = (chats, open_id, sought, hits or {})
+        if wanted == (self._chats, self._open, self._sought, self._hits):
             return
         kept = self.highlighted_option.id if self.highlighted_option else None
-        self._chats, self._open = chats, open_id
+        searched = sought != self._sought
+        self._chats, self._open, self._sought, self._hits = wanted
         now = time.time()
         with self.prevent(OptionList.OptionHighlighted):
             self.set_options([Option(self._label(chat, now), id=chat.id) for chat in chats])
             places = {chat.id: place for place, chat in enumerate(chats)}
-            wanted = kept if self.has_focus and kept in places else open_id
-            self.highlighted = places.get(wanted, 0 if chats else None)
+            at = 0 if searched and sought else places.get(kept if self.has_focus and kept in places else open_id)
+            self.highlighted = at if at is not None else 0 if chats else None
 
     def _label(self, chat: ChatEntry, now: float) -> Content:
         is_open = chat.id == self._open
         mark = "▌" if is_open else " "
         title = Content(f"{mark} {printable(chat.title)}")
         count = f"{chat.messages} message{'s' if chat.messages != 1 else ''}"
-        when = Content(f"{mark} {day(chat.updated, now)} · {count}").stylize("$foreground 60%")
-        return Content("\n").join([title.stylize("bold") if is_open else title, when])
+        pinned = "pinned · " if chat.pinned else ""
+        when = Content(f"{mark} {pinned}{day(chat.updated, now)} · {count}").stylize("$foreground 60%")
+        lines = [self._found(title.stylize("bold") if is_open else title), when]
+        hit = self._hits.get(chat.id)
+        if hit is not None and hit.excerpt:
+            lines.insert(1, self._found(Content(f"{mark} {printable(hit.excerpt)}").stylize("$foreground 80%")))
+        return Content("\n").join(lines)
+
+    def _found(self, line: Content) -> Content:
+        """The line with what was looked for in another style."""
+        folded = line.plain.casefold()
+        for word in words_of(self._sought):
+            at = folded.find(word)
+            if at >= 0 and len(folded) == len(line.plain):
+                line = line.stylize("$text-accent bold", at, at + len(word))
+        return line
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         if event.option_id is not None:
-            self.post_message(ChatChosen(event.option_id))
+            hit = self._hits.get(event.option_id)
+            self.post_message(ChatChosen(event.option_id, hit.message if hit is not None else None))
+
+    @property
+    def _here(self) -> ChatEntry | None:
+        """The chat under the cursor."""
+        return self._chats[self.highlighted] if self.highlighted is not None else None
+
+    def action_cursor_up(self) -> None:
+        """Up; from the first chat to the search."""
+        if self.highlighted:
+            super().action_cursor_up()
+        else:
+            self.action_search()
+
+    def action_search(self) -> None:
+        """Go to the line above, where the person says what to search."""
+        self.post_message(ChatsLeftUpward())
 
     def action_leave(self) -> None:
         """Go back to writing."""
@@ -67,6 +108,15 @@ class ChatList(OptionList):
 
     def action_drop(self) -> None:
         """Ask to delete the chat under the cursor."""
-        if self.highlighted is not None:
-            chat = self._chats[self.highlighted]
+        if (chat := self._here) is not None:
             self.post_message(ChatDropped(chat.id, chat.title))
+
+    def action_pin(self) -> None:
+        """Ask to keep the chat under the cursor at the top, or no longer."""
+        if (chat := self._here) is not None:
+            self.post_message(ChatPinned(chat.id, not chat.pinned))
+
+    def action_rename(self) -> None:
+        """Ask for another title of the chat under the cursor."""
+        if (chat := self._here) is not None:
+            self.post_message(TitleWanted(chat.id, chat.title))

@@ -142,6 +142,12 @@ class Transcript(ScrollView):
             self._current = messages[max(0, place)]
             self._reveal(self._index(self._current), 0)
 
+    def go_to(self, message: str) -> None:
+        """Make the entry of a message the current one."""
+        self._current = next((entry for entry in self._entries if entry.message == message), None)
+        if self._current is not None:
+            self._reveal(self._index(self._current), 0)
+
     def leave(self) -> bool:
         """No message is current any more. Whether one was."""
         left, self._current = self._current is not None, None

@@ -1,0 +1,114 @@
+"""The left of the screen: a search over the chats above the list of them, and what is done with the chats in it.
+
+Asks the archive, which answers by way of the screen. Knows nothing of what is in a chat, or which one is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from localllm.chat.search import Hit
+from localllm.chat.store import ChatEntry
+from localllm.tui.archive import Archive
+from localllm.tui.messages import (
+    ChatPinned,
+    ChatsLeftDownward,
+    ChatsLeftUpward,
+    SearchChanged,
+    TitleWanted,
+)
+from localllm.tui.screens.rename import RenameScreen
+from localllm.tui.widgets.chat_list import ChatList
+from localllm.tui.widgets.chat_search import ChatSearch
+
+
+class Sidebar(Vertical):
+    """The chats."""
+
+    def __init__(self, archive: Archive, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = " Chats"
+        self._archive = archive
+        self._search = ChatSearch(id="chat-search")
+        self._list = ChatList(id="chat-list")
+        self._chats: list[ChatEntry] = []
+        self._open_id = ""
+        self._deleted: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        """Textual's."""
+        yield self._search
+        yield self._list
+
+    def focus_list(self) -> None:
+        """Let the person pick a chat."""
+        self._list.focus()
+
+    def show(self, chats: list[ChatEntry], open_id: str) -> None:
+        """List `chats`, or those of them that are searched; the one that is open is marked."""
+        self._chats, self._open_id = chats, open_id
+        if self._search.value.strip():
+            self._archive.search(self._search.value)
+        else:
+            self._list.show(chats, open_id)
+
+    def found(self, words: str, hits: Sequence[Hit]) -> None:
+        """List what a search found, unless the person looks for something else by now."""
+        if words == self._search.value:
+            entries = {chat.id: chat for chat in self._chats}
+            shown = [entries[hit.chat] for hit in hits if hit.chat in entries]
+            self._list.show(shown, self._open_id, sought=words, hits={hit.chat: hit for hit in hits})
+
+    @on(SearchChanged)
+    def _search_changed(self, event: SearchChanged) -> None:
+        event.stop()
+        self.show(self._chats, self._open_id)
+
+    @on(ChatsLeftDownward)
+    def _to_list(self, event: ChatsLeftDownward) -> None:
+        event.stop()
+        self._list.focus()
+
+    @on(ChatsLeftUpward)
+    def _to_search(self, event: ChatsLeftUpward) -> None:
+        event.stop()
+        self._search.focus()
+
+    @on(ChatPinned)
+    def _pin(self, event: ChatPinned) -> None:
+        event.stop()
+        self._archive.pin(event.chat_id, event.pinned)
+
+    @on(TitleWanted)
+    def _ask_title(self, event: TitleWanted) -> None:
+        event.stop()
+        self.rename(event.chat_id, event.title)
+
+    def rename(self, chat_id: str, title: str) -> None:
+        """Ask for a title; an empty one is automatic again."""
+
+        def renamed(new: str | None) -> None:
+            if new is not None and new != title:
+                self._archive.rename(chat_id, new)
+
+        self.app.push_screen(RenameScreen(title), renamed)
+
+    def pin(self, chat_id: str) -> None:
+        """Keep a chat at the top, or no longer."""
+        pinned = any(chat.pinned for chat in self._chats if chat.id == chat_id)
+        self._archive.pin(chat_id, not pinned)
+
+    def delete(self, chat_id: str, title: str) -> None:
+        """Take a chat off the list."""
+        self._archive.delete(chat_id)
+        self._deleted.append(chat_id)
+        self.notify(f"Deleted “{title}”. Ctrl+Z in the list brings it back.", markup=False)
+
+    def restore(self) -> None:
+        """Undo the last deletion, then the one before it."""
+        if self._deleted:
+            self._archive.restore(self._deleted.pop())

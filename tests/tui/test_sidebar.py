@@ -1,0 +1,117 @@
+"""The chats on the left: search, rename, pin, delete and its undo."""
+
+from __future__ import annotations
+
+import pytest
+from textual.widgets import Input
+
+from localllm.chat.store import Store
+from localllm.tui.widgets.chat_list import ChatList
+from localllm.tui.widgets.chat_search import ChatSearch
+from localllm.tui.widgets.prompt import Prompt
+from tests.chat.talking import talk
+from tests.tui.driving import Driver, OpenApp, screen_text, shows, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+def listed(pilot: Driver) -> list[str]:
+    """The titles in the list."""
+    return [chat.title for chat in pilot.app.query_one(ChatList)._chats]
+
+
+async def to_list(pilot: Driver) -> None:
+    await wait_until(pilot, lambda: listed(pilot), "the list")
+    await pilot.press("f3", "f3")
+    await wait_until(pilot, lambda: isinstance(pilot.app.focused, ChatList), "the focus on the list")
+
+
+async def test_searching_titles_and_texts_and_opening_what_was_found(open_app: OpenApp, store: Store) -> None:
+    hidden = talk(store, "Animals", "A wombat digs.")
+    store.add(hidden, hidden.add_version(hidden.path()[-1].id, "A shown reply."))
+    talk(store, "Wombat in the title", "Nothing.")
+    talk(store, "東京の天気", "晴れです。")
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("slash", *"wombat")
+        await wait_until(pilot, lambda: listed(pilot) == ["Wombat in the title", "Animals"], "what was found")
+        await shows(pilot, "A wombat digs.")
+        await pilot.press("down", "down", "enter")
+        await shows(pilot, "‹1/2›")
+        assert "A wombat digs." in screen_text(pilot)
+        assert "A shown reply." not in screen_text(pilot)
+        assert isinstance(pilot.app.focused, Prompt)
+        await pilot.press("f3", "f3", "slash")
+        pilot.app.query_one(ChatSearch).value = "晴れ"
+        await wait_until(pilot, lambda: listed(pilot) == ["東京の天気"])
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: len(listed(pilot)) == 3, "all of them again")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: isinstance(pilot.app.focused, Prompt))
+    assert store.load(hidden.id).path()[-1].text == "A shown reply.", "looking at a branch is not choosing it"
+
+
+async def test_a_search_that_finds_nothing_shows_nothing(open_app: OpenApp, store: Store) -> None:
+    talk(store, "Animals")
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("up", *"xyz")
+        await wait_until(pilot, lambda: listed(pilot) == [])
+        await pilot.press("enter")
+        assert pilot.app.query_one(ChatList).highlighted is None
+
+
+async def test_renaming(open_app: OpenApp, store: Store) -> None:
+    chat = talk(store, "What is a wombat?")
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("r")
+        await shows(pilot, "Enter renames")
+        box = pilot.app.screen.query_one(Input)
+        assert box.value == "What is a wombat?"
+        box.value = "[b]Wombats"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: listed(pilot) == ["[b]Wombats"])
+        assert "[b]Wombats" in screen_text(pilot)
+        await pilot.press("r")
+        await shows(pilot, "Enter renames")
+        await pilot.press("escape")
+        await pilot.press("r")
+        pilot.app.screen.query_one(Input).value = ""
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: listed(pilot) == ["What is a wombat?"])
+    assert store.load(chat.id).given_title == ""
+
+
+async def test_pinning_keeps_a_chat_at_the_top(open_app: OpenApp, store: Store) -> None:
+    talk(store, "older")
+    talk(store, "newer")
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("down", "p")
+        await wait_until(pilot, lambda: listed(pilot) == ["older", "newer"])
+        await shows(pilot, "pinned · ")
+        await pilot.press("p")
+        await wait_until(pilot, lambda: listed(pilot) == ["newer", "older"])
+
+
+async def test_deletions_are_undone_one_by_one(open_app: OpenApp, store: Store) -> None:
+    for name in ("one", "two", "three"):
+        talk(store, name)
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("delete", "delete")
+        await wait_until(pilot, lambda: listed(pilot) == ["one"])
+        await pilot.press("ctrl+z")
+        await wait_until(pilot, lambda: listed(pilot) == ["two", "one"])
+        await pilot.press("ctrl+z")
+        await wait_until(pilot, lambda: listed(pilot) == ["three", "two", "one"])
+        await pilot.press("ctrl+z")
+        assert len(store.chats()) == 3
+
+
+async def test_a_chat_named_on_the_command_line_is_open_from_the_start(open_app: OpenApp, store: Store) -> None:
+    chat = talk(store, "From before", "An answer from before.")
+    app = open_app(conversation=store.load(chat.id))
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await shows(pilot, "An answer from before.")
