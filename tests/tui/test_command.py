@@ -88,3 +88,34 @@ def test_a_worker_that_is_not_there_is_said_on_the_plain_screen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         nobody = f"127.0.0.1:{server.getsockname()[1]}"
     assert f"There is no worker at {nobody}" in in_terminal("chat", "--worker", nobody)
+
+
+def test_the_settings_of_the_app_reach_it(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    class App:
+        return_code = 0
+
+        def __init__(self, *_: object, **looks: object) -> None:
+            given.update(looks)
+
+        def run(self) -> None:
+            """Show nothing."""
+
+        def close(self) -> None:
+            """Nothing was opened."""
+
+    file = paths.settings_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("theme = 'nord'\n", encoding="utf-8")
+    monkeypatch.setenv("LOCALLLM_ANIMATION", "none")
+    monkeypatch.setattr(chat, "_check_terminal", lambda: None)
+    monkeypatch.setattr("localllm.tui.app.ChatApp", App)
+    assert main(["chat", str(smollm2)]) == 0
+    assert (given["theme"], given["animation"]) == ("nord", "none")
+
+
+@pytest.mark.slow
+def test_a_theme_that_there_is_not_is_said_on_the_plain_screen(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALLLM_THEME", "textual-lite")
+    assert "There is no theme 'textual-lite'" in in_terminal("chat", str(smollm2))
