@@ -47,7 +47,7 @@ DOORS = {
 }
 """Packages that only one part may import; None: no part may."""
 
-HEAVY = ["gguf", "jinja2", "llama_cpp", "numpy", "psutil", "textual", "tokenizers", "huggingface_hub"]
+HEAVY = ["gguf", "jinja2", "llama_cpp", "numpy", "psutil", "textual", "tokenizers", "huggingface_hub", "tomlkit"]
 
 
 def imports(tree: ast.Module, package: str) -> Iterator[str]:

@@ -298,3 +298,20 @@ def test_a_file_with_a_mistake_is_mended_by_editing(tmp_path: Path, monkeypatch:
     editor(tmp_path, monkeypatch, 'sed -i "s/ctxx/ctx/" "$1"')
     assert config("edit") == 0
     assert path.read_text(encoding="utf-8") == "ctx = 4096\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["config", "--help"]])
+def test_help_reads_no_settings(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    write("ctxx = 1\n")
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 0
+    assert "FromSettings" not in capsys.readouterr().out
+
+
+def test_the_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config("--help")
+    said = capsys.readouterr().out
+    assert all(f"  {name} " in said for name in KEYS)
+    assert "LOCALLLM_CTX for ctx" in said
