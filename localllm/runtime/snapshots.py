@@ -15,6 +15,7 @@ import json
 import os
 import struct
 import sys
+import tempfile
 import time
 import zlib
 from array import array
@@ -76,7 +77,7 @@ class Snapshots:
     `texts_of` tells what is known of the texts of the tokens of a new one; `texts` tells it again later.
 
     `whole` is as for `States`. Nothing here fails for a disk that does: then there is no snapshot. Not for two threads
-    at once; other processes may use the folder too.
+    at once; other processes may use the folder too, and when none of them writes it is within the smallest budget.
     """
 
     def __init__(
@@ -108,16 +109,18 @@ class Snapshots:
 
     def load(self, snapshot: Snapshot) -> bytearray | None:
         """The state; None if the file is gone or damaged, and then it is removed."""
-        try:
-            state = bytearray(snapshot.size)
-            with snapshot.path.open("rb") as file:
-                file.seek(snapshot.offset)
-                if file.readinto(state) != snapshot.size or zlib.crc32(state) != snapshot.crc:
-                    raise _Damaged
-            os.utime(snapshot.path)
-        except (OSError, _Damaged):
+        state = _state(snapshot)
+        if state is None:
+            # Another process may have written it anew, and its header is longer or shorter now.
+            self._held.pop(snapshot.path, None)
+            self._add(snapshot.path)
+            anew = self._held.get(snapshot.path)
+            state = _state(anew) if anew is not None else None
+        if state is None:
             self._forget(snapshot)
             return None
+        with contextlib.suppress(OSError):  # gone meanwhile: what was read is good
+            os.utime(snapshot.path)
         return state
 
     def covers(self, tokens: array[int]) -> bool:
@@ -131,23 +134,30 @@ class Snapshots:
         """Write a snapshot; older ones give way. None is written that is larger than the budget, that is there
         already, or that is not written by `deadline`, a time of `time.monotonic()`."""
         if self.covers(tokens) or len(state) > self.budget:
-            return
+            return  # before a CRC is made of it all
         path = self._folder / f"{self._identity.prefix}-{_digest(tokens.tobytes())}.kv"
-        part = path.with_suffix(f".{os.getpid()}.part")
+        head = _head(self._identity, tokens, state, self._texts_of(tokens))
+        if len(head) + len(state) > self.budget:
+            return
+        part: Path | None = None
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._make_room(len(state))
-            # What a person said is in it: for nobody else.
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(_head(self._identity, tokens, state, self._texts_of(tokens)))
+            self._make_room(len(head) + len(state))
+            # What a person said is in it: for nobody else, as mkstemp makes it.
+            descriptor, name = tempfile.mkstemp(".part", path.stem, self._folder)
+            part = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(head)
                 whole = _write(file, state, deadline)
             if whole:
                 part.replace(path)
                 self._add(path)
+                self._make_room(0)  # again: other processes may have written, too
         except OSError:
             pass  # the conversation is safe, and will be computed again
         finally:
-            _remove(part)
+            if part is not None:
+                _remove(part)
         if path in self._held and not self._whole:
             for older in [held for held in self._held.values() if held.path != path]:
                 if starts_with(tokens, older.tokens):
@@ -199,6 +209,18 @@ class Snapshots:
             self._held.pop(path, None)
             _remove(path)
             total -= freed
+
+
+def _state(snapshot: Snapshot) -> bytearray | None:
+    """What the file holds; None if it is gone, or holds something else."""
+    state = bytearray(snapshot.size)
+    try:
+        with snapshot.path.open("rb") as file:
+            file.seek(snapshot.offset)
+            good = file.readinto(state) == snapshot.size and zlib.crc32(state) == snapshot.crc
+    except OSError:
+        return None
+    return state if good else None
 
 
 def _digest(part: str | bytes) -> str:

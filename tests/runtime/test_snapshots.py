@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from array import array
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from localllm import paths
+from localllm.runtime import snapshots
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
@@ -171,6 +175,90 @@ def test_leftovers_and_strangers(tmp_path: Path) -> None:
     assert not left.exists()
     assert fresh.exists()
     assert stranger.exists()
+
+
+# Writes and reads states that follow from their tokens, of which some are the same in every process.
+SHARING = """
+import random, sys
+from array import array
+from pathlib import Path
+from localllm.runtime.snapshots import Identity, KnownText, Snapshots
+
+folder, budget, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+chance = random.Random(number)
+mine = Identity("/models/one.gguf", "llama.cpp 1, 77 bytes", "f16")
+
+def text(tokens):  # of another length in each process, so that the same state stands elsewhere in its file
+    return (KnownText("x" * (number + 1), tokens),)
+
+def state(tokens):
+    return bytearray(random.Random(tokens[0]).randbytes(1000 * (2 + tokens[0] % 5)))
+
+loaded = 0
+print("ready", flush=True)
+sys.stdin.readline()
+for turn in range(300):
+    if turn % 20 == 0:
+        held = Snapshots(folder, mine, budget, whole=False, texts_of=text)
+    tokens = array("i", range(1000 * chance.randrange(12), 1 << 30, 1)[:150])
+    if chance.random() < 0.5:
+        held.put(tokens, state(tokens))
+    snapshot, spared = held.best(tokens)
+    if snapshot is not None:
+        found = held.load(snapshot)
+        loaded += found is not None
+        assert found is None or found == state(snapshot.tokens)
+print(loaded, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_folder(tmp_path: Path) -> None:
+    budget = 20_000
+    command = [sys.executable, "-c", SHARING, str(tmp_path), str(budget)]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen([*command, str(number)], text=True, stdin=pipe, stdout=pipe, stderr=pipe) for number in "01"
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    told = [process.communicate("go\n", timeout=60) for process in processes]
+    assert [errors for _, errors in told] == ["", ""]
+    assert all(int(loaded) > 50 for loaded, _ in told)
+    files = list(tmp_path.iterdir())
+    assert {path.suffix for path in files} == {".kv"}
+    assert 0 < sum(path.stat().st_size for path in files) <= budget
+
+
+def test_what_others_write_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = put(tmp_path, tokens(200), size=5000)
+    os.utime(first, (1000, 1000))
+    write = snapshots._write
+
+    def meanwhile(file: IO[bytes], state: bytearray, deadline: float) -> bool:
+        monkeypatch.undo()
+        put(tmp_path, tokens(200, start=1000), size=5000)
+        return write(file, state, deadline)
+
+    monkeypatch.setattr(snapshots, "_write", meanwhile)
+    opened(tmp_path, budget=15_000).put(tokens(200, start=2000), bytearray(5000))
+    assert not first.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_one_that_another_process_wrote_anew_is_read_where_it_stands_now(tmp_path: Path) -> None:
+    state = bytearray(os.urandom(1000))
+    put(tmp_path, tokens(200))
+    found = opened(tmp_path)
+    known = KnownText("a text that makes the header longer", tokens(200))
+    later = Snapshots(tmp_path / "other", MINE, DISK, whole=False, texts_of=lambda _: (known,))
+    later.put(tokens(200), state)
+    (path,) = (tmp_path / "other").iterdir()
+    path.replace(tmp_path / path.name)
+    snapshot, _ = found.best(tokens(300))
+    assert snapshot is not None
+    assert found.load(snapshot) == state
 
 
 def ask(model: Model | ModelProcess, *said: Message) -> tuple[str, int]:
