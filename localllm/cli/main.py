@@ -29,6 +29,7 @@ from localllm.cli import (
     rm,
     run,
     search,
+    show,
     tune,
     verify,
     worker,
@@ -75,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, chats, run, pull, catalog, search, list_models, rm, import_models):
+    for module in (chat, chats, run, pull, catalog, search, list_models, show, rm, import_models):
         module.register(commands)
     for module in (convert, verify, plan, devices, tune, worker, config, completion):
         module.register(commands)

@@ -7,7 +7,11 @@ from collections.abc import Collection, Sequence
 
 
 def lines(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """The rows with their columns under each other; those numbered in `right` end under each other."""
+    """The rows with their columns under each other; those numbered in `right` end under each other.
+
+    What a terminal would obey is replaced: names of files and what stands in them may be anything.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [
         [
@@ -17,6 +21,15 @@ def lines(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[st
         for row in rows
     ]
     return ["  ".join(cells).rstrip() for cells in aligned]
+
+
+def printable(text: str) -> str:
+    """The text in one line that a terminal shows and does not obey."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
+    )
 
 
 def count(number: int) -> str:

@@ -15,9 +15,8 @@ from typing import Any
 from localllm.errors import BadModelFile, BadOutput, LocalLLMError, MissingPackage
 from localllm.library import hub_cache
 from localllm.library.in_use import users_of
-from localllm.library.naming import labelled_models
 from localllm.library.places import place_of
-from localllm.library.shelf import find
+from localllm.library.shelf import placed
 from localllm.library.stored import Stored
 
 
@@ -43,7 +42,8 @@ def plan_removal(name: str, *, force: bool = False) -> Removal:
         LocalLLMError: it belongs to another program, which removes it itself, or a program has it open.
         MissingPackage: it is in the hub's cache, and the hub's library is not installed.
     """
-    label, model = _placed(find(name))
+    label, model = placed(name)
+    model = _owned(model) if model.kind == "file" else model
     _refuse_foreign(label, model, force)
     users = users_of(part for part in model.parts if model.kind in ("hub", "llama.cpp") or not part.is_symlink())
     if users:
@@ -56,23 +56,16 @@ def plan_removal(name: str, *, force: bool = False) -> Removal:
     return _plain(label, model)
 
 
-def _placed(model: Stored) -> tuple[str, Stored]:
-    """The model as the place holds it that it is in, and its name; a path may be given of what is in one."""
-    wanted = {_absolute(part) for part in model.parts}
-    for label, other in labelled_models():
-        if wanted & {_absolute(part) for part in other.parts}:
-            return label, other
+def _owned(model: Stored) -> Stored:
+    """A file that no place lists, as of the place whose folder it is in, if that is another program's.
+
+    Raises:
+        BadModelFile: it is no GGUF.
+    """
     if not all(map(_is_gguf, model.parts)):
         raise BadModelFile(f"{model.path} is not a GGUF file, and only models are removed.")
     place = place_of(model.path)
-    if place is None or place.kind == "folder":
-        return str(model.path), model
-    return str(model.path), replace(model, kind=place.kind, folder=place.folder)
-
-
-def _absolute(path: Path) -> str:
-    """The path without links in its folders: of a link in a folder the link itself is meant."""
-    return str(path.parent.resolve() / path.name)
+    return replace(model, kind=place.kind, folder=place.folder) if place and place.kind != "folder" else model
 
 
 def _refuse_foreign(label: str, model: Stored, force: bool) -> None:

@@ -53,6 +53,28 @@ def find(name: str | None = None) -> Stored:
     return found[0]
 
 
+def placed(name: str | None = None) -> tuple[str, Stored]:
+    """The model that `name` stands for as the place holds it that it is in, and the shortest name that stands for it.
+
+    A path may be given of what is in a place. The kind of a file that no place lists is `file`.
+
+    Raises:
+        ModelNotFound: see `find`.
+    """
+    model = find(name)
+    wanted = {_absolute(part) for part in model.parts}
+    names = {part.name for part in model.parts}
+    for label, other in naming.labelled_models():
+        if any(part.name in names and _absolute(part) in wanted for part in other.parts):
+            return label, other
+    return str(model.path), model
+
+
+def _absolute(path: Path) -> Path:
+    """The path without links in its folders: of a link in a folder the link itself is meant."""
+    return path.parent.resolve() / path.name
+
+
 def _default() -> Stored:
     chosen = settings.load().settings.default_model
     if chosen is None:

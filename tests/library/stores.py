@@ -13,7 +13,7 @@ OLLAMA_MODEL = "application/vnd.ollama.image.model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def gguf(name: str = "tiny", **keys: KeyValue) -> bytes:
+def gguf(name: str = "tiny", /, **keys: KeyValue) -> bytes:
     """A whole GGUF of two layers; other names make other bytes."""
     metadata = {
         "general.architecture": text("llama"),
