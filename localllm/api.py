@@ -44,7 +44,8 @@ def load(
         DoesNotFit: there is not enough memory; says the largest setting that fits.
         ValueError: a setting that no load could have.
     """
-    return Model.load(_file(model), replace(options or Options(), **settings), progress=progress)
+    path = _file(model)
+    return Model.load(path, _options(path, options, settings), progress=progress)
 
 
 def load_process(
@@ -63,7 +64,8 @@ def load_process(
     """
     from localllm.runtime.process import ModelProcess
 
-    return ModelProcess.load(_file(model), replace(options or Options(), **settings), progress=progress)
+    path = _file(model)
+    return ModelProcess.load(path, _options(path, options, settings), progress=progress)
 
 
 def plan(model: str | Path | None = None, options: Options | None = None, **settings: Unpack[OptionFields]) -> Plan:
@@ -200,6 +202,10 @@ def _need(path: Path, n_ctx: int, kv_type: str) -> Need:
     n_ctx = n_ctx or min(read_header(path).context_length or DEFAULT_CTX, DEFAULT_CTX)
     plan = make_plan(path, Options(n_ctx=n_ctx, gpu_layers=0, kv_type=kv_type))
     return Need(plan.total, plan.n_ctx, plan.exact)
+
+
+def _options(path: Path, options: Options | None, settings: OptionFields) -> Options:
+    return library.as_recommended(path, replace(options or Options(), **settings))
 
 
 def _file(model: str | Path | None) -> Path:

@@ -137,9 +137,10 @@ def _plain(
 
 def open_model(wanted: Wanted, progress: Callable[[float], None]) -> Responder:
     """Load a model in a process of its own."""
+    from localllm.library import as_recommended
     from localllm.runtime.process import ModelProcess
 
-    return ModelProcess.load(wanted.path, wanted.options, progress=progress)
+    return ModelProcess.load(wanted.path, as_recommended(wanted.path, wanted.options), progress=progress)
 
 
 def _check_terminal() -> None:

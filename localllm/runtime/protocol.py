@@ -248,7 +248,8 @@ def _rebuilt(name: str, value: Any) -> Any:
 
 def _options(fields: dict[str, Any]) -> Options:
     sequences = {"workers": tuple(fields["workers"]), "split": tuple(fields["split"])}
-    return Options(**{**fields, **sequences, "lora": tuple((path, scale) for path, scale in fields["lora"])})
+    pairs = {name: tuple((key, value) for key, value in fields[name]) for name in ("lora", "recommended")}
+    return Options(**{**fields, **sequences, **pairs})
 
 
 def _logprob(kind: type[L], fields: dict[str, Any]) -> L:

@@ -1,14 +1,15 @@
 """Picks the tokens of one reply: by a chain of samplers, by a grammar if there is one, and tells their probabilities.
 
-What the caller left open comes from the model file (`general.sampling.*`), else from llama.cpp's defaults.
+What the caller left open comes from the model file (`general.sampling.*`), else from `Options.recommended`, else from
+llama.cpp's defaults.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,14 @@ _META_KEYS = {
 }
 
 
-def recommended(model: handles.ModelHandle) -> Sampling:
-    """What the model file asks for, with llama.cpp's defaults where it is silent or says what no sampler could mean."""
+def recommended(model: handles.ModelHandle, otherwise: Iterable[tuple[str, float]] = ()) -> Sampling:
+    """What the model file asks for. Where it is silent, or says what no sampler could mean, it is what `otherwise` says
+    for a field of `Sampling`, else llama.cpp's default.
+    """
     found: dict[str, Any] = {}
+    defaults = replace(DEFAULTS, **dict[str, Any](otherwise))
     for field in fields(Sampling):
-        name, default = field.name, getattr(DEFAULTS, field.name)
+        name, default = field.name, getattr(defaults, field.name)
         text = model.metadata(_META_KEYS[name]) if name in _META_KEYS else None
         found[name] = default if text is None else _meant(name, text, default)
     return Sampling(**found)

@@ -89,6 +89,8 @@ def test_a_model_in_several_files_knows_them_all(tmp_path: Path) -> None:
         ('about = "made for this test"', 'about = ""', 7, "about", "must be text"),
         ('"LlamaForCausalLM"', '"llama"', 8, "architecture", "`architectures`"),
         ("[model.config]\nhidden_size = 64\n", "", 1, "config", "is missing"),
+        ("[model.config]", "[model.sampling]\nheat = 1\n[model.config]", 1, "sampling", "some of min_p, repeat"),
+        ("[model.config]", "[model.sampling]\ntop_p = 7\n[model.config]", 1, "sampling", "not between 0 and 1"),
         ('"tiny.Q8_0.gguf"', '"../tiny.gguf"', 15, "file", "inside the repo"),
         ('"tiny.Q8_0.gguf"', '"tiny.bin"', 15, "file", ".gguf"),
         ('"tiny.Q8_0.gguf"', '"tiny-00002-of-00003.gguf"', 15, "file", "the first of several"),
