@@ -120,7 +120,9 @@ class Store:
             ) from error
 
     def add(self, conversation: Conversation, node: Node) -> None:
-        """Write a message that is new, as the one that is shown last, and with it the chat if it is new.
+        """Write a message as the one that is shown last, and with it the chat if it is new.
+
+        One that is there already stays as it is.
 
         If another app erased the chat meanwhile, what came before the message is written again.
         """
@@ -266,7 +268,7 @@ def _begin(db: sqlite3.Connection, conversation: Conversation, title: str, now: 
 def _insert(db: sqlite3.Connection, chat_id: str, nodes: Iterable[Node]) -> None:
     db.executemany(
         """INSERT INTO message (id, chat, parent, role, text, created, state, writer, model, stats)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING""",
         ((node.id, chat_id, node.parent, node.role, node.text, node.created, *_changing(node)) for node in nodes),
     )
 

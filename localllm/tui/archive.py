@@ -6,14 +6,18 @@ Knows nothing of widgets. A message of the person and the words of a reply are w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from textual.message import Message
 
+from localllm.chat import transfer
 from localllm.chat.attachments import split
+from localllm.chat.conversation import Conversation, Node
+from localllm.chat.naming import chat_named
 from localllm.chat.store import Store
 from localllm.errors import LocalLLMError
 from localllm.tui import background
-from localllm.tui.messages import ChatOpened, ChatsFound, ChatsListed, Crashed, Failed, PromptsFound
+from localllm.tui.messages import ChatExported, ChatOpened, ChatsFound, ChatsListed, Crashed, Failed, PromptsFound
 
 REMEMBERED_PROMPTS = 200
 
@@ -66,6 +70,37 @@ class Archive:
     def show(self, chat_id: str, leaf: str | None) -> None:
         """Remember which message of a chat is shown last."""
         self._do(lambda: self._store.show(chat_id, leaf))
+
+    def keep(self, conversation: Conversation, node: Node) -> None:
+        """Write a message that no reply follows."""
+        self._do(lambda: self._store.add(conversation, node))
+        self.list()
+
+    def keep_fork(self, fork: Conversation) -> None:
+        """Write a fork, and open it."""
+
+        def write() -> None:
+            self._store.add_whole(fork)
+            self._post(ChatOpened(fork))
+
+        self._do(write)
+
+    def keep_system(self, chat_id: str, system: str) -> None:
+        """Remember the system prompt of a chat."""
+        self._do(lambda: self._store.set_system(chat_id, system))
+
+    def export(self, conversation: Conversation, path: Path) -> None:
+        """Write a chat to a file that is not there yet, and say so."""
+
+        def write() -> None:
+            transfer.export([conversation], path, transfer.format_of(path))
+            self._post(ChatExported(path, len(conversation.path())))
+
+        self._do(write)
+
+    def open_named(self, name: str) -> None:
+        """Read the conversation that a person calls `name`."""
+        self._do(lambda: self._post(ChatOpened(self._store.load(chat_named(name, self._store.chats()).id))))
 
     def keep_settings(self, chat_id: str, settings: Mapping[str, object]) -> None:
         """Remember the settings of a chat."""

@@ -126,11 +126,12 @@ def fold_line(page: Page, said: str, *, unfolded: bool) -> Text:
 class UserEntry(Entry):
     """What the person said, word for word: what was typed is not Markdown unless the person says so.
 
-    Files that went with it are a line each, and unfold.
+    Files that went with it are a line each, and unfold. The note says which of several versions it is.
     """
 
-    def __init__(self, text: str, message: str = "") -> None:
+    def __init__(self, text: str, message: str = "", note: str = "") -> None:
         super().__init__(message)
+        self._note = note
         files, said = split(text)
         self._files = [(printable(file.name), printable(file.text)) for file in files]
         self._said = printable(said)
@@ -167,7 +168,8 @@ class UserEntry(Entry):
                 lines += [led_by("  ", Style(), line) for line in wrapped(Text(text), page.measure - 3, fold=True)]
         if self._said or not lines:
             lines += wrapped(Text(self._said), page.measure - 1)
-        return [page.strip(line, "▌", look.user_bar, look.user) for line in lines]
+        strips = [page.strip(line, "▌", look.user_bar, look.user) for line in lines]
+        return [*strips, page.strip(Text(self._note, look.muted))] if self._note else strips
 
 
 class NoticeEntry(Entry):

@@ -143,6 +143,24 @@ class ChatChosen(Message):
         self.message = message
 
 
+class ChatExported(Message):
+    """A chat was written to a file, so many of its messages."""
+
+    def __init__(self, path: Path, messages: int) -> None:
+        super().__init__()
+        self.path = path
+        self.messages = messages
+
+
+class VersionWanted(Message):
+    """The person wants to see the version of a message before this one, or with 1 the one after."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__()
+        self.message = message
+        self.step = step
+
+
 class SearchChanged(Message):
     """The person says what to look for in all chats."""
 

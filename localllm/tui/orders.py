@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localllm.chat import settings
 from localllm.chat.commands import Call, offered
 from localllm.errors import BadCommand
 from localllm.tui.entries import NoticeEntry
@@ -24,7 +25,18 @@ class Orders:
         self._screen = screen
         self.deeds: dict[str, Callable[[str], None]] = {
             "new": lambda _: screen.action_new_chat(),
-            "chats": lambda _: screen.action_toggle_chats(),
+            "chats": self._chats,
+            "open": screen.open_chat,
+            "rename": self._rename,
+            "pin": lambda _: screen.sidebar.pin(self._kept()),
+            "delete": lambda _: self._delete(),
+            "restore": lambda _: screen.action_restore(),
+            "system": self._system,
+            "set": self._set,
+            "undo": lambda _: screen.undo(),
+            "edit": lambda text: screen.ask_instead(text) if text else screen.action_edit(),
+            "fork": lambda _: screen.action_fork(),
+            "save": lambda name: screen.export(Path(name).expanduser()),
             "attach": lambda path: screen.attach(Path(path.strip("\"'"))),
             "retry": lambda _: screen.action_answer_again(),
             "continue": lambda _: screen.action_go_on(),
@@ -44,6 +56,46 @@ class Orders:
         if deed is None:
             raise BadCommand(f"/{call.command.name} is not there in the app.", hint="/help lists what is.")
         deed(call.argument)
+
+    def _kept(self) -> str:
+        """The id of this chat, which is on disk."""
+        if not self._screen.conversation.nodes:
+            raise BadCommand("This chat has no messages yet, so it is not kept.", hint="Say something first.")
+        return self._screen.conversation.id
+
+    def _chats(self, words: str) -> None:
+        if words:
+            self._screen.show_chats()
+            self._screen.sidebar.look_for(words)
+        else:
+            self._screen.action_toggle_chats()
+
+    def _rename(self, title: str) -> None:
+        if title:
+            self._screen.conversation.given_title = title
+            self._screen.sidebar.give_title(self._kept(), title)
+        else:
+            self._screen.sidebar.rename(self._kept(), self._screen.conversation.title)
+
+    def _delete(self) -> None:
+        self._kept()
+        self._screen.drop_chat()
+
+    def _system(self, text: str) -> None:
+        if text:
+            self._screen.change_system("" if text == settings.DEFAULT else text)
+        system = self._screen.conversation.system
+        self._screen.tell(
+            NoticeEntry("System prompt" if system else "There is no system prompt.", system, alarming=False)
+        )
+
+    def _set(self, order: str) -> None:
+        conversation = self._screen.conversation
+        if order:
+            conversation.settings = settings.changed(conversation.settings, order)
+            self._screen.keep_settings()
+        told = settings.described(self._screen.sampling) or "everything as the model recommends"
+        self._screen.tell(NoticeEntry("How tokens are picked in this chat", told, alarming=False))
 
     def _tell_stats(self) -> None:
         self._screen.tell(NoticeEntry("What the last reply cost", self._screen.cost_of_last(), alarming=False))

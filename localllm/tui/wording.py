@@ -39,7 +39,7 @@ def entries_of(conversation: Conversation) -> list[Entry]:
         if node is first:
             entries.append(CutEntry(len(entries), conversation.cuts[node.id]))
         if node.role == "user":
-            entries.append(UserEntry(node.text, node.id))
+            entries.append(UserEntry(node.text, node.id, "".join(_place(node, families[node.parent]))))
         else:
             note = ending_note(node, families[node.parent])
             entries.append(ReplyEntry(node.text, note, alarming=node.state == "partial", message=node.id))
@@ -48,10 +48,7 @@ def entries_of(conversation: Conversation) -> list[Entry]:
 
 def ending_note(node: Node, siblings: list[Node]) -> str:
     """Which of several replies it is, how it ended and what it cost."""
-    parts = []
-    if len(siblings) > 1:
-        place = [sibling.id for sibling in siblings].index(node.id) + 1
-        parts.append(f"‹{place}/{len(siblings)}›")
+    parts = _place(node, siblings)
     if node.state == "writing":
         parts.append("being written in another window")
     elif node.state == "partial":
@@ -61,6 +58,13 @@ def ending_note(node: Node, siblings: list[Node]) -> str:
     if node.stats is not None:
         parts += _figures(node.stats)
     return GAP.join(parts)
+
+
+def _place(node: Node, siblings: list[Node]) -> list[str]:
+    """Which of several versions a message is, and how many there are."""
+    if len(siblings) < 2:
+        return []
+    return [f"‹{[sibling.id for sibling in siblings].index(node.id) + 1}/{len(siblings)}›"]
 
 
 def _figures(stats: Stats) -> list[str]:

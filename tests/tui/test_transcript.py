@@ -206,3 +206,17 @@ async def test_every_row_fills_the_width_exactly(width: int) -> None:
             host.transcript.scrollable_content_region.width,
             host.transcript.size.width,
         }
+
+
+async def test_what_is_shown_while_hidden_is_there_when_it_is_not() -> None:
+    host = Host([UserEntry("before")])
+    async with host.run_test(size=(60, 12)) as pilot:
+        host.transcript.display = False
+        await pilot.pause()
+        host.transcript.show([UserEntry(f"message {number}", f"id {number}") for number in range(30)])
+        host.transcript.display = True
+        await pilot.pause()
+        host.transcript.go_to("id 3")
+        await pilot.pause()
+        assert host.transcript.current is host.transcript.entries[3]
+        assert "message 3" in host.transcript.render_line(0).text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,7 @@ from textual.screen import Screen
 
 from localllm.chat import commands
 from localllm.chat.conversation import Conversation
+from localllm.chat.settings import sampling_of
 from localllm.chat.store import Store
 from localllm.errors import ContextFull, EngineDied, LocalLLMError
 from localllm.runtime.options import Options
@@ -27,11 +29,13 @@ from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Stats
 from localllm.tui import background, markdown, wording
 from localllm.tui.backstage import Backstage
+from localllm.tui.branches import Branches
 from localllm.tui.entries import NoticeEntry
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.messages import (
     ChatChosen,
     ChatDropped,
+    ChatExported,
     ChatOpened,
     ChatsFound,
     ChatsLeft,
@@ -49,6 +53,7 @@ from localllm.tui.messages import (
     ReplyBegan,
     ReplyEnded,
     Sampled,
+    VersionWanted,
 )
 from localllm.tui.orders import Orders
 from localllm.tui.outlook import Question, cached
@@ -75,17 +80,19 @@ class ChatScreen(Screen[None]):
     AUTO_FOCUS = "#prompt"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop"),
+        Binding("escape", "leave_edit", "Leave it"),
         Binding("escape", "close_panels", "Back"),
         Binding("ctrl+g", "go_on", "Go on"),
         Binding("ctrl+r", "answer_again", "Again"),
         Binding("ctrl+n", "new_chat", "New"),
         Binding("f3", "toggle_chats", "Chats"),
+        Binding("f4", "edit", "Edit"),
         Binding("f5", "reload", "Load again"),
         # Before the prompt, whose own F6 selects a line.
         Binding("f6", "make_room", "Make room", show=False, priority=True),
         Binding("f1", "app.help", "Keys"),
-        Binding("alt+left", "sibling(-1)", "The reply before", show=False, priority=True),
-        Binding("alt+right", "sibling(1)", "The reply after", show=False, priority=True),
+        Binding("alt+left", "sibling(-1)", "The version before", show=False, priority=True),
+        Binding("alt+right", "sibling(1)", "The version after", show=False, priority=True),
         Binding("pageup", "scroll('page_up')", show=False, priority=True),
         Binding("pagedown", "scroll('page_down')", show=False, priority=True),
         Binding("ctrl+home", "scroll('scroll_home')", show=False, priority=True),
@@ -109,6 +116,7 @@ class ChatScreen(Screen[None]):
         self._dialogue.open(conversation)
         self._orders = Orders(self)
         self._overflow = Overflow(self)
+        self._branches = Branches(self)
         self._explained: LocalLLMError | None = None
         self._stats: Stats | None = None
         self._context_used = 0
@@ -200,6 +208,7 @@ class ChatScreen(Screen[None]):
         try:
             call = commands.parse(event.text)
             if call is not None:
+                self._branches.give_up()
                 self._orders.carry_out(call)
                 return
         except LocalLLMError as error:
@@ -218,10 +227,19 @@ class ChatScreen(Screen[None]):
             self._ask(event.text)
 
     def _ask(self, text: str) -> None:
-        self._dialogue.send(text)
-        question, reply = self.conversation.path()[-2:]
-        self._talk.ask(question, reply)
-        self._follow()
+        edited = self._branches.take()
+        if edited is None:
+            self._dialogue.send(text)
+            question, reply = self.conversation.path()[-2:]
+            self._talk.ask(question, reply)
+            self._follow()
+        elif edited.role == "user":
+            self._dialogue.ask_instead(edited.id, text)
+            self._show_conversation(growing=True)
+            self._follow()
+        else:
+            self._behind.archive.keep(self.conversation, self.conversation.add_version(edited.id, text))
+            self.show_anew()
 
     @on(MessageRefused)
     def _message_refused(self, event: MessageRefused) -> None:
@@ -295,6 +313,8 @@ class ChatScreen(Screen[None]):
             self._talk.end(note, alarming=node.state == "partial")
         else:
             self._talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True, withdrawn=True)
+            if self.conversation.leaf != turn.task.reply.parent:
+                self.show_anew()  # the reply that was there before
         self._explain(turn.error)
         self._explain(turn.store_error)
         if isinstance(turn.error, ContextFull) or (turn.stats is not None and turn.stats.stop_reason == "context"):
@@ -346,11 +366,8 @@ class ChatScreen(Screen[None]):
             self._follow()
 
     def action_answer_again(self) -> None:
-        """Make another reply to the last message."""
-        if self._may_answer():
-            self._dialogue.answer_again()
-            self._show_conversation(growing=True)
-            self._follow()
+        """Make another reply to the message that was jumped to, or the last one."""
+        self._branches.answer_again()
 
     def answer_what_is_open(self) -> None:
         """Go on with the last reply if it ended early; else answer the last message."""
@@ -372,6 +389,33 @@ class ChatScreen(Screen[None]):
     def load(self, options: Options) -> None:
         """Load the model again with other options."""
         self._loader.start(replace(self._loader.wanted, options=options))
+
+    def change_system(self, text: str) -> None:
+        """Another system prompt for this chat, from the next message on."""
+        self.conversation.system = text
+        self._behind.archive.keep_system(self.conversation.id, text)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are picked in this chat.
+
+        Raises:
+            BadSettings: the settings of this chat are wrong.
+        """
+        return sampling_of(self.conversation.settings, self._dialogue.sampling)
+
+    def export(self, path: Path) -> None:
+        """Write this chat to a file that is not there yet."""
+        self._behind.archive.export(self.conversation, path)
+
+    def open_chat(self, name: str) -> None:
+        """Open the chat that goes by this name."""
+        if self._may_turn():
+            self._behind.archive.open_named(name)
+
+    def drop_chat(self) -> None:
+        """Delete the chat that is open."""
+        self.post_message(ChatDropped(self.conversation.id, self.conversation.title))
 
     def keep_settings(self) -> None:
         """Remember the settings of the chat that is open."""
@@ -400,19 +444,94 @@ class ChatScreen(Screen[None]):
         return self._loader.state != "failed"
 
     def action_sibling(self, step: int) -> None:
-        """Show the reply before or after the last one, where there are several."""
-        conversation = self.conversation
-        if self.busy or conversation.leaf is None:
-            return
-        siblings = [node.id for node in conversation.siblings(conversation.leaf)]
-        place = siblings.index(conversation.leaf) + step
-        if 0 <= place < len(siblings):
-            conversation.select(siblings[place])
-            self._behind.archive.show(conversation.id, conversation.leaf)
-            self._stats = conversation.nodes[siblings[place]].stats
-            self._show_conversation()
-            self._refresh_status()
-            self.refresh_bindings()
+        """Show the version before or after of the message that was jumped to, or of the last one."""
+        if not self.busy:
+            self._branches.switch(step)
+
+    @on(VersionWanted)
+    def _version_wanted(self, event: VersionWanted) -> None:
+        if self._may_turn():
+            self._branches.switch(event.step, event.message)
+
+    def action_edit(self) -> None:
+        """Edit the message that was jumped to, or the last question."""
+        if self._may_turn():
+            self._try(self._branches.edit)
+
+    def ask_instead(self, text: str) -> None:
+        """Ask the last question in other words.
+
+        Raises:
+            BadCommand: there is none.
+        """
+        if self._may_turn() and self._may_answer():
+            self._branches.edit()
+            self._ask(text)
+
+    def action_leave_edit(self) -> None:
+        """The message that is edited stays as it is."""
+        self._branches.give_up()
+
+    def undo(self) -> None:
+        """Take the last question back, which stays as a branch."""
+        if self._may_turn():
+            self._branches.undo()
+
+    def action_fork(self) -> None:
+        """Begin a new chat that holds this one, up to the message that was jumped to."""
+        if self._may_turn():
+            self._try(self._branches.fork)
+
+    def _try(self, deed: Callable[[], None]) -> None:
+        try:
+            deed()
+        except LocalLLMError as error:
+            self.notify(error.message, severity="warning")
+
+    @property
+    def jumped_to(self) -> str:
+        """The id of the message that the person jumped to; empty for none."""
+        current = self._talk.transcript.current
+        return current.message if current is not None else ""
+
+    @property
+    def draft(self) -> str:
+        """What is in the prompt."""
+        return self._talk.prompt.text
+
+    def write(self, text: str, *, title: str = "") -> None:
+        """Put a text into the prompt, and say above it what it is."""
+        prompt = self._talk.prompt
+        prompt.text = text
+        prompt.move_cursor(prompt.document.end)
+        prompt.border_title = title
+        prompt.focus()
+        self.refresh_bindings()
+
+    def show_anew(self, message: str = "") -> None:
+        """Another path is to be shown: its end, or a message of it."""
+        last = self.conversation.path()[-1:]
+        self._stats = last[0].stats if last else None
+        self._show_conversation()
+        if message:
+            self._talk.transcript.go_to(message)
+        self._refresh_status()
+        self.refresh_bindings()
+
+    def keep_leaf(self) -> None:
+        """Remember which message is shown last."""
+        self._behind.archive.show(self.conversation.id, self.conversation.leaf)
+
+    def keep_fork(self, fork: Conversation) -> None:
+        """Write a new chat, and open it."""
+        self._behind.archive.keep_fork(fork)
+
+    def answer_question(self, question_id: str | None) -> None:
+        """Make another reply to a question; None is the last one."""
+        if self._may_answer():
+            self._dialogue.answer_again(question_id)
+            self._show_conversation(growing=True)
+            self._follow()
 
     @on(ModelChanged)
     def _model_changed(self) -> None:
@@ -448,6 +567,10 @@ class ChatScreen(Screen[None]):
     def _chats_listed(self, event: ChatsListed) -> None:
         self.sidebar.show(event.chats, self.conversation.id)
         self._talk.greet(len(event.chats))
+
+    @on(ChatExported)
+    def _chat_exported(self, event: ChatExported) -> None:
+        self.notify(f"{event.path}: {event.messages} messages", markup=False)
 
     @on(ChatsFound)
     def _chats_found(self, event: ChatsFound) -> None:
@@ -487,6 +610,7 @@ class ChatScreen(Screen[None]):
         return not self.busy
 
     def _turn_to(self, conversation: Conversation | None) -> None:
+        self._branches.give_up()
         self._dialogue.open(conversation)
         self._stats = None
         self._show_conversation()
@@ -506,6 +630,11 @@ class ChatScreen(Screen[None]):
             self.sidebar.focus_list()
         else:
             self._talk.prompt.focus()
+
+    def show_chats(self) -> None:
+        """Show the list of chats."""
+        self._wanted["chats"] = True
+        self._arrange()
 
     @on(ChatDropped)
     def _drop_chat(self, event: ChatDropped) -> None:
@@ -539,6 +668,10 @@ class ChatScreen(Screen[None]):
         """Textual's: which keys mean something now."""
         if action == "stop":
             return self.busy
+        if action == "leave_edit":
+            return self._branches.edited is not None and not self.busy
+        if action == "edit":
+            return not self.busy and bool(self.conversation.nodes)
         if action == "close_panels":
             return not self.busy and any(panel.display for panel in self.query(".-over"))
         if action == "go_on":

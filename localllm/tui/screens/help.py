@@ -32,7 +32,8 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("Esc, Ctrl+C", "stop it; what is there stays"),
             ("Ctrl+G", "go on with a reply that ended early"),
             ("Ctrl+R", "answer again; the old reply is kept"),
-            ("Alt+Left, Alt+Right", "the reply before, the reply after"),
+            ("Alt+Left, Alt+Right", "the version before, the one after; or click ‹2/3›"),
+            ("F4", "edit the message that was jumped to, or the last question; the old one is kept"),
         ),
     ),
     (

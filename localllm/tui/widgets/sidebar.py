@@ -56,6 +56,11 @@ class Sidebar(Vertical):
         else:
             self._list.show(chats, open_id)
 
+    def look_for(self, words: str) -> None:
+        """Search for `words`, and let the person pick from what is found."""
+        self._search.value = words
+        self._list.focus()
+
     def found(self, words: str, hits: Sequence[Hit]) -> None:
         """List what a search found, unless the person looks for something else by now."""
         if words == self._search.value:
@@ -93,9 +98,13 @@ class Sidebar(Vertical):
 
         def renamed(new: str | None) -> None:
             if new is not None and new != title:
-                self._archive.rename(chat_id, new)
+                self.give_title(chat_id, new)
 
         self.app.push_screen(RenameScreen(title), renamed)
+
+    def give_title(self, chat_id: str, title: str) -> None:
+        """Give a chat a title; an empty one is automatic again."""
+        self._archive.rename(chat_id, title)
 
     def pin(self, chat_id: str) -> None:
         """Keep a chat at the top, or no longer."""

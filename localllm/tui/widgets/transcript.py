@@ -7,6 +7,7 @@ conversation's tree.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ from textual.strip import Strip
 from localllm.tui.component import component_style
 from localllm.tui.entries import MARGIN, RIBBON_WIDTH, Entry, Page
 from localllm.tui.look import NAMES, Look
-from localllm.tui.messages import Found
+from localllm.tui.messages import Found, VersionWanted
 from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.rows import Rows
 from localllm.tui.search import Search
@@ -36,6 +37,9 @@ RIBBON = "▏"
 
 SEARCH_S, SEARCH_EVERY_S = 0.008, 0.02
 """So long at a time is searched, and so often: a reply that streams in has the rest."""
+
+
+VERSIONS = re.compile(r"\s*(‹\d+/\d+›)")
 
 
 def _component(name: str) -> str:
@@ -166,12 +170,16 @@ class Transcript(ScrollView):
         self.refresh()
 
     def on_click(self, event: Click) -> None:
-        """Textual's: a click on what folds."""
+        """Textual's: a click on what folds, or on one of the arrows of `‹2/3›`."""
         row = self.scroll_offset.y + event.y - self.styles.padding.top
-        if 0 <= row < self._rows.total:
-            index = self._rows.at(row)
-            if self._entries[index].folds_at(row - self._rows.top(index)):
-                self.fold(self._entries[index])
+        if not 0 <= row < self._rows.total:
+            return
+        index = self._rows.at(row)
+        entry = self._entries[index]
+        if entry.folds_at(row - self._rows.top(index)):
+            self.fold(entry)
+        elif entry.message and (step := _step_at(self._strip_at(row).text, event.x - self.styles.padding.left)):
+            self.post_message(VersionWanted(entry.message, step))
 
     def find(self, text: str) -> None:
         """Look for `text` in all entries, a part at a time; `Found` tells how far it is."""
@@ -258,6 +266,7 @@ class Transcript(ScrollView):
     def _lay_out(self) -> None:
         """Begin again on a page of the present width and styles; what is at the top stays there."""
         if not self.size:
+            self._reset_rows()  # it is hidden, and drawn when it is not
             return
         top = self.scroll_offset.y
         anchor = self._rows.at(top) if len(self._rows) else 0
@@ -268,17 +277,21 @@ class Transcript(ScrollView):
             self._page = page
         if self._search.active:
             self.find(self._search.text)
+        self._reset_rows()
+        if not self._following and anchor < len(self._rows):
+            self._draw(anchor)
+            self._go(self._rows.top(anchor) + min(inside, self._rows.height(anchor) - 1))
+        self._settle()
+        self.refresh()
+
+    def _reset_rows(self) -> None:
+        """Heights for all entries: those of what is drawn, guesses for the others."""
         self._rows.reset(
             [
                 len(entry.strips(self._page)) if entry.is_drawn(self._page) else entry.guess_height(self._page)
                 for entry in self._entries
             ]
         )
-        if not self._following and anchor < len(self._rows):
-            self._draw(anchor)
-            self._go(self._rows.top(anchor) + min(inside, self._rows.height(anchor) - 1))
-        self._settle()
-        self.refresh()
 
     def _draw(self, index: int) -> int:
         return self._rows.resize(index, len(self._entries[index].strips(self._page)))
@@ -388,6 +401,14 @@ class Transcript(ScrollView):
     def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002
         """Textual's: show it."""
         self.refresh()
+
+
+def _step_at(line: str, column: int) -> int:
+    """Where a click on `‹2/3›` at the beginning of a line leads: -1 on its first half, 1 on the other, 0 beside it."""
+    found = VERSIONS.match(line)
+    if found is None or not found.start(1) <= column < found.end(1):
+        return 0
+    return -1 if column < (found.start(1) + found.end(1)) / 2 else 1
 
 
 def _painted(strip: Strip, start: int, end: int, style: Style) -> Strip:

@@ -1,0 +1,106 @@
+"""What a person does with the versions of messages: edit one, answer one again, switch between them, fork.
+
+All of it is about the message that was jumped to, or the last one. Nothing is ever written over. Knows the screen only
+as what shows, asks and answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from localllm.chat.attachments import summary
+from localllm.chat.conversation import Node
+from localllm.errors import BadCommand
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+
+
+class Branches:
+    """The versions, over one screen. All methods are for the app's thread, and only while no reply is made."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        self._screen = screen
+        self.edited: Node | None = None
+        """The message whose text is in the prompt to be changed."""
+        self._draft = ""
+
+    def switch(self, step: int, message: str = "") -> None:
+        """Show the version before or after that of a message, where there are several."""
+        conversation, node = self._screen.conversation, self._node(message)
+        if node is None:
+            return
+        siblings = [sibling.id for sibling in conversation.siblings(node.id)]
+        place = siblings.index(node.id) + step
+        if 0 <= place < len(siblings):
+            conversation.select(siblings[place])
+            self._screen.keep_leaf()
+            self._screen.show_anew("" if conversation.leaf == siblings[place] else siblings[place])
+
+    def answer_again(self) -> None:
+        """Make another reply to the message, or beside it if it is one."""
+        node = self._node()
+        question = node if node is None or node.role == "user" else self._nearest_question(node)
+        self._screen.answer_question(question.id if question is not None else None)
+
+    def _nearest_question(self, node: Node) -> Node | None:
+        return self._screen.conversation.nodes[node.parent] if node.parent is not None else None
+
+    def edit(self) -> None:
+        """Put the text of the message into the prompt; the last question, if no message was jumped to.
+
+        Raises:
+            BadCommand: there is none.
+        """
+        node = self._node() if self._screen.jumped_to else self._screen.conversation.question()
+        if node is None:
+            raise BadCommand("There is no message to edit yet.")
+        if self.edited is None:
+            self._draft = self._screen.draft
+        self.edited = node
+        whose = "your message" if node.role == "user" else "the reply"
+        # A message that begins with a slash is written with two.
+        text = f"/{node.text}" if node.text.startswith("/") else node.text
+        self._screen.write(text, title=f"Editing {whose} · Esc leaves it")
+
+    def give_up(self) -> None:
+        """The message that is edited stays as it is; what was being written before comes back."""
+        if self.edited is not None:
+            self.edited, draft, self._draft = None, self._draft, ""
+            self._screen.write(draft)
+
+    def take(self) -> Node | None:
+        """The message that was edited, now that the prompt was sent; None if none was."""
+        edited = self.edited
+        self.give_up()
+        return edited if edited is not None and edited.id in self._screen.conversation.nodes else None
+
+    def undo(self) -> None:
+        """Go back to before the last question, which is in the prompt to be asked otherwise.
+
+        Raises:
+            BadCommand: there is none.
+        """
+        question = self._screen.conversation.undo()
+        if question is None:
+            raise BadCommand("There is no question to take back.")
+        self._screen.keep_leaf()
+        self._screen.show_anew()
+        self._screen.write(summary(question))
+
+    def fork(self) -> None:
+        """Begin a new chat that holds this one, up to and with the message that was jumped to.
+
+        Raises:
+            BadCommand: there is nothing to fork.
+        """
+        fork = self._screen.conversation.fork(until=self._screen.jumped_to or None)
+        if not fork.nodes:
+            raise BadCommand("There is nothing to fork yet.")
+        self._screen.keep_fork(fork)
+
+    def _node(self, message: str = "") -> Node | None:
+        """The message that is meant: the named one, the one that was jumped to, or the last."""
+        conversation = self._screen.conversation
+        wanted = message or self._screen.jumped_to or conversation.leaf
+        return conversation.nodes.get(wanted) if wanted else None

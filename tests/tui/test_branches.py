@@ -1,0 +1,180 @@
+"""Versions of messages in the app: editing, answering again, switching, forking; nothing is ever lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localllm.chat.conversation import Conversation
+from localllm.chat.store import Store
+from localllm.chat.transfer import read_file
+from localllm.runtime.types import Message
+from localllm.tui.widgets.prompt import Prompt
+from localllm.tui.widgets.transcript import Transcript
+from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
+from tests.tui.fake import Garage, Script
+
+pytestmark = pytest.mark.slow
+
+PARIS = "The capital of France is **Paris**."
+
+
+def prompt(pilot: Driver) -> Prompt:
+    return pilot.app.query_one(Prompt)
+
+
+def only_chat(store: Store) -> Conversation:
+    (entry,) = store.chats()
+    return store.load(entry.id)
+
+
+def texts(chat: Conversation) -> list[str]:
+    return [node.text for node in chat.path()]
+
+
+async def test_editing_an_earlier_message_begins_a_branch_and_sends_only_what_is_above(
+    open_app: OpenApp, store: Store
+) -> None:
+    garage = Garage(Script(reply="One."))
+    async with open_app(garage=garage).run_test(size=(110, 40), notifications=True) as pilot:
+        await ask(pilot, "First?")
+        await ask(pilot, "Second?")
+        prompt(pilot).insert("a draft")
+        await pilot.press("alt+up", "alt+up", "alt+up", "alt+up", "f4")
+        await shows(pilot, "Editing your message · Esc leaves it")
+        assert prompt(pilot).text == "First?"
+        prompt(pilot).text = "/changed?"
+        prompt(pilot).text = "Changed?"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(garage.models[0].asked) == 3 and idle(pilot))
+        await shows(pilot, "‹2/2›")
+        assert "Second?" not in screen_text(pilot)
+        assert "Editing" not in screen_text(pilot)
+        assert prompt(pilot).text == "a draft"
+        assert garage.models[0].asked[2] == [Message("user", "Changed?")]
+        chat = only_chat(store)
+        assert texts(chat) == ["Changed?", "One."]
+        assert len(chat.nodes) == 6
+        await pilot.press("alt+up", "alt+up", "alt+left")
+        await shows(pilot, "‹1/2›")
+        await shows(pilot, "Second?")
+        await wait_until(pilot, lambda: texts(only_chat(store)) == ["First?", "One.", "Second?", "One."])
+
+
+async def test_esc_leaves_a_message_as_it_is_and_brings_the_draft_back(open_app: OpenApp, store: Store) -> None:
+    async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
+        await ask(pilot, "/ is no command")
+        prompt(pilot).insert("a draft")
+        await pilot.press("f4")
+        assert prompt(pilot).text == "// is no command"
+        await pilot.press("escape")
+        assert prompt(pilot).text == "a draft"
+        assert "Editing" not in screen_text(pilot)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(only_chat(store).path()) == 4 and idle(pilot))
+    assert texts(only_chat(store))[2] == "a draft"
+
+
+async def test_a_reply_can_be_edited_and_the_talk_goes_on_from_it(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 30), notifications=True) as pilot:
+        await ask(pilot, "Capital?")
+        await pilot.press("alt+up", "f4")
+        await shows(pilot, "Editing the reply")
+        prompt(pilot).text = "It is Lyon."
+        await pilot.press("enter")
+        await shows(pilot, "It is Lyon.")
+        await shows(pilot, "‹2/2›")
+        await wait_until(pilot, lambda: texts(only_chat(store)) == ["Capital?", "It is Lyon."])
+        assert len(garage.models[0].asked) == 1
+        await ask(pilot, "Sure?")
+        await wait_until(pilot, lambda: len(only_chat(store).path()) == 4)
+    assert garage.models[0].asked[1][1] == Message("assistant", "It is Lyon.")
+    assert len(only_chat(store).nodes) == 5
+
+
+async def test_an_earlier_reply_is_answered_again(open_app: OpenApp, store: Store) -> None:
+    script = Script(reply="One.")
+    async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
+        await ask(pilot, "First?")
+        await ask(pilot, "Second?")
+        script.reply = "Otherwise."
+        await pilot.press("alt+up", "alt+up", "alt+up", "ctrl+r")
+        await shows(pilot, "Otherwise.")
+        await wait_until(pilot, lambda: idle(pilot))
+        assert texts(only_chat(store)) == ["First?", "Otherwise."]
+        script.prefill_s = 30
+        await pilot.press("alt+left", "alt+up", "alt+up", "alt+up")
+        await shows(pilot, "Second?")
+        await pilot.press("ctrl+r")
+        await shows(pilot, "reading the prompt")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: idle(pilot))
+        await shows(pilot, "Second?")
+    assert len(only_chat(store).nodes) == 5
+
+
+async def test_a_click_on_the_arrows_switches(open_app: OpenApp) -> None:
+    script = Script()
+    async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
+        await ask(pilot, "Capital?")
+        script.reply = "It is Lyon."
+        await pilot.press("ctrl+r")
+        await shows(pilot, "‹2/2›")
+        await wait_until(pilot, lambda: idle(pilot))
+        for end, place in ((0, "‹1/2›"), (4, "‹2/2›")):
+            shown = screen_text(pilot).splitlines()
+            row = next(at for at, line in enumerate(shown) if "/2›" in line)
+            region = pilot.app.query_one(Transcript).region
+            await pilot.click(Transcript, offset=(shown[row].index("‹") + end - region.x, row - region.y))
+            await shows(pilot, place)
+
+
+async def test_commands_undo_fork_edit_and_save(open_app: OpenApp, store: Store, tmp_path: Path) -> None:
+    garage = Garage(Script(reply="One."))
+    async with open_app(garage=garage).run_test(size=(160, 40), notifications=True) as pilot:
+        await ask(pilot, "First?")
+        await ask(pilot, "Second?")
+        await say(pilot, "/undo")
+        await wait_until(pilot, lambda: prompt(pilot).text == "Second?")
+        await wait_until(pilot, lambda: texts(only_chat(store)) == ["First?", "One."])
+        prompt(pilot).clear()
+        await say(pilot, "/edit Other?")
+        await wait_until(pilot, lambda: len(garage.models[0].asked) == 3 and idle(pilot))
+        assert texts(only_chat(store)) == ["Other?", "One."]
+        await say(pilot, "/fork")
+        await shows(pilot, "Other? (fork)")
+        await wait_until(pilot, lambda: len(store.chats()) == 2)
+        await say(pilot, f"/save {tmp_path / 'fork.json'}")
+        await wait_until(pilot, lambda: (tmp_path / "fork.json").exists())
+        await wait_until(pilot, lambda: read_file(tmp_path / "fork.json")[0].title == "Other? (fork)")
+        await say(pilot, "/save " + str(tmp_path / "fork.json"))
+        await shows(pilot, "exists already")
+
+
+async def test_commands_of_chats_and_settings(open_app: OpenApp, store: Store) -> None:
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await say(pilot, "/pin")
+        await shows(pilot, "not kept")
+        prompt(pilot).clear()
+        await say(pilot, "/system Be brief.")
+        await say(pilot, "/set temperature 0.3")
+        await shows(pilot, "temperature = 0.3")
+        await ask(pilot, "Capital?")
+        await say(pilot, "/rename A city")
+        await wait_until(pilot, lambda: [chat.title for chat in store.chats()] == ["A city"])
+        await say(pilot, "/pin")
+        await wait_until(pilot, lambda: store.chats()[0].pinned)
+        chat = only_chat(store)
+        assert (chat.system, chat.settings) == ("Be brief.", {"sampling": {"temperature": 0.3}})
+        await say(pilot, "/delete")
+        await wait_until(pilot, lambda: not store.chats())
+        await say(pilot, "/restore")
+        await wait_until(pilot, lambda: len(store.chats()) == 1)
+        await say(pilot, "/open a city")
+        await shows(pilot, "The capital of France")
+        await say(pilot, "/open nowhere")
+        await shows(pilot, "There is no chat 'nowhere'")
+        await say(pilot, "/chats capital")
+        await shows(pilot, "Capital?")
