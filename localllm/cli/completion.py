@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from localllm.cli import completion_shells
 from localllm.errors import MissingPackage
 
-_FILES = ("FILE", "MODEL", "SOURCE")
-"""What arguments are called that may be a file; there is more than files that a model can be named by."""
+_FILES = ("FILE", "SOURCE")
+"""What arguments are called that may be a file."""
 
 EPILOG = """install it:
   bash   localllm completion bash > ~/.local/share/bash-completion/completions/localllm
@@ -39,18 +40,26 @@ def handle(args: argparse.Namespace) -> int:
             "Shell completion needs the package shtab.", hint="pip install 'localllm[completion]'"
         ) from error
     from localllm.cli.main import build_parser
+    from localllm.library import load_catalog
 
     parser = build_parser()
-    _complete_files(parser, shtab.FILE)
-    print(shtab.complete(parser, args.shell))
+    _complete(parser, shtab.FILE)
+    preamble = completion_shells.preamble(entry.name for entry in load_catalog())
+    print(shtab.complete(parser, args.shell, preamble=preamble))
+    if args.shell == "bash":
+        print(completion_shells.BASH_END)
     return 0
 
 
-def _complete_files(parser: argparse.ArgumentParser, files: object) -> None:
-    """Let the shell offer files where an argument is one, or may be."""
+def _complete(parser: argparse.ArgumentParser, files: object) -> None:
+    """Let the shell offer files where an argument is one, and names of models where it is one."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                _complete_files(command, files)
+                _complete(command, files)
+        elif "MODEL" in str(action.metavar):
+            action.complete = completion_shells.MODELS  # type: ignore[attr-defined]
+        elif parser.prog.endswith(" pull") and action.dest == "name":
+            action.complete = completion_shells.CATALOGUE  # type: ignore[attr-defined]
         elif action.type is Path or action.metavar in _FILES:
             action.complete = files  # type: ignore[attr-defined]

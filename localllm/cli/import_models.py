@@ -39,7 +39,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="+", metavar="SOURCE", help="a GGUF file, a folder of them, or a model's name")
+    parser.add_argument("paths", nargs="+", metavar="MODEL", help="a GGUF file, a folder of them, or a model's name")
     parser.add_argument("--name", default="", metavar="NAME", help="the name of the one model (default: the file's)")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--copy", action="store_true", help="copy the files")

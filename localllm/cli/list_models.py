@@ -35,6 +35,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="only models with these words in their names")
+    parser.add_argument("--names", action="store_true", help="print the names alone, and open no model")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     parser.set_defaults(handle=handle)
 
@@ -42,8 +43,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def handle(args: argparse.Namespace) -> int:
     """Print the list; an empty one is no error."""
     from localllm.cli.bar import Bar
-    from localllm.library.inventory import bytes_on_disk, inventory
+    from localllm.library.inventory import bytes_on_disk, chosen_models, inventory
 
+    if args.names:
+        for name, _ in chosen_models(args.words):
+            print(name)
+        return 0
     with Bar(None, " headers") as bar:
         rows = inventory(args.words, bar.update if sys.stderr.isatty() else None)
     models = [row.model for row in rows]

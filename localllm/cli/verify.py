@@ -34,7 +34,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="path, catalogue name or model on this machine")
+    parser.add_argument("file", metavar="MODEL", help="path, catalogue name or model on this machine")
     parser.add_argument("--against", metavar="SOURCE", help="folder of the checkpoint, a GGUF, or org/name[@revision]")
     parser.add_argument("--imatrix", type=Path, metavar="F", help="importance matrix with which it was quantized")
     parser.add_argument(

@@ -32,7 +32,7 @@ def inventory(words: Sequence[str] = (), progress: Callable[[int, int], None] | 
     """
     from localllm.runtime import last_used
 
-    chosen = [(name, model) for name, model in labelled_models() if _has(words, name, model)]
+    chosen = chosen_models(words)
     facts = facts_of([model for _, model in chosen], progress)
     used = last_used.read()
     free = free_memory() if chosen else 0
@@ -40,6 +40,11 @@ def inventory(words: Sequence[str] = (), progress: Callable[[int, int], None] | 
         Row(name, model, fact, used.get(os.path.realpath(model.path), 0), fact.needed <= free if fact.needed else None)
         for (name, model), fact in zip(chosen, facts, strict=True)
     ]
+
+
+def chosen_models(words: Sequence[str] = ()) -> list[tuple[str, Stored]]:
+    """The models on this machine with their names, place by place; only those with all `words` in the name."""
+    return [(name, model) for name, model in labelled_models() if _has(words, name, model)]
 
 
 def free_memory() -> int:

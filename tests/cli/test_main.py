@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from localllm import __version__
+from localllm import __version__, paths
 from localllm.cli import options, sampling_flags, values
 from localllm.cli.from_settings import fill
 from localllm.cli.main import build_parser, main
@@ -168,10 +168,38 @@ def test_completion_scripts_are_valid(shell: str, capsys: pytest.CaptureFixture[
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
 
 
+def _completed(script: str, *words: str) -> list[str]:
+    """What bash offers for the last of the words, which it splits at colons."""
+    line = " ".join(f"'{word}'" for word in ("localllm", *words))
+    calls = f'COMP_WORDS=({line}); COMP_CWORD={len(words)}; _localllm; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    own = f'localllm() {{ "{sys.executable}" -m localllm "$@"; }}'
+    done = subprocess.run(["bash"], input=f"{script}\n{own}\n{calls}\n", capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_completion_knows_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = paths.home() / "models"
+    models.mkdir()
+    for name in ("my-model.gguf", "Qwen3-4B-Q8_0.gguf", "$(touch evil).gguf"):
+        (models / name).write_bytes(b"GGUF")
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for command in ("run", "chat", "plan", "tune", "verify", "show", "rm", "import"):
+        assert _completed(script, command, "my-") == ["my-model"], command
+    assert _completed(script, "show", "qwen3") == ["qwen3:4b:Q8_0"]
+    assert _completed(script, "show", "qwen3", ":", "4b", ":") == ["Q8_0"]
+    assert _completed(script, "rm", "qwen3", ":", "4b", ":", "Q8_0", "my-") == ["my-model"]
+    assert _completed(script, "pull", "qwen3", ":", "3") == ["30b-a3b", "32b"]
+    assert _completed(script, "show", "$(t") == ["$(touch evil)"]
+    assert not Path("evil").exists()
+
+
 def test_completion_offers_files_where_a_file_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
-    assert "_shtab_localllm_verify_pos_0_COMPGEN=_shtab_compgen_files" in script
+    assert "_shtab_localllm_convert_pos_0_COMPGEN=_shtab_compgen_files" in script
     assert "_shtab_localllm_verify___against_COMPGEN=_shtab_compgen_files" in script
     assert "_shtab_localllm_verify___threads_COMPGEN" not in script
 
