@@ -79,15 +79,15 @@ def main() -> int:
     return 0
 
 
-def run_in_terminal(arguments: Sequence[str], width: int, height: int) -> dict[str, Any]:
-    """Run this script in a terminal of its own, reading all it draws. Returns its result with the time to paint."""
+def run_in_terminal(arguments: Sequence[str], width: int, height: int, script: Path = Path(__file__)) -> dict[str, Any]:
+    """Run `script` in a terminal of its own, reading all it draws. Returns its result with the time to paint."""
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     began = time.monotonic()
     process, terminal = pty.fork()
     if process == 0:
         os.environ["BENCH_RESULT"] = str(writing)
-        os.execv(sys.executable, [sys.executable, __file__, *arguments])
+        os.execv(sys.executable, [sys.executable, str(script), *arguments])
     os.close(writing)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     drawn, painted, answer = b"", 0.0, b""
