@@ -21,7 +21,7 @@ from localllm.runtime.sampling import Sampling
 from localllm.tui import background
 from localllm.tui.clipboard import copy, native_command
 from localllm.tui.loader import OpenModel, Wanted
-from localllm.tui.messages import Crashed
+from localllm.tui.messages import Crashed, Failed
 from localllm.tui.screens.chat import ChatScreen
 
 
@@ -98,6 +98,21 @@ class ChatApp(App[None]):
 
         background.start(job, "copy", lambda error: self.chat.post_message(Crashed(error)))
 
+    def on_mount(self) -> None:
+        """Textual's: a theme that is chosen is kept for the next start."""
+        self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+
+    def _keep_theme(self, name: str) -> None:
+        def job() -> None:
+            from localllm.settings import writing
+
+            try:
+                writing.change("theme", name)
+            except BadSettings as error:
+                self.chat.post_message(Failed(error))
+
+        background.start(job, "keep the theme", lambda error: self.chat.post_message(Crashed(error)))
+
     def action_memory(self) -> None:
         """Show or hide the memory panel."""
         self.chat.action_toggle_memory()
@@ -116,6 +131,7 @@ class ChatApp(App[None]):
             yield SystemCommand("Chats", "Show or hide the list of chats", self.chat.action_toggle_chats)
             yield SystemCommand("Memory", "Show or hide the memory panel", self.chat.action_toggle_memory)
             yield SystemCommand("Make room in the context", "Send less, or load more", self.chat.action_make_room)
+            yield from self.chat.reading_commands()
             if self.chat.conversation.first_sent() is not None:
                 yield SystemCommand("Send all again", "Take away the last line", self.chat.action_send_all)
             yield SystemCommand("Load the model again", "Free it and load it anew", self.chat.action_reload)

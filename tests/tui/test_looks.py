@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from localllm import settings
 from localllm.chat.store import Store
 from localllm.errors import BadSettings
 from localllm.runtime.responder import Responder
 from localllm.tui.app import ChatApp
 from localllm.tui.loader import Wanted
+from tests.tui.driving import OpenApp, wait_until
 
 
 def no_model(*_: object) -> Responder:
@@ -31,3 +33,10 @@ def test_a_theme_that_there_is_not_is_told_with_the_nearest(tmp_path: Path) -> N
         ChatApp(no_model, Wanted(tmp_path / "m.gguf"), store, theme="textual-lite")
     assert "textual-light" in caught.value.hint
     store.close()
+
+
+@pytest.mark.slow
+async def test_a_theme_that_is_chosen_is_there_at_the_next_start(open_app: OpenApp) -> None:
+    async with open_app().run_test() as pilot:
+        pilot.app.theme = "nord"
+        await wait_until(pilot, lambda: settings.load().settings.theme == "nord", "the theme to be kept")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
@@ -261,6 +261,14 @@ class ChatScreen(Screen[None]):
     def copy(self, what: str) -> None:
         """Copy the last message, or with `code` its last block of code."""
         self._talk.action_copy_code() if what == "code" else self._talk.action_copy_message()
+
+    def reading_commands(self) -> Iterable[SystemCommand]:
+        """What the command palette offers on the conversation as it stands."""
+        talk = self._talk
+        yield SystemCommand("Find in this chat", "Look for a text", talk.action_find)
+        yield SystemCommand("Copy the message", "The current one, or the last reply", talk.action_copy_message)
+        yield SystemCommand("Copy the code", "The last block of it", talk.action_copy_code)
+        yield SystemCommand("Fold or unfold", "The thought or the files of a message", talk.action_fold)
 
     def attach(self, path: Path) -> None:
         """Put a file into the next message."""
