@@ -136,11 +136,20 @@ def _plain(
 
 
 def open_model(wanted: Wanted, progress: Callable[[float], None]) -> Responder:
-    """Load a model in a process of its own."""
+    """Load a model in a process of its own.
+
+    Raises:
+        UnsupportedModel: it writes no text; and as `ModelProcess.load`.
+    """
     from localllm.library import as_recommended
     from localllm.runtime.process import ModelProcess
+    from localllm.runtime.responder import only_reads
 
-    return ModelProcess.load(wanted.path, as_recommended(wanted.path, wanted.options), progress=progress)
+    model = ModelProcess.load(wanted.path, as_recommended(wanted.path, wanted.options), progress=progress)
+    if not model.info.writes:
+        model.close()
+        raise only_reads(model.info)
+    return model
 
 
 def _check_terminal() -> None:

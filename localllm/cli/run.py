@@ -71,6 +71,7 @@ def handle(args: argparse.Namespace) -> int:
         args.usage_error("--logprobs are told in JSON: add --json")
     sampling = sampling_flags.sampling(args)
     from localllm import library
+    from localllm.runtime import tuned
     from localllm.runtime.process import load
 
     path = library.resolve(model_name)
@@ -78,7 +79,8 @@ def handle(args: argparse.Namespace) -> int:
     with load(path, library.as_recommended(path, options.engine_options(args))) as model:
         told = model.notes
         for note in told:
-            print(f"note: {note}", file=sys.stderr)
+            if args.verbose or not tuned.is_told_by(note):
+                print(f"note: {note}", file=sys.stderr)
         code = _answer(model, prompt, sampling, args)
         for note in model.notes[len(told) :]:
             print(f"note: {note}", file=sys.stderr)
@@ -119,6 +121,7 @@ def _as_json(model: Model | ModelProcess, reply: LocalReply | RemoteReply) -> st
         "model": model.info.name,
         "path": str(model.info.path),
         "n_ctx": model.info.n_ctx,
+        "notes": list(model.notes),
         "sampling": asdict(reply.sampling),
     }
     if reply.sampling.logprobs is not None:

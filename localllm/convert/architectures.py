@@ -15,7 +15,7 @@ from localllm.convert.families import Family
 from localllm.convert.header import lay_out, text
 from localllm.convert.scratch import skeleton
 from localllm.errors import BadModelFile, UnsupportedModel
-from localllm.native import handles
+from localllm.native import architectures, handles
 
 _ENDINGS = re.compile(r"(For[A-Z]\w*|LMHead(Model)?|Model)$")
 
@@ -62,7 +62,7 @@ def _what_could_run(config: Config) -> str:
     model_type = str(config.get("model_type", "")).lower()
     guesses = (model_type, model_type.replace("_", "-"), re.sub(r"_v(?=\d)", "", model_type))
     wanted = {_stem(config.architecture), *map(_plain, guesses)} - {""}
-    runnable = [name for name in dict.fromkeys((*sorted(wanted), *_names())) if runs(name)]
+    runnable = [name for name in dict.fromkeys((*sorted(wanted), *architectures.names())) if runs(name)]
     same = [name for name in runnable if _plain(name) in wanted]
     if same:
         return f"The installed llama.cpp could run it as {same[0]!r}: a GGUF made elsewhere would work here."
@@ -81,13 +81,6 @@ def runs(architecture: str) -> bool:
         return False
     except BadModelFile:
         return True  # the name passed, and then the file had nothing else
-
-
-def _names() -> list[str]:
-    """The architectures that the `gguf` package lists."""
-    import gguf
-
-    return sorted(set(gguf.MODEL_ARCH_NAMES.values()))
 
 
 def _plain(name: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from localllm.errors import BadModelFile, Cancelled, DoesNotFit, EngineDied, UnsupportedModel
-from localllm.native import lib, log
+from localllm.native import architectures, lib, log
 
 LOAD_READ, LOAD_MMAP, LOAD_MLOCK, LOAD_MMAP_MLOCK = 0, 1, 2, 3
 """`enum llama_load_mode` of llama.h."""
@@ -174,9 +175,10 @@ def open_model(
 def _load_error(path: Path, problems: list[str]) -> Exception:
     reason = _reason(problems)
     if "unknown model architecture" in reason or "unknown pre-tokenizer" in reason or "unknown tokenizer" in reason:
-        return UnsupportedModel(
-            f"{path}: {reason}", hint="A newer llama-cpp-python may know it: pip install -U llama-cpp-python"
-        )
+        unknown = re.search(r"unknown model architecture: '(.*)'", reason)
+        near = architectures.told(architectures.nearest(unknown[1])) if unknown else ""
+        hint = f"{near}A newer llama-cpp-python may know it: pip install -U llama-cpp-python"
+        return UnsupportedModel(f"{path}: {reason}", hint=hint)
     if "unable to allocate" in reason or "failed to allocate" in reason:
         return DoesNotFit(f"{path}: {reason}", hint="`localllm plan` shows what it needs and what there is.")
     return BadModelFile(f"{path}: {reason}", hint="The file may be damaged or incomplete: fetch or convert it again.")
@@ -269,7 +271,10 @@ def _new_context(api: Any, model: ModelHandle, params: Any) -> Any:
     if not pointer:
         reason = _reason(log.recent_problems())
         if "alloc" in reason:
-            raise DoesNotFit(f"{model.path.name}: {reason}", hint="Try a smaller --ctx, or --kv-type q8_0.")
+            raise DoesNotFit(
+                f"{model.path.name}: {reason}",
+                hint="Try a smaller context (--ctx, n_ctx in Python), or a KV cache in q8_0 (--kv-type, kv_type).",
+            )
         raise EngineDied(f"llama.cpp made no context for {model.path.name}: {reason}")
     if api.llama_model_has_encoder(model.pointer):
         api.llama_free(pointer)

@@ -16,8 +16,8 @@ from localllm.native import handles, lib
 SPM = 1
 
 
-def encoded(text: str) -> bytes:
-    """The UTF-8 of `text`.
+def encoded(text: str, what: str = "The text") -> bytes:
+    """The UTF-8 of `text`, which messages call `what`.
 
     Raises:
         BadText: `text` holds half of a surrogate pair, as Python makes of bytes that are no valid UTF-8.
@@ -26,9 +26,9 @@ def encoded(text: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
-        what = f"the byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"half of a pair, U+{code:04X}"
+        there = f"the byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"half of a pair, U+{code:04X}"
         raise BadText(
-            f"The text is no valid UTF-8: at character {error.start + 1:,} there is {what}.",
+            f"{what} is no valid UTF-8: at character {error.start + 1:,} there is {there}.",
             hint="Was it read in another encoding? `iconv -f latin1 -t utf-8` turns one such into UTF-8.",
         ) from None
 

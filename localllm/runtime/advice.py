@@ -45,7 +45,7 @@ def _contexts(header: Header, plan: Plan, short: list[DeviceMemory]) -> list[str
         return max(needs(part) - part.free for part in smaller.devices if part.name in names)
 
     blocks = largest(plan.n_ctx // 256, excess)
-    return [f"a context of {blocks * 256:,} tokens (--ctx {blocks * 256})"] if blocks else []
+    return [f"a context of {blocks * 256:,} tokens (--ctx {blocks * 256}, n_ctx in Python)"] if blocks else []
 
 
 def _kv_types(header: Header, plan: Plan) -> list[str]:
@@ -53,14 +53,14 @@ def _kv_types(header: Header, plan: Plan) -> list[str]:
         return []
     for kind in ("q8_0", "q4_0"):
         if simulated(header, replace(plan.options, kv_type=kind)).fits:
-            return [f"a KV cache in {kind} (--kv-type {kind})"]
+            return [f"a KV cache in {kind} (--kv-type {kind}, kv_type in Python)"]
     return []
 
 
 def _layers(header: Header, plan: Plan) -> list[str]:
     options: Options = replace(plan.options, gpu_layers=None, split=(), cpu_moe=None)
     fewer = place(header, options)
-    return [f"fewer layers (--gpu-layers {fewer.gpu_layers})"] if fewer.fits else []
+    return [f"fewer layers (--gpu-layers {fewer.gpu_layers}, gpu_layers in Python)"] if fewer.fits else []
 
 
 def _quantizations(parameters: int, plan: Plan, short: list[DeviceMemory]) -> list[str]:

@@ -90,8 +90,8 @@ class Engine:
             raise ContextFull(
                 f"The prompt has {len(prompt):,} tokens and the context holds {n_ctx:,}: "
                 f"{len(prompt) - n_ctx + 1:,} too many (one must be left for the answer).",
-                hint="Make the context larger with --ctx, shorten the prompt, start a new chat, or let the oldest "
-                "turns go with --window drop-oldest-turns.",
+                hint="Make the context larger (--ctx, n_ctx in Python), shorten the prompt, start a new chat, or let "
+                "the oldest turns go (--window drop-oldest-turns, window in Python).",
             )
         stream = Stream(prompt, sampler, max_tokens, drafter)
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,14 +52,17 @@ def open_weights(
     options = plan.options
     with log.captured() as lines:
         opened = open_model(plan.path, options, progress=progress)
-    if options.mmap and not options.mlock and _copied(lines):
+    if options.mmap and not options.mlock and copied_bytes(lines):
         mapped.let_go(files)
     return opened, lines
 
 
-def _copied(lines: list[str]) -> bool:
-    """Whether tensors were copied out of the mapped file, to a GPU or into an order that the processor likes better."""
-    return any("model buffer size" in line and "_Mapped" not in line for line in lines)
+def copied_bytes(lines: list[str]) -> int:
+    """How much was copied out of the mapped file, to a GPU or into an order that the processor likes better: about,
+    from the log of the load.
+    """
+    sizes = re.findall(r"^\S+: +(\S+) model buffer size = +([0-9.]+) MiB", "".join(lines), re.MULTILINE)
+    return round(sum(float(size) for buffer, size in sizes if not buffer.endswith("_Mapped")) * (1 << 20))
 
 
 def as_loaded(plan: Plan, context: handles.ContextHandle, lines: list[str], adapters: Sequence[Adapter] = ()) -> Plan:

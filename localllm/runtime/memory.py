@@ -15,8 +15,12 @@ from localllm.native.ledger import BufferUse
 from localllm.runtime.types import DeviceMemory, MemorySample
 
 
-def sample(files: Sequence[Path], parts: Sequence[DeviceMemory], *, used_tokens: int, n_ctx: int) -> MemorySample:
+def sample(
+    files: Sequence[Path], parts: Sequence[DeviceMemory], *, used_tokens: int, n_ctx: int, copied: int = 0
+) -> MemorySample:
     """One sample for the model in `files`, loaded in this process, that took `parts`.
+
+    `copied` bytes of weights were copied out of the files.
 
     `used_tokens` of the `n_ctx` cells of the KV cache are in use; the used bytes are that share of what is allocated.
     """
@@ -39,6 +43,7 @@ def sample(files: Sequence[Path], parts: Sequence[DeviceMemory], *, used_tokens:
         system_available=available,
         system_total=total,
         devices=tuple(refreshed(part) for part in parts),
+        weights_copied=copied,
     )
 
 

@@ -18,6 +18,7 @@ from localllm.runtime.options import Options
 from localllm.runtime.parts import open_parts
 from localllm.runtime.plan import make_plan
 from localllm.runtime.prompt import Prompter, Source
+from localllm.runtime.responder import only_reads
 from localllm.runtime.sampling import Sampling, resolve
 from localllm.runtime.session import Chat
 from localllm.runtime.types import Forecast, MemorySample, Message, Plan, check_request
@@ -232,7 +233,13 @@ class Model(AsyncAnswers):
     def memory(self) -> MemorySample:
         """Memory now; see `MemorySample`."""
         files = [header.path for header in self._parts.headers]
-        return memory.sample(files, self.plan.devices, used_tokens=self._cells(), n_ctx=self.info.n_ctx)
+        return memory.sample(
+            files,
+            self.plan.devices,
+            used_tokens=self._cells(),
+            n_ctx=self.info.n_ctx,
+            copied=self._parts.copied,
+        )
 
     def forget(self) -> None:
         """Empty the KV cache and forget what was generated: the next prompt is tokenized and evaluated whole."""
@@ -248,10 +255,7 @@ class Model(AsyncAnswers):
 
     def _writer(self) -> Engine:
         if self._parts.engine is None:
-            raise UnsupportedModel(
-                f"{self.info.path.name} does not write text: it is an embedding model.",
-                hint="Use embed() with it, or choose a model that was trained to chat or to continue text.",
-            )
+            raise only_reads(self.info)
         return self._parts.engine
 
     def _check_open(self) -> None:
@@ -290,7 +294,8 @@ class Model(AsyncAnswers):
             if not source:
                 raise BadTemplate(
                     f"{self.info.path.name} has no chat template, so there is no telling how it was trained to chat.",
-                    hint="Use --raw to continue a text with it, or convert it from a checkpoint that has a template.",
+                    hint="Continue a text with it (--raw, complete() in Python), or convert it from a checkpoint that "
+                    "has a template.",
                 )
             from localllm.chat_template import ChatTemplate
 

@@ -23,7 +23,7 @@ from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.adapters import Adapter, load_adapters
 from localllm.runtime.context import open_context
-from localllm.runtime.loading import ModelFiles, as_loaded, open_weights
+from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, open_weights
 from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.snapshots import Identity, Snapshots
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Parts:
     """A model in memory. `plan` is what it took; `engine` is None for one that only reads, `draft` if none drafts.
+    `copied` bytes of its weights were copied out of the mapped files.
 
     `headers` and `files` are of the file, or of all files of a model in several. `replies` are those that are made.
     """
@@ -54,6 +55,7 @@ class Parts:
     engine: Engine | None
     draft: DraftModel | None
     reader: Reader
+    copied: int
     replies: weakref.WeakSet[LocalReply] = field(default_factory=weakref.WeakSet)
 
     def close(self) -> None:
@@ -84,6 +86,7 @@ class Parts:
             n_layer=header.n_layer,
             gpu_layers=self.plan.gpu_layers,
             threads=self.plan.options.threads,
+            writes=self.engine is not None,
             has_chat_template=bool(template),
             opens_thought=opened_by(template or ""),
         )
@@ -140,7 +143,8 @@ def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Pa
         # A context is rounded up, and what reads has no positions beyond those that it was trained with.
         reader = Reader(handle, vocab, opened, min(plan.n_ctx, headers[0].context_length or plan.n_ctx))
         made.pop_all()
-    return Parts(plan, headers, files, handle, vocab, tokens, engine, draft, reader)
+    copied = copied_bytes(lines) if plan.options.mmap else 0
+    return Parts(plan, headers, files, handle, vocab, tokens, engine, draft, reader, copied)
 
 
 def _engine(vocab: Vocab, context: handles.ContextHandle, kv: KV, options: Options, disk: Snapshots | None) -> Engine:

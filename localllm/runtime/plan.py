@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from localllm.errors import BadModelFile, DoesNotFit
+from localllm.errors import BadModelFile, DoesNotFit, UnsupportedModel
 from localllm.gguf_file import Header, read_header, read_parts
-from localllm.native import accelerators, devices
+from localllm.native import accelerators, architectures, devices
 from localllm.runtime import tuned
 from localllm.runtime.advice import what_fits
 from localllm.runtime.memory import by_device
@@ -19,6 +19,9 @@ from localllm.runtime.types import Plan, mib, needs
 DEFAULT_CTX = 8192
 SMALLEST_CTX = 2048
 """A context that the person left open is chosen between these, and never above what the model was trained with."""
+
+CELLS = 256
+"""A context is a multiple of so many tokens: `llama_context` of llama.cpp pads it."""
 
 # LLAMA_MAX_LAYERS of llama.cpp.
 _MOST_LAYERS = 512
@@ -116,6 +119,14 @@ def _check_runs(header: Header) -> None:
             f"{'no architecture' if not header.architecture else 'architecture ' + header.architecture}.",
             hint="It may be a vocabulary, an adapter or an importance matrix.",
         )
+    if not header.n_layer and f"{header.architecture}.block_count" not in header.metadata:
+        known = architectures.nearest(header.architecture)
+        if header.architecture not in known:
+            raise UnsupportedModel(
+                f"{header.path}: {header.architecture!r} is no architecture that is known, and the file does not say "
+                "how many layers it has.",
+                hint=f"{architectures.told(known)}The file may be damaged: fetch or convert it again.",
+            )
     if not 1 <= header.n_layer <= _MOST_LAYERS:
         raise BadModelFile(f"{header.path}: {header.architecture}.block_count is {header.n_layer}; it runs 1 to 512.")
 
@@ -146,6 +157,11 @@ def _is_whole(header: Header, options: Options, plan: Plan) -> bool:
 
 def _notes(header: Header, options: Options) -> list[str]:
     notes = []
+    rounded = -(-options.n_ctx // CELLS) * CELLS
+    if rounded != options.n_ctx:
+        notes.append(
+            f"The context is {rounded:,} tokens, not {options.n_ctx:,}: llama.cpp rounds up to a multiple of {CELLS}."
+        )
     if header.context_length and options.n_ctx > header.context_length:
         notes.append(
             f"The context of {options.n_ctx:,} tokens is beyond the {header.context_length:,} that the model was "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from localllm.native.vocab import encoded
 from localllm.runtime import window
 from localllm.runtime.options import Window
 from localllm.runtime.template import TokenMemory, render
@@ -61,7 +62,12 @@ class Prompter:
         """The prompts of a conversation that is answered in up to `max_tokens`, 0 for no limit.
 
         They raise `BadTemplate`.
+
+        Raises:
+            BadText: a message is no valid UTF-8; says which, and where in it.
         """
+        for number, message in enumerate(messages, 1):
+            encoded(message.content, f"Message {number}, by {message.role}," if len(messages) > 1 else "The text")
         if self._policy == "drop-oldest-turns":
             return Source(
                 lambda: self._newest_turns(messages, max_tokens, NOTHING),

@@ -173,7 +173,8 @@ def why_ended(engine: EngineProcess, workers: Sequence[str]) -> EngineDied:
         return engine.death()
     return EngineDied(
         f"The worker at {' and the one at '.join(gone)} went away, and llama.cpp ended the engine that used it.",
-        hint="The conversation is safe. Load the model again without the worker; --retry-locally does so by itself.",
+        hint="The conversation is safe. Load the model again without the worker; --retry-locally (retry_locally in "
+        "Python) does so by itself.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from localllm.errors import UnsupportedModel
 from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Forecast, MemorySample, Message, ModelInfo, Plan, Progress, Stats
@@ -75,3 +76,11 @@ class Responder(Protocol):
 
     def close(self) -> None:
         """Free everything. Safe to call twice; cancels a reply that is being made."""
+
+
+def only_reads(info: ModelInfo) -> UnsupportedModel:
+    """The error to raise where such a model shall write."""
+    return UnsupportedModel(
+        f"{info.path.name} does not write text: it is an embedding model.",
+        hint="Use embed() with it, or choose a model that was trained to chat or to continue text.",
+    )

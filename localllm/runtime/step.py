@@ -22,6 +22,8 @@ _DONE, _NO_SLOT, _ABORTED = 0, 1, 2
 MARGIN = 64
 """Cells that must be free beside a reply that had to leave the KV cache, before it comes back to others that go on."""
 
+_LARGER = "Use a larger context: --ctx, n_ctx in Python."
+
 SHARED_CHUNK = 256
 """Tokens of a prompt that are read in a batch while others wait for their next token."""
 
@@ -81,7 +83,7 @@ class Step:
             if code == _DONE:
                 self._sample(parts)
             elif code == _NO_SLOT:
-                self._fail(parts, ContextFull("The KV cache has no room for more tokens.", hint="Use a larger --ctx."))
+                self._fail(parts, ContextFull("The KV cache has no room for more tokens.", hint=_LARGER))
             elif code != _ABORTED:
                 reason = "; ".join(log.recent_problems()) or f"code {code}"
                 text = f"llama.cpp could not evaluate the prompt: {reason}."

@@ -19,6 +19,8 @@ from localllm.errors import BadOutput
 from localllm.native import devices, lib
 from localllm.runtime.options import DEFAULT_KV_TYPE, DEFAULT_UBATCH, WIDE_KV_TYPES, Options
 
+_NOTE = "Tuned for this machine: "
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -65,7 +67,12 @@ def settle(path: Path, options: Options) -> tuple[Options, tuple[str, ...]]:
     choice = find(path, options) if options.tuned else None
     settled = replace(options, **_filled(options, choice))
     changed = choice is not None and settled != replace(options, **_filled(options, None))
-    return settled, (f"Tuned for this machine: {choice} (--no-tuned leaves that out).",) if changed else ()
+    return settled, (f"{_NOTE}{choice} (--no-tuned leaves that out, tuned=False in Python).",) if changed else ()
+
+
+def is_told_by(note: str) -> bool:
+    """Whether a note of a plan only says that what was tuned is used, which is no news to who tuned it."""
+    return note.startswith(_NOTE)
 
 
 def _filled(options: Options, choice: Choice | None) -> dict[str, Any]:

@@ -180,7 +180,8 @@ def needs(device: DeviceMemory) -> int:
 class ModelInfo:
     """What a loaded model is. Counts in tokens, sizes in bytes.
 
-    `opens_thought` is the marker inside of which the chat template lets each answer begin, such as `<think>`.
+    `opens_thought` is the marker inside of which the chat template lets each answer begin, such as `<think>`. `writes`
+    is False for one that only embeds or ranks.
     """
 
     name: str
@@ -196,6 +197,7 @@ class ModelInfo:
     threads: int
     has_chat_template: bool
     opens_thought: str = ""
+    writes: bool = True
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,9 @@ class MemorySample:
     """Memory at one moment, in bytes. A part that this system cannot tell is None.
 
     `weights_mapped` is the span of the model file mapped into the process, `weights_resident` how much of it is in
-    RAM now; `process` is the whole resident size of the process that runs the engine.
+    RAM now; `weights_copied` were copied out of it when the model was loaded, to a GPU or into an order that the
+    processor likes better, so that their pages need not stay. `process` is the whole resident size of the process that
+    runs the engine.
     """
 
     weights_mapped: int
@@ -215,6 +219,7 @@ class MemorySample:
     system_available: int
     system_total: int
     devices: tuple[DeviceMemory, ...] = field(default=())
+    weights_copied: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ def planned(smollm2: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> t
 
 
 @pytest.mark.slow
-def test_what_is_found_is_used_until_it_is_forgotten(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_found_is_used_until_it_is_forgotten(
+    smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["tune", str(smollm2)]) == 0
     out, err = capsys.readouterr()
     (line,) = [line for line in out.splitlines() if line.startswith("*")]
@@ -42,6 +45,16 @@ def test_what_is_found_is_used_until_it_is_forgotten(smollm2: Path, capsys: pyte
     assert "Tuned for this machine" in notes
     assert "flash attention off" in notes
     assert planned(smollm2, capsys, "--no-tuned")[1] == ""
+    monkeypatch.setattr(sys, "stdin", None)
+    quiet = ["run", str(smollm2), "Hi", "--max-tokens", "1"]
+    assert main(quiet) == 0
+    assert "Tuned" not in capsys.readouterr().err  # who tuned it knows
+    assert main([*quiet, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "Tuned for this machine" in json.loads(out)["notes"][0]
+    assert "Tuned" not in err
+    assert main([*quiet, "--verbose"]) == 0
+    assert "note: Tuned for this machine" in capsys.readouterr().err
     assert main(["tune", str(smollm2), "--forget"]) == 0
     assert "forgotten" in capsys.readouterr().out
     assert planned(smollm2, capsys)[1] == ""

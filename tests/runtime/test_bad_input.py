@@ -42,7 +42,16 @@ QUESTIONS: dict[str, tuple[Ask, type[Exception], str]] = {
         BadText,
         r"at character 3 .*, U\+D800",
     ),
-    "bytes that were no text": (lambda model: list(model.reply(_said(NOT_UTF8))), BadText, "there is the byte 0xe9"),
+    "bytes that were no text": (
+        lambda model: list(model.reply(_said(NOT_UTF8))),
+        BadText,
+        "The text is no valid UTF-8: at character 4 there is the byte 0xe9",
+    ),
+    "one of several messages": (
+        lambda model: list(model.reply([*_said("Hi"), Message("assistant", "a\ud800")])),
+        BadText,
+        r"Message 2, by assistant, is no valid UTF-8: at character 2 ",
+    ),
     "tokens of what is no text": (lambda model: model.tokenize("\udcff"), BadText, "no valid UTF-8: at character 1 "),
     "a bias for no text": (_with(logit_bias={"\ud800": 1.0}), BadText, "no valid UTF-8"),
     "a bias for no token": (_with(logit_bias={1 << 20: 1.0}), ValueError, "not in the vocabulary"),

@@ -130,8 +130,11 @@ def test_max_tokens_and_the_context_end_a_reply(smollm2: Path) -> None:
 @pytest.mark.slow
 def test_a_prompt_longer_than_the_context_says_by_how_much(model: Model) -> None:
     tokens = len(model.tokenize(LONG * 4))
-    with pytest.raises(ContextFull, match=f"{tokens:,} tokens and the context holds 1,024: {tokens - 1023:,} too many"):
+    with pytest.raises(
+        ContextFull, match=f"{tokens:,} tokens and the context holds 1,024: {tokens - 1023:,} too many"
+    ) as caught:
         list(model.complete(LONG * 4))
+    assert "(--ctx, n_ctx in Python)" in caught.value.hint
     assert say(model, "Hello")[0]  # and the engine still works
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import BadModelFile
+from localllm.runtime.loading import copied_bytes
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from tests.runtime.conftest import GREEDY
@@ -38,6 +39,17 @@ def test_a_file_that_is_written_to_is_not_trusted_any_more(copy: Path) -> None:
         assert "Load it again" in caught.value.hint
     with Model.load(copy, SMALL) as model:
         assert say(model) == before  # the last byte is one of many weights
+
+
+def test_what_was_copied_out_of_the_file_is_read_in_the_log() -> None:
+    log = [
+        "load_tensors: offloaded 0/31 layers to GPU\n",
+        "load_tensors:   CPU_Mapped model buffer size =    85.43 MiB\n",
+        "load_tensors:          AMX model buffer size =    40.50 MiB\n",
+        "load_tensors:        CUDA0 model buffer size =     2.00 MiB\n",
+    ]
+    assert copied_bytes(log) == 42.5 * (1 << 20)
+    assert copied_bytes(log[:2]) == 0
 
 
 @pytest.mark.slow

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound
+from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound, UnsupportedModel
 from localllm.gguf_file import Header, read_header
 from localllm.native import accelerators, devices, ledger, quants
 from localllm.runtime import estimate, parts
@@ -46,7 +47,9 @@ def test_weights_that_are_repacked_are_counted_once(smollm2: Path, tmp_path: Pat
     plan = make_plan(repacked, Options(n_ctx=512))
     with Model.load(repacked, Options(n_ctx=512)) as model:
         assert model.plan.devices[0].weights == plan.devices[0].weights
-        assert model.memory().devices[0].weights == plan.devices[0].weights
+        sample = model.memory()
+        assert sample.devices[0].weights == plan.devices[0].weights
+        assert 0 <= sample.weights_copied <= sample.devices[0].weights
 
 
 @pytest.mark.slow
@@ -74,7 +77,7 @@ def test_a_context_that_was_asked_for_never_shrinks(smollm2: Path, monkeypatch: 
     assert not plan.fits
     with pytest.raises(DoesNotFit, match="KV cache") as caught:
         check_fits(plan)
-    assert "--ctx 1024" in caught.value.hint
+    assert "--ctx 1024, n_ctx in Python" in caught.value.hint
     with pytest.raises(DoesNotFit):
         Model.load(smollm2, Options(n_ctx=8192))
 
@@ -88,9 +91,35 @@ def test_weights_that_do_not_fit_are_named(smollm2: Path, monkeypatch: pytest.Mo
 
 
 def test_beyond_the_training_length_is_warned_of(smollm2: Path) -> None:
-    (note,) = make_plan(smollm2, Options(n_ctx=10_000)).notes
-    assert "10,000" in note
+    (note,) = make_plan(smollm2, Options(n_ctx=10_240)).notes
+    assert "10,240" in note
     assert "8,192" in note
+
+
+def test_a_context_that_is_rounded_up_is_told(smollm2: Path) -> None:
+    plan = make_plan(smollm2, Options(n_ctx=1000))
+    assert plan.n_ctx == 1024
+    (note,) = plan.notes
+    assert "1,024 tokens, not 1,000" in note
+    assert make_plan(smollm2, Options(n_ctx=1024)).notes == ()
+
+
+@pytest.mark.parametrize("keys_too", [False, True])
+def test_an_architecture_that_is_not_known_is_told_with_the_nearest(
+    smollm2: Path, tmp_path: Path, keys_too: bool
+) -> None:
+    data = smollm2.read_bytes()
+    name = b"general.architecture" + struct.pack("<iQ", 8, 5)
+    assert name + b"llama" in data
+    data = data.replace(name + b"llama", name + b"llcma")
+    if keys_too:
+        head, rest = data[: 1 << 20], data[1 << 20 :]
+        data = head.replace(b"llama.", b"llcma.") + rest
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(data)
+    with pytest.raises(UnsupportedModel, match="llcma") as caught:
+        make_plan(damaged)
+    assert "Nearest known: llama" in caught.value.hint
 
 
 def test_layers_for_a_gpu_that_is_not_there_are_refused(smollm2: Path) -> None:

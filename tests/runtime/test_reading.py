@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from localllm.cli.chat import open_model
 from localllm.convert import convert
 from localllm.errors import ContextFull, EngineDied, UnsupportedModel
 from localllm.native import lib
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
+from localllm.tui.loader import Wanted
 from tests.convert.golden import decoded, goldens, llama_outputs, weight, write_checkpoint
 from tests.convert.minilm import sentences
 from tests.runtime.conftest import GREEDY
@@ -85,6 +87,9 @@ def test_an_encoder_writes_nothing_and_says_so(encoder: Model) -> None:
             ask()
     with pytest.raises(UnsupportedModel, match="is no reranker"):
         encoder.rerank("a", ["b"])
+    assert not encoder.info.writes
+    with pytest.raises(UnsupportedModel, match="does not write text: it is an embedding model"):
+        open_model(Wanted(encoder.info.path, Options()), lambda _: None)  # a chat says so at once
     assert encoder.context_used() == 0
     assert encoder.memory().kv_allocated == 0
     assert encoder.embed(["still"]).shape == (1, 384)

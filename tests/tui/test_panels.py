@@ -92,6 +92,19 @@ async def test_memory_shows_each_part_with_a_bar_in_proportion() -> None:
         assert "no model is loaded" in lines(panel)
 
 
+async def test_weights_that_were_copied_are_told_where_the_file_need_not_stay() -> None:
+    panel = MemoryPanel()
+    async with Host(panel).run_test(size=(30, 24)) as pilot:
+        panel.show(replace(SAMPLE, weights_resident=0, weights_copied=80 * MIB))
+        await pilot.pause()
+        assert [line for line in lines(panel) if line][1:5] == [
+            "Weights              100.0 MiB",
+            "━" * 24 + "─" * 6,
+            "80.0 MiB copied from the file",
+            "0 B resident of mapped",
+        ]
+
+
 @pytest.mark.slow
 async def test_memory_that_the_system_cannot_tell_is_not_made_up() -> None:
     panel = MemoryPanel()

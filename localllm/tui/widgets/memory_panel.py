@@ -49,11 +49,13 @@ class MemoryPanel(Widget):
         return Text("\n").join(lines)
 
     def _parts(self, sample: MemorySample) -> list[Text]:
-        resident = sample.weights_resident
+        resident, copied = sample.weights_resident, sample.weights_copied
+        here = sample.weights_mapped if resident is None else min(resident + copied, sample.weights_mapped)
         taken = sample.system_total - sample.system_available
         return [
             self._row("Weights", sample.weights_mapped),
-            self._bar(sample.weights_mapped if resident is None else resident, sample.weights_mapped),
+            self._bar(here, sample.weights_mapped),
+            *([self._note(f"{size(copied)} copied from the file")] if copied else []),
             self._note("mapped" if resident is None else f"{size(resident)} resident of mapped"),
             Text(),
             self._row("KV cache", sample.kv_allocated),
