@@ -25,6 +25,9 @@ from localllm.native import quants
 SLAB = 1 << 20
 """Numbers that a thread handles at once, unless one row, or one head, has more."""
 
+_ALL_SLABS = 8 * SLAB
+"""Numbers that all threads handle at once: they take some 7 bytes each."""
+
 _Work = TypeVar("_Work")
 _Done = TypeVar("_Done")
 
@@ -59,8 +62,14 @@ class Slab:
         return quants.row_bytes(self.entry.type_name, self.tensor.columns)
 
 
-def slabs(tensors: Sequence[PlannedTensor], layouts: Sequence[Layout], size: int = SLAB) -> Iterator[Slab]:
-    """Every tensor cut into slabs of about `size` numbers, in the order of the files."""
+def slabs(
+    tensors: Sequence[PlannedTensor], layouts: Sequence[Layout], size: int = SLAB, *, threads: int = 1
+) -> Iterator[Slab]:
+    """Every tensor cut into slabs of about `size` numbers, in the order of the files.
+
+    Where `threads` are many the slabs are smaller, so that all threads together need no more memory than eight.
+    """
+    size = min(size, _ALL_SLABS // threads)
     places = [(number, entry) for number, layout in enumerate(layouts) for entry in layout.entries]
     for tensor, (number, entry) in zip(tensors, places, strict=True):
         granule = tensor.transform.granule

@@ -64,7 +64,7 @@ def write(
     total = sum(tensor.rows * tensor.columns for tensor in tensors)
     numbers = {"through": through, "importance": importance and importance.version, "looked_at": meter is not None}
     journal = Journal(journal_of(target.paths[0]), identify(checkpoint, layouts, numbers))
-    begun = _begun(journal, target, list(slabs(tensors, layouts)), total)
+    begun = _begun(journal, target, list(slabs(tensors, layouts, threads=threads)), total)
     sizes = [(path, layout.file_bytes) for path, layout in zip(target.paths, layouts, strict=True)]
     reuse = journal.reason is None
     with (
@@ -78,8 +78,8 @@ def write(
         quantizer = Quantizer(checkpoint.files.title, through, importance)
         worker = _Worker(checkpoint, files, quantizer, meter, journal)
         checkpoint.files.expect(reading_order(checkpoint, [tensor for tensor in tensors if tensor.name not in begun]))
-        done = 0
-        for slab, new in in_threads(worker.handle, slabs(tensors, layouts), threads, checkpoint.files.stop):
+        done, work = 0, slabs(tensors, layouts, threads=threads)
+        for slab, new in in_threads(worker.handle, work, threads, checkpoint.files.stop):
             if new is not None:
                 journal.add(slab, new)
             done += slab.count

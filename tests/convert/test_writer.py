@@ -14,7 +14,7 @@ import pytest
 from localllm.convert import Settings, convert, prepare, preview
 from localllm.convert.files import LocalFiles
 from localllm.convert.outfiles import check_target
-from localllm.convert.slabs import slabs
+from localllm.convert.slabs import SLAB, slabs
 from localllm.errors import BadCheckpoint, BadOutput
 from tests.convert.helpers import MakeTiny
 
@@ -39,6 +39,15 @@ def test_slabs_cover_every_row_once_whatever_their_size(tiny: MakeTiny) -> None:
                 assert slab.start % slab.tensor.transform.granule == 0
                 covered[slab.tensor.name] = slab.stop
             assert covered == {tensor.name: tensor.rows for tensor in prepared._choices.tensors}
+
+
+def test_many_threads_share_the_memory_of_a_few(tiny: MakeTiny) -> None:
+    with prepare(tiny(vocab=40_000), "Q8_0") as prepared:
+        tensors, layouts = prepared._choices.tensors, prepared._choices.layouts
+        largest = {n: max(slab.count for slab in slabs(tensors, layouts, threads=n)) for n in (1, 2, 8, 32, 128)}
+    assert largest[1] == largest[2] == largest[8] == SLAB
+    assert 32 * largest[32] <= 8 * SLAB
+    assert 128 * largest[128] <= 8 * SLAB
 
 
 @pytest.mark.slow

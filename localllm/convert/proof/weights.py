@@ -88,8 +88,9 @@ class WeightCheck:
         whole, done = sum(tensor.rows * tensor.columns for tensor in tensors), 0
         layout, files = Layout(b"", tuple(pair.entry for pair in pairs), 0), self._source.files
         files.expect(reading_order(self._source, tensors))
+        work = slabs(tensors, [layout], _SLAB, threads=threads)
         # They come in the order of the rows: sums are the same each time, whatever the threads do.
-        for slab, found in in_threads(self._compare, slabs(tensors, [layout], _SLAB), threads, files.stop):
+        for slab, found in in_threads(self._compare, work, threads, files.stop):
             findings[slab.tensor.name] = findings[slab.tensor.name].and_then(found)
             done += slab.count
             if progress is not None:
