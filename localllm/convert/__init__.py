@@ -33,6 +33,7 @@ from localllm.convert.reading import read_model
 from localllm.convert.recorded import requantized_keys
 from localllm.convert.settings import Settings, settled
 from localllm.convert.writer import Progress
+from localllm.native import lib
 
 __all__ = [
     "Conversion",
@@ -84,6 +85,7 @@ def prepare(source: Source, type: str | None = None, settings: Settings | None =
         template = dict(settings.metadata).get(CHAT_TEMPLATE, vocabulary.templates.get("default"))
         chat = checkpoint_side(checkpoint, template, lambda text: reference.encode([text], add_special=False)[0])
         evidence = Evidence(chat, unknown_hashes(checkpoint.files, found.weights, settings))
+        lib.give_memory_back()  # that of the vocabularies that llama.cpp loaded
     notes = (*found.notes, *proof.notes, *checkpoint.files.remarks())
     preview = previewed(
         place if isinstance(place, Path) else place.title,

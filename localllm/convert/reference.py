@@ -5,44 +5,56 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from localllm.convert.vocabulary.base import steps
 from localllm.convert.vocabulary.sentencepiece import prepends_space
 from localllm.errors import BadCheckpoint, MissingPackage, UnsupportedModel
+from localllm.native import lib
+
+
+@dataclass(frozen=True)
+class Text:
+    """A tokenizer.json that takes an eighth of the memory of one that was read. `around` is all of it but its model."""
+
+    json: str
+    around: Mapping[str, Any]
 
 
 class Reference:
     """A tokenizer of the `tokenizers` library, made from a `tokenizer.json` that was read.
 
-    `notes` say in words what was switched off in it.
+    The `document` is kept as text: whoever has little memory gives it as such, and lets go of what was read before the
+    library takes twice as much for a moment. `notes` say in words what was switched off in it.
 
     Raises:
         BadCheckpoint: the library does not read it.
-        UnsupportedModel: it is a BPE that marks pieces inside of words.
+        UnsupportedModel: as `as_text`.
         MissingPackage: the package `tokenizers` is not installed.
     """
 
-    def __init__(self, document: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, document: Mapping[str, Any] | Text, notes: tuple[str, ...] = ()) -> None:
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
             raise MissingPackage(
                 "convert needs the package tokenizers.", hint="pip install 'localllm[convert]'"
             ) from error
-        model = document.get("model")
-        if isinstance(model, dict) and "merges" in model and model.get("continuing_subword_prefix"):
-            # llama.cpp has no such BPE, and the library ends the process where a merge lacks the prefix.
-            prefix = model["continuing_subword_prefix"]
-            raise UnsupportedModel(f"llama.cpp has no BPE whose pieces begin with {prefix!r} inside of words.")
-        # Settings for batches in training, no part of how a text is read.
-        self.document, self.notes = {**document, "truncation": None, "padding": None}, notes
+        self._text, self.notes = document if isinstance(document, Text) else as_text(document), notes
         try:
-            self._tokenizer: Any = Tokenizer.from_str(json.dumps(self.document))
+            self._tokenizer: Any = Tokenizer.from_str(self._text.json)
         except BaseException as error:  # nothing narrower: a PanicException is no Exception
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             raise BadCheckpoint(f"The tokenizer is not one that the tokenizers library reads: {error}.") from error
+        lib.give_memory_back()
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The tokenizer.json, read anew."""
+        found: dict[str, Any] = json.loads(self._text.json)
+        return found
 
     def encode(self, texts: Sequence[str], *, add_special: bool) -> list[list[int]]:
         """Token ids of texts, special tokens in them read."""
@@ -59,10 +71,40 @@ class Reference:
 
         Everything else is still compared to the last id.
         """
-        # All but the model: that is not changed, and large.
-        document = {name: part if name == "model" else copy.deepcopy(part) for name, part in self.document.items()}
-        notes = tuple(_switch_off(document))
-        return Reference(document, (*self.notes, *notes)) if notes else None
+        around = copy.deepcopy(dict(self._text.around))
+        notes = tuple(_switch_off(around))
+        return Reference(as_text({**self.document, **around}), (*self.notes, *notes)) if notes else None
+
+
+def as_text(document: Mapping[str, Any]) -> Text:
+    """A tokenizer.json as the library reads it.
+
+    Raises:
+        UnsupportedModel: it is a BPE that marks pieces inside of words.
+    """
+    model = document.get("model")
+    if isinstance(model, dict) and "merges" in model and model.get("continuing_subword_prefix"):
+        # llama.cpp has no such BPE, and the library ends the process where a merge lacks the prefix.
+        prefix = model["continuing_subword_prefix"]
+        raise UnsupportedModel(f"llama.cpp has no BPE whose pieces begin with {prefix!r} inside of words.")
+    # Settings for batches in training, no part of how a text is read.
+    around = {name: part for name, part in document.items() if name != "model"}
+    if isinstance(model, dict):
+        document = {**document, "model": {**model, **_joined(model.get("merges"))}}
+    return Text(json.dumps({**document, "truncation": None, "padding": None}), around)
+
+
+def _joined(merges: Any) -> dict[str, list[str]]:
+    """The merges as texts, as files had them before, where they can be: the library then takes half the memory."""
+    if not isinstance(merges, list) or not all(isinstance(merge, list) and len(merge) == 2 for merge in merges):
+        return {}  # they are texts already, or damaged
+    try:
+        joined = [" ".join(merge) for merge in merges]
+    except TypeError:
+        return {}
+    # A text has one space, and one that looks like the first line of a merges.txt is passed over.
+    plain = all(merge.count(" ") == 1 and not merge.startswith("#version") for merge in joined)
+    return {"merges": joined} if plain else {}
 
 
 def _switch_off(document: dict[str, Any]) -> Iterator[str]:

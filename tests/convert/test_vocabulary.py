@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from localllm.convert.header import KeyValue
-from localllm.convert.reference import Reference
+from localllm.convert.reference import Reference, as_text
 from localllm.convert.verify import TokenizerProof, prove_vocabulary
 from localllm.convert.vocabulary import (
     BYTE,
@@ -376,3 +376,17 @@ def test_spaces_treated_in_another_way_are_refused() -> None:
     tokenizer["normalizer"]["normalizers"].append({"type": "NFKC"})
     with pytest.raises(UnsupportedModel, match="NFKC"):
         _prove(_read(tokenizer, rows=len(tokenizer["model"]["vocab"])), tokenizer)
+
+
+def test_merges_become_texts_only_where_that_says_the_same(tokenizer: dict[str, Any]) -> None:
+    merges = [list(merge.split(" ")) if isinstance(merge, str) else merge for merge in tokenizer["model"]["merges"]]
+    tokenizer["model"]["merges"] = merges
+    text = as_text(tokenizer)
+    assert json.loads(text.json)["model"]["merges"] == [" ".join(merge) for merge in merges]
+    assert Reference(text).encode(["one two\n three"], add_special=False) == Reference(tokenizer).encode(
+        ["one two\n three"], add_special=False
+    )
+    assert "model" not in text.around
+    for other in (["a b", "c"], ["#version:", "c"], ["a", 5], "ab", ["a", "b", "c"]):
+        tokenizer["model"]["merges"] = [*merges, other]
+        assert json.loads(as_text(tokenizer).json)["model"]["merges"] == [*merges, other]
