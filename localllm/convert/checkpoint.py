@@ -19,6 +19,8 @@ from localllm.convert.tensor import Rows, SourceTensor, Tensor, read_rows
 from localllm.convert.weights import read_weights
 from localllm.errors import BadCheckpoint, ModelNotFound
 
+_AGAIN = "Download the file again, or copy it from where the checkpoint comes from."
+
 
 class Checkpoint:
     """A checkpoint whose headers were read and checked. A context manager: leaving it closes the files.
@@ -56,7 +58,7 @@ class Checkpoint:
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise BadCheckpoint(f"{self.files.title}: {name} is not valid JSON: {error}.") from error
+            raise BadCheckpoint(f"{self.files.title}: {name} is not valid JSON: {error}.", hint=_AGAIN) from error
 
     def object(self, name: str) -> dict[str, Any]:
         """The JSON object in a file that may be missing: it is empty then.
@@ -95,7 +97,8 @@ class Checkpoint:
         try:
             return None if content is None else content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise BadCheckpoint(f"{self.files.title}: {name} is not UTF-8: {error}.") from error
+            says = f"{self.files.title}: {name} is not UTF-8: {error.reason} at byte {error.start:,}."
+            raise BadCheckpoint(says, hint=_AGAIN) from error
 
     def rows(self, name: str, start: int, stop: int, buffer: memoryview | None = None) -> Rows:
         """Rows `start` to `stop` of a tensor as an array (stop - start, columns); bf16 as its bits.
@@ -129,8 +132,8 @@ def _local(folder: Path) -> LocalFiles:
         return LocalFiles(folder)
     if folder.is_file():
         raise BadCheckpoint(
-            f"{folder} is a file, not the folder of a checkpoint.",
-            hint="Give the folder that holds config.json and the safetensors files.",
+            f"{folder} is a file, not the folder of a checkpoint, and does not begin as a GGUF does.",
+            hint="Give the folder that holds config.json and the safetensors files, or a GGUF that is whole.",
         )
     near = nearest_folders(folder)
     raise ModelNotFound(

@@ -226,5 +226,6 @@ def _unused(title: str, unused: set[str], family: Family, config: Config) -> Bad
     others = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
     return BadCheckpoint(
         f"{title}: nothing here knows what to do with the tensor {first}{others}.",
-        hint=f"Leaving it out could change the model. config.json names {layers} layers of {config.architecture}.",
+        hint="Leaving it out could change the model. "
+        f"config.json names {layers} layer{'s' if layers != 1 else ''} of {config.architecture}.",
     )

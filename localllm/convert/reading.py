@@ -5,6 +5,8 @@ Everything that does not depend on the type it is converted to. Proves nothing a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from localllm.convert.pooling import pooling_keys
 from localllm.convert.reference import Reference, as_text
 from localllm.convert.stored import read_stored_keys
 from localllm.convert.vocabulary import Vocabulary, read_source, read_vocabularies
+from localllm.errors import BadCheckpoint, UnsupportedModel
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,20 @@ class ReadModel:
         return Reference(text, notes), vocabularies
 
 
+@contextmanager
+def _whose_config(title: str) -> Iterator[None]:
+    """Say of which checkpoint a config.json is that cannot be followed, and what that means."""
+    try:
+        yield
+    except (BadCheckpoint, UnsupportedModel) as error:
+        if not error.message.startswith("config.json"):
+            raise
+        hint = "Copy config.json again from where the checkpoint comes from."
+        if isinstance(error, UnsupportedModel):
+            hint = "llama.cpp, or this converter, computes nothing else here: the GGUF would be of another model."
+        raise type(error)(f"{title}: {error.message}", hint=error.hint or hint) from error
+
+
 def read_model(source: Path | Files) -> ReadModel:
     """Read the headers of a checkpoint and plan its tensors. The files stay open: `checkpoint.files.close()`.
 
@@ -60,7 +77,7 @@ def read_model(source: Path | Files) -> ReadModel:
         ModelNotFound, BadCheckpoint, UnsupportedModel: as `open_checkpoint` and `plan_tensors`.
     """
     checkpoint = open_checkpoint(source)
-    with closed_on_error(checkpoint.files):
+    with closed_on_error(checkpoint.files), _whose_config(checkpoint.files.title):
         family = architectures.find(checkpoint.config)
         config, remarks = head.settle(checkpoint, family, family.complete(checkpoint.config))
         family.refuse(config)

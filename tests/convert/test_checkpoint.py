@@ -244,7 +244,7 @@ def test_a_missing_folder_and_a_file_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="There is no folder"):
         open_checkpoint(tmp_path / "nowhere")
     (tmp_path / "file").touch()
-    with pytest.raises(BadCheckpoint, match="is a file, not the folder of a checkpoint"):
+    with pytest.raises(BadCheckpoint, match="is a file, not the folder of a checkpoint, and does not begin as a GGUF"):
         open_checkpoint(tmp_path / "file")
 
 
@@ -256,7 +256,10 @@ def test_a_folder_without_config_is_no_checkpoint(tmp_path: Path) -> None:
 def test_broken_json_is_named(tiny: MakeTiny) -> None:
     folder = tiny()
     (folder / "config.json").write_text("{")
-    with pytest.raises(BadCheckpoint, match=r"config\.json is not valid JSON"):
+    with pytest.raises(BadCheckpoint, match=r"config\.json is not valid JSON.*\nDownload the file again"):
+        open_checkpoint(folder)
+    (folder / "config.json").write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(BadCheckpoint, match=r"config\.json is not UTF-8: .* at byte 7\.\nDownload the file again"):
         open_checkpoint(folder)
 
 

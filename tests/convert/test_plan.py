@@ -14,7 +14,8 @@ import pytest
 from localllm.convert import architectures
 from localllm.convert.checkpoint import open_checkpoint
 from localllm.convert.plan import PlannedTensor, half_type, plan_tensors
-from localllm.errors import BadCheckpoint, UnsupportedModel
+from localllm.convert.reading import read_model
+from localllm.errors import BadCheckpoint, LocalLLMError, UnsupportedModel
 from tests.convert.helpers import MakeTiny, edit_json
 
 Header = dict[str, dict[str, Any]]
@@ -129,3 +130,22 @@ def test_a_wrong_shape_names_the_tensor_what_is_expected_and_what_is_found(tiny:
 def test_the_16_bit_type_between(tiny: MakeTiny, dtype: str, half: str) -> None:
     with open_checkpoint(tiny(dtype=dtype)) as checkpoint:
         assert half_type(checkpoint) == half
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "hint"),
+    [
+        ({"hidden_act": "relu7"}, "hidden_act is 'relu7'", "the GGUF would be of another model"),
+        ({"rope_parameters": {"rope_type": "twisted"}}, "rope type 'twisted'", "the GGUF would be of another model"),
+        ({"intermediate_size": -1}, "intermediate_size is -1", "Copy config.json again"),
+    ],
+)
+def test_what_config_says_is_told_with_its_folder_and_a_hint(
+    tiny: MakeTiny, changes: dict[str, Any], says: str, hint: str
+) -> None:
+    source = tiny()
+    edit_json(source / "config.json", **changes)
+    with pytest.raises(LocalLLMError) as caught:
+        read_model(source)
+    assert caught.value.message.startswith(f"{source}: config.json: {says}")
+    assert hint in caught.value.hint
