@@ -130,15 +130,25 @@ def _from_hub_cache(label: str, model: Stored) -> Removal:
     commits = {revision.commit_hash for revision in repo.revisions}
     others = {revision.commit_hash for other in info.repos if other is not repo for revision in other.revisions}
     # Revisions are deleted by their hash alone, which a copy of a repo shares.
+    blobs = {file.blob_path: file.size_on_disk for file in chosen}
     if len(chosen) == len(every) and not commits & others:
-        strategy = info.delete_revisions(*commits)
+        strategy, gone = info.delete_revisions(*commits), set(blobs)
     else:
         strategy = info.delete_files(*chosen)
-    blobs = {file.blob_path: file.size_on_disk for file in chosen}
-    kept = sum(blobs.values()) - strategy.expected_freed_size
-    remarks = (f"{kept:,} bytes stay: other files in the cache share them",) if kept > 0 else ()
+        gone = set(strategy.blobs)
+    elsewhere = sum(blobs[blob] for blob in gone & blobs.keys() if _has_other_names(blob, model.folder))
+    shared = sum(blobs.values()) - strategy.expected_freed_size
+    remarks = [f"{shared:,} bytes stay: other files in the cache share them"] if shared > 0 else []
+    remarks += [f"{elsewhere:,} bytes stay: they have another name, outside of the cache"] if elsewhere else []
     files = tuple(sorted(file.file_path for file in chosen))
-    return Removal(label, model, files, strategy.expected_freed_size, remarks, lambda: _executed(strategy))
+    frees = strategy.expected_freed_size - elsewhere
+    return Removal(label, model, files, frees, tuple(remarks), lambda: _executed(strategy))
+
+
+def _has_other_names(blob: Path, cache: Path) -> bool:
+    """Whether the bytes of a blob stay when it goes: what another program had already was not stored twice."""
+    target = blob.resolve()
+    return not target.is_relative_to(cache.resolve()) or target.stat().st_nlink > 1
 
 
 def _executed(strategy: Any) -> None:

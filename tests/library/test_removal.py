@@ -87,6 +87,25 @@ def test_what_other_files_of_the_cache_share_stays_and_is_not_counted(machine: P
     assert twin.read_bytes() == gguf("same")
 
 
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("how", ["hard link", "link"])
+def test_what_another_program_holds_too_stays_and_is_not_counted(machine: Path, how: str, alone: bool) -> None:
+    link = put_hub(machine / "hub", "org/m", "m-Q8_0.gguf", gguf())
+    if not alone:
+        put_hub(machine / "hub", "org/m", "m-Q4_0.gguf", gguf("other"))
+    other = put_ollama(machine / ".ollama" / "models", "m:1b", gguf())
+    blob = link.resolve()
+    blob.unlink()
+    if how == "link":
+        blob.symlink_to(other)
+    else:
+        blob.hardlink_to(other)
+    removal = remove("org/m:Q8_0")
+    assert removal.frees == 0
+    assert "outside of the cache" in removal.remarks[0]
+    assert other.read_bytes() == gguf()
+
+
 def test_the_last_files_of_a_repo_take_the_repo_with_them(machine: Path) -> None:
     for number in (1, 2):
         put_hub(machine / "hub", "org/m", f"deep/m-0000{number}-of-00002.gguf", gguf(f"part {number}"))
