@@ -12,6 +12,7 @@ from make_tiny_models import TinyLlama, write_checkpoint
 from localllm import settings
 from localllm.convert import verify
 from localllm.library import places, ranges
+from localllm.library.pulling import download, partial
 from tests.library.hub_server import HubServer, hub_server
 
 
@@ -48,3 +49,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(settings, "models_dirs", lambda: [tmp_path / "models"])
     monkeypatch.setattr(places, "load_catalog", lambda: ())
     return tmp_path
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks, and progress told often: a small file is as a large one."""
+    for module in (partial, download):
+        monkeypatch.setattr(module, "BLOCK", 10_000)
+    monkeypatch.setattr(download, "SPAN", 30_000)
+    monkeypatch.setattr(download, "LEAST", 30_000)
+    monkeypatch.setattr(download, "TICK", 0.001)

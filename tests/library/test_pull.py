@@ -11,17 +11,14 @@ from huggingface_hub import constants, hf_hub_download, scan_cache_dir
 
 import localllm
 from localllm.errors import BadModelFile, BadOutput, DownloadFailed, ModelNotFound
-from localllm.library.pulling import download, partial
+from localllm.library.pulling import partial
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, put_models, unfinished
 
 
 @pytest.fixture
-def repo(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repo(hub: HubServer, tmp_path: Path, blocks: None) -> Path:
     """A repo with models of many blocks."""
-    monkeypatch.setattr(partial, "BLOCK", 10_000)
-    monkeypatch.setattr(download, "BLOCK", 10_000)
-    monkeypatch.setattr(download, "SPAN", 30_000)
     names = ("m-Q4_K_M.gguf", "m-Q8_0.gguf", "BF16/m-BF16-00001-of-00002.gguf", "BF16/m-BF16-00002-of-00002.gguf")
     folder = put_models(tmp_path / "repo", *names, size=500_000)
     hub.add("org/m-GGUF", folder)
@@ -100,7 +97,7 @@ def test_a_note_of_another_file_counts_for_nothing(hub: HubServer, repo: Path, t
     blob = pulled.path.resolve()
     blob.unlink()
     half = partial.Partial(blob, len(content), "another version")
-    half.write(0, bytes(10_000))
+    half.write(0, memoryview(bytes(10_000)))
     half.note(0)
     half.close()
     assert pull("org/m-GGUF").path.read_bytes() == content

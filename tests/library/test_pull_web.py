@@ -9,17 +9,13 @@ from huggingface_hub import constants
 
 from localllm import library, settings
 from localllm.errors import BadModelFile, BadOutput, DownloadFailed, ModelNotFound
-from localllm.library.pulling import download, partial
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, unfinished
 
 
 @pytest.fixture
-def address(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def address(hub: HubServer, tmp_path: Path, blocks: None) -> str:
     """A model of many blocks on a web server."""
-    for module in (partial, download):
-        monkeypatch.setattr(module, "BLOCK", 10_000)
-    monkeypatch.setattr(download, "SPAN", 30_000)
     hub.files["m.gguf"] = tmp_path / "served.gguf"
     hub.files["m.gguf"].write_bytes(model(500_000))
     return f"{hub.web}/m.gguf"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,16 +18,23 @@ from localllm.gguf_file import read_header
 from localllm.library.pulling.partial import BLOCK, Partial
 from localllm.library.ranges import Fetcher, NoRanges, RemoteFile
 
-CONNECTIONS = 4
+CONNECTIONS = 8
+"""The most there are at once. One is added after another while the processor has time: where the network is the limit
+several help, where the processor is they are in each other's way.
+"""
 
-SPAN = 16 * BLOCK
-"""Bytes that a connection asks for at once."""
+_ADDED_AFTER, _IDLE = 0.2, 0.6
+"""Seconds from one connection to the next, and the share of a core below which this process counts as idle."""
 
-_STEP = 4 * BLOCK
+SPAN, LEAST = 64 * BLOCK, 4 * BLOCK
+"""The most and the least bytes that a connection asks for at once."""
+
 _FLUSHED = 128 * BLOCK
 """Bytes between two flushes to the disk: what is left for the end would be waited for."""
 
-_TICK = 0.1
+TICK = 0.1
+"""Seconds between two times that progress is told."""
+
 _MAGIC = b"GGUF"
 
 Count = Callable[[int], None]
@@ -42,8 +50,10 @@ class Download:
         self._failure: BaseException | None = None
         self._stopped = False
         self._changed = threading.Condition()
+        self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._digest = _digest(file)
+        self._measured = 0.0, 0.0
 
     def run(self, count: Count) -> str:
         """Fetch what is missing and give the file its name; returns the hash of its content in hexadecimal digits.
@@ -75,22 +85,43 @@ class Download:
     def _fetch(self, count: Count) -> None:
         """Fetch what is missing, while this thread tells how much is here."""
         self._next, self._hashed, self._digest = 0, 0, _digest(self._file)
-        work = [self._read_whole] if self._whole else [self._read_spans] * CONNECTIONS
+        self._over.clear()
+        read = self._read_whole if self._whole else self._read_spans
         try:
-            for target in (*work, self._hash):
-                self._threads.append(threading.Thread(target=self._guarded, args=(target,), daemon=True))
-            self._working = len(self._threads)
-            for thread in self._threads:
-                thread.start()
-            with self._changed:
-                while self._working and self._failure is None:
-                    self._changed.wait(_TICK)
-                    count(self._partial.arrived)
+            self._start(self._hash)
+            self._start(read)
+            self._measured = time.monotonic(), time.process_time()
+            while not self._ended():
+                count(self._partial.arrived)
+                if not self._whole and self._is_idle():
+                    self._start(read)
         finally:
             self._end()
         if self._failure is not None:
             raise self._failure
         count(self._partial.arrived)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        """Let a thread do it, unless there are enough of them, or nothing is left to do."""
+        with self._changed:
+            if len(self._threads) > CONNECTIONS or (self._threads and not self._working):
+                return
+            self._working += 1
+            self._threads.append(threading.Thread(target=self._guarded, args=(work,), daemon=True))
+            self._threads[-1].start()
+
+    def _is_idle(self) -> bool:
+        """Whether the processor had time since this was last known; False where that is too short ago to tell."""
+        before, had = self._measured
+        now, used = time.monotonic(), time.process_time()
+        if now - before < _ADDED_AFTER:
+            return False
+        self._measured = now, used
+        return used - had < _IDLE * (now - before)
+
+    def _ended(self) -> bool:
+        """Wait a moment; returns whether all threads are done, or one has failed."""
+        return self._over.wait(TICK)
 
     def _end(self) -> None:
         """Stop what runs. A thread that waits for bytes is woken; nobody writes any more when this returns."""
@@ -113,6 +144,8 @@ class Download:
         finally:
             with self._changed:
                 self._working -= 1
+                if not self._working or self._failure is not None:
+                    self._over.set()
                 self._changed.notify_all()
 
     def _read_spans(self) -> None:
@@ -135,49 +168,57 @@ class Download:
                 first += 1
             if first == partial.blocks:
                 return None
+            # Towards the end the spans get smaller, so that all connections end at about the same time.
+            left = self._file.size - partial.arrived
+            most = max(LEAST, min(SPAN, left // (2 * len(self._threads))))
             last = first
-            while last < partial.blocks and not partial.has(last) and (last - first) * BLOCK < SPAN:
+            while last < partial.blocks and not partial.has(last) and (last - first) * BLOCK < most:
                 last += 1
             self._next = last
             return first * BLOCK, min(last * BLOCK, self._file.size)
 
     def _read(self, start: int, stop: int) -> None:
+        """Fetch a range that begins with a block, and write its blocks as they become whole."""
+        buffer = memoryview(bytearray(BLOCK))
+
         def put(done: int, chunk: bytes) -> None:
             if self._stopped:
                 raise Cancelled(f"The download of {self._file.name} was stopped.")
-            self._partial.write(start + done, chunk)
-            end = start + done + len(chunk)
-            first, last = (start + done) // BLOCK, self._partial.blocks if end == self._file.size else end // BLOCK
-            if first < last:
-                with self._changed:
-                    for block in range(first, last):
-                        self._partial.note(block)
-                    self._changed.notify_all()
+            rest = memoryview(chunk)
+            while rest:
+                into = done % BLOCK
+                part, rest = rest[: BLOCK - into], rest[BLOCK - into :]
+                buffer[into : into + len(part)] = part
+                done += len(part)
+                if done % BLOCK == 0 or start + done == stop:
+                    self._keep((start + done - 1) // BLOCK, buffer[: into + len(part)])
 
         self._fetcher.stream(self._file, start, stop - start, put)
 
+    def _keep(self, block: int, data: memoryview) -> None:
+        self._partial.write(block * BLOCK, data)
+        with self._changed:
+            self._partial.note(block)
+            self._changed.notify_all()
+
     def _hash(self) -> None:
         """Hash the file from its start to its end, as far as it is here."""
+        buffer = memoryview(bytearray(BLOCK))
         while self._hashed < self._file.size:
             with self._changed:
                 while not self._stopped and not self._partial.has(self._hashed // BLOCK):
                     self._changed.wait()
                 if self._stopped:
                     return
-            size = BLOCK
-            while size < _STEP and (block := (self._hashed + size) // BLOCK) < self._partial.blocks:
-                if not self._partial.has(block):
-                    break
-                size += BLOCK
-            data = self._partial.read(self._hashed, size)
-            if self._hashed == 0 and not data.startswith(_MAGIC):
+            size = self._partial.read(self._hashed, buffer)
+            if self._hashed == 0 and bytes(buffer[:4]) != _MAGIC:
                 raise BadModelFile(
-                    f"{self._file.name} is not a GGUF file: it begins with {data[:4]!r}. It was removed.",
+                    f"{self._file.name} is not a GGUF file: it begins with {bytes(buffer[:4])!r}. It was removed.",
                     hint="Is it the right address? A page to log in may have come in its place.",
                 )
-            self._digest.update(data)
-            self._hashed += len(data)
-            if self._hashed % _FLUSHED < len(data):
+            self._digest.update(buffer[:size])
+            self._hashed += size
+            if self._hashed % _FLUSHED < size:
                 self._partial.flush()
 
     def _refuse_other(self, found: str) -> None:

@@ -59,17 +59,16 @@ class Partial:
         """Whether a block is here."""
         return bool(self._blocks[block])
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: memoryview) -> None:
         """Write `data` at `offset`.
 
         Raises:
             BadOutput: the disk is full or fails; what arrived is kept.
         """
-        rest = memoryview(data)
         try:
-            while rest:
-                done = os.pwrite(self._file, rest, offset)
-                rest, offset = rest[done:], offset + done
+            while data:
+                done = os.pwrite(self._file, data, offset)
+                data, offset = data[done:], offset + done
         except OSError as error:
             raise _failed(self.target, error) from error
 
@@ -78,9 +77,9 @@ class Partial:
         self._blocks[block] = 1
         os.pwrite(self._notes, b"\x01", self._head + block)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """What was written at `offset`."""
-        return os.pread(self._file, size, offset)
+    def read(self, offset: int, target: memoryview) -> int:
+        """Fill `target` with what was written at `offset`; returns the bytes read, fewer only at the end."""
+        return os.preadv(self._file, [target], offset)
 
     def flush(self) -> None:
         """Make what was written survive a power cut.
