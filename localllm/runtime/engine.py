@@ -208,6 +208,11 @@ class Engine:
         with self._changed:
             return self._sequences.states.bytes
 
+    def disk(self) -> int:
+        """Bytes of the conversations on disk that this engine can take up."""
+        with self._changed:
+            return self._sequences.disk_bytes()
+
     @property
     def n_ctx(self) -> int:
         """Tokens that the context holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +15,39 @@ from localllm.native.devices import Device
 from localllm.native.ledger import BufferUse
 from localllm.runtime.types import DeviceMemory, MemorySample
 
+REST = 300
+"""How many times as long as a look at the mapped weights took nobody looks again: the kernel walks over all pages."""
+
+
+class Mapped:
+    """The weights of `files`, mapped into this process: how much there is, and how much of it is in RAM."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._known: tuple[int, int | None] = (0, None)
+        self._next = 0.0
+
+    def weights(self) -> tuple[int, int | None]:
+        """As `mapped_weights`; some seconds old where a look takes long."""
+        began = time.monotonic()
+        if began >= self._next:
+            self._known = mapped_weights(self._files)
+            ended = time.monotonic()
+            self._next = ended + REST * (ended - began)
+        return self._known
+
 
 def sample(
-    files: Sequence[Path], parts: Sequence[DeviceMemory], *, used_tokens: int, n_ctx: int, copied: int = 0
+    weights: Mapped, parts: Sequence[DeviceMemory], *, used_tokens: int, n_ctx: int, copied: int = 0
 ) -> MemorySample:
-    """One sample for the model in `files`, loaded in this process, that took `parts`.
+    """One sample for the model with these `weights`, loaded in this process, that took `parts`.
 
     `copied` bytes of weights were copied out of the files.
 
     `used_tokens` of the `n_ctx` cells of the KV cache are in use; the used bytes are that share of what is allocated.
     """
     kv = sum(part.kv for part in parts)
-    mapped, resident = mapped_weights(files)
+    mapped, resident = weights.weights()
     available, total = devices.system_memory()
     now = {device.name: device for device in devices.devices()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -69,6 +70,7 @@ class Model(AsyncAnswers):
 
         self.default_sampling = recommended(self._handle, options.recommended)
         self.info = parts.describe()
+        self._mapped = memory.Mapped([header.path for header in parts.headers])
         last_used.note(path)
 
     @classmethod
@@ -232,14 +234,15 @@ class Model(AsyncAnswers):
 
     def memory(self) -> MemorySample:
         """Memory now; see `MemorySample`."""
-        files = [header.path for header in self._parts.headers]
-        return memory.sample(
-            files,
+        taken = memory.sample(
+            self._mapped,
             self.plan.devices,
             used_tokens=self._cells(),
             n_ctx=self.info.n_ctx,
             copied=self._parts.copied,
         )
+        engine = self._parts.engine
+        return taken if engine is None else replace(taken, states=engine.ram(), snapshots=engine.disk())
 
     def forget(self) -> None:
         """Empty the KV cache and forget what was generated: the next prompt is tokenized and evaluated whole."""

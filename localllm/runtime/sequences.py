@@ -181,6 +181,10 @@ class Sequences:
             total += len(sequence.tokens) - max(before, default=0)
         return total
 
+    def disk_bytes(self) -> int:
+        """Bytes of what is on disk."""
+        return self._disk.bytes() if self._disk is not None else 0
+
     def taken_cells(self) -> int:
         """Cells that replies need now, or fewer where they share some."""
         return sum(len(sequence.tokens) for sequence in self._all if sequence.taken)

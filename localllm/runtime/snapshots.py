@@ -103,6 +103,10 @@ class Snapshots:
         for snapshot in self._held.values():
             yield from snapshot.texts
 
+    def bytes(self) -> int:
+        """Bytes of the states that are good for the identity."""
+        return sum(snapshot.size for snapshot in list(self._held.values()))
+
     def best(self, prompt: array[int]) -> tuple[Snapshot | None, int]:
         """The snapshot that spares the most of `prompt`, and how many tokens that is; the last one is never spared."""
         return best_start(self._held.values(), prompt, whole=self._whole)

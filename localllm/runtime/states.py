@@ -32,7 +32,7 @@ class States:
     @property
     def bytes(self) -> int:
         """Bytes of RAM in use."""
-        return sum(len(state.data) for state in self._held.values())
+        return sum(len(state.data) for state in list(self._held.values()))
 
     def __len__(self) -> int:
         return len(self._held)

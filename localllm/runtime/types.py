@@ -207,7 +207,8 @@ class MemorySample:
     `weights_mapped` is the span of the model file mapped into the process, `weights_resident` how much of it is in
     RAM now; `weights_copied` were copied out of it when the model was loaded, to a GPU or into an order that the
     processor likes better, so that their pages need not stay. `process` is the whole resident size of the process that
-    runs the engine.
+    runs the engine. `states` are conversations that had to leave the KV cache for RAM, within the
+    process, and `snapshots` those on disk that this model can take up.
     """
 
     weights_mapped: int
@@ -220,6 +221,8 @@ class MemorySample:
     system_total: int
     devices: tuple[DeviceMemory, ...] = field(default=())
     weights_copied: int = 0
+    states: int = 0
+    snapshots: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,16 @@ from localllm.runtime.sampling import Sampling
 from localllm.tui.archive import Archive
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.loader import Loader, OpenModel, Wanted
-from localllm.tui.messages import Crashed, LookedAhead, ModelChanged, ModelLost, ReplyBegan, ReplyEnded, Sampled
+from localllm.tui.messages import (
+    Crashed,
+    LookedAhead,
+    MachineWatched,
+    ModelChanged,
+    ModelLost,
+    ReplyBegan,
+    ReplyEnded,
+    Sampled,
+)
 from localllm.tui.outlook import Outlook
 from localllm.tui.sampler import Sampler
 
@@ -49,7 +58,8 @@ class Backstage:
         self.outlook = Outlook(lambda: self.loader.model, lambda *told: post(LookedAhead(*told)))
         self.sampler = Sampler(
             lambda: self.loader.model,
-            lambda memory, used: post(Sampled(memory, used)),
+            lambda *sample: post(Sampled(*sample)),
+            lambda machine: post(MachineWatched(machine)),
             lambda error: post(ModelLost(error)),
         )
 

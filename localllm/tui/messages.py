@@ -15,11 +15,13 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.search import Hit
 from localllm.chat.store import ChatEntry
 from localllm.errors import LocalLLMError
-from localllm.runtime.types import Forecast, MemorySample
+from localllm.runtime.options import Options
+from localllm.runtime.types import Forecast, MemorySample, Plan
 from localllm.tui.completing import Choice, Word
 from localllm.tui.outlook import Question
 from localllm.tui.room import Crowding, Growth
 from localllm.tui.turn import Turn
+from localllm.tui.vitals import Machine
 
 
 class PromptSent(Message):
@@ -55,16 +57,55 @@ class ReplyEnded(Message):
 
 
 class Sampled(Message):
-    """How the model's memory stands, and how many tokens its KV cache holds. `memory` is None while nobody looks."""
+    """How the memory of the model stands, how many tokens its KV cache holds, and how the machine is."""
 
-    def __init__(self, memory: MemorySample | None, context_used: int) -> None:
+    def __init__(self, memory: MemorySample, context_used: int, machine: Machine) -> None:
         super().__init__()
         self.memory = memory
         self.context_used = context_used
+        self.machine = machine
 
     def can_replace(self, message: Message) -> bool:
         """Only the latest sample counts."""
         return isinstance(message, Sampled)
+
+
+class MachineWatched(Message):
+    """How the machine is."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self.machine = machine
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the latest look counts."""
+        return isinstance(message, MachineWatched)
+
+
+class WhatIfAsked(Message):
+    """The person wants to know what a load with other options would take."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+
+
+class OptionsChosen(Message):
+    """The person wants the model loaded with other options."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+
+
+class Simulated(Message):
+    """What a load with other options would take, beside what is loaded; or why there is no telling."""
+
+    def __init__(self, options: Options, loaded: Plan, plan: Plan | LocalLLMError) -> None:
+        super().__init__()
+        self.options = options
+        self.loaded = loaded
+        self.plan = plan
 
 
 class LookedAhead(Message):

@@ -1,12 +1,10 @@
 """Asks the model ahead of a reply: what of the conversation is in its cache, and what the next message will cost.
 
-In a thread of its own, which answers the latest question when nobody has asked for a moment. Knows nothing of widgets.
+Knows nothing of widgets.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +12,7 @@ from localllm.chat.conversation import Given
 from localllm.errors import LocalLLMError
 from localllm.runtime.responder import Responder
 from localllm.runtime.types import Forecast, Message
-from localllm.tui import background
-
-PAUSE_S = 0.25
-"""The person has stopped typing when so long no key came."""
+from localllm.tui.latest import Latest
 
 UNEVALUATED = 2
 """Tokens at the end of an answer that were sampled and not evaluated."""
@@ -42,51 +37,26 @@ class Question:
 
 
 class Outlook:
-    """Calls `told` with each question that is answered, from its thread."""
+    """Calls `told` with each question that is answered, its answer and the context, from a thread of its own."""
 
     def __init__(
         self, model: Callable[[], Responder | None], told: Callable[[Question, Forecast, int], object]
     ) -> None:
         self._model = model
         self._told = told
-        self._asked = threading.Event()
-        self._question: Question | None = None
-        self._closed = False
+        self._latest = Latest(self._answer, "look ahead")
+        self.start, self.ask, self.close = self._latest.start, self._latest.ask, self._latest.close
 
-    def start(self, crashed: Callable[[BaseException], object]) -> None:
-        """Begin; a mistake of ours goes to `crashed`."""
-        background.start(self._work, "look ahead", crashed)
-
-    def ask(self, question: Question) -> None:
-        """Answer this instead of what was asked before."""
-        self._question = question
-        self._asked.set()
-
-    def close(self) -> None:
-        """End."""
-        self._closed = True
-        self._asked.set()
-
-    def _work(self) -> None:
-        while self._asked.wait() and not self._closed:
-            while self._asked.is_set() and not self._closed:
-                self._asked.clear()
-                time.sleep(PAUSE_S)
-            self._answer()
-
-    def _answer(self) -> None:
-        question, model = self._question, self._model()
-        if question is None or model is None or self._closed:
-            return
-        messages = question.messages
-        if not any(message.role != "system" for message in messages):
+    def _answer(self, question: Question) -> None:
+        model, messages = self._model(), question.messages
+        if model is None or not any(message.role != "system" for message in messages):
             return
         try:
             forecast = model.foresee(messages)
         except LocalLLMError:
             # Whoever sends the message is told the same.
             return
-        if not self._closed and not self._asked.is_set():
+        if not self._latest.is_old():
             self._told(question, forecast, model.plan.n_ctx)
 
 

@@ -1,6 +1,6 @@
-"""Asks the model once a second how its memory stands, in a thread of its own.
+"""Asks once a second how the memory stands, the model's and the machine's, in a thread of its own.
 
-Knows nothing of widgets. Sleeps while nobody wants to know.
+Knows nothing of widgets. While nobody wants to know it only watches the machine, now and then.
 """
 
 from __future__ import annotations
@@ -12,24 +12,31 @@ from localllm.errors import LocalLLMError
 from localllm.runtime.responder import Responder
 from localllm.runtime.types import MemorySample
 from localllm.tui import background
+from localllm.tui.vitals import Machine, machine
 
 PERIOD_S = 1.0
+WATCH_S = 5.0
+"""How often the machine is looked at while nobody wants samples."""
 
 
 class Sampler:
-    """Calls `sampled` with each sample and `lost` when the model does not answer any more; both from its thread."""
+    """Calls `sampled` with each sample of the model, `watched` with each of the machine, and `lost` when the model does
+    not answer any more; all from its thread."""
 
     def __init__(
         self,
         model: Callable[[], Responder | None],
-        sampled: Callable[[MemorySample, int], object],
+        sampled: Callable[[MemorySample, int, Machine], object],
+        watched: Callable[[Machine], object],
         lost: Callable[[LocalLLMError], object],
     ) -> None:
         self._model = model
         self._sampled = sampled
+        self._watched = watched
         self._lost = lost
         self._wake = threading.Event()
         self._wanted = True
+        self._asked = True
         self._closed = False
 
     def start(self, crashed: Callable[[BaseException], object]) -> None:
@@ -40,10 +47,11 @@ class Sampler:
         """Sample every second, or not until this is called again."""
         self._wanted = wanted
         if wanted:
-            self._wake.set()
+            self.now()
 
     def now(self) -> None:
         """Take a sample without waiting for the second to pass."""
+        self._asked = True
         self._wake.set()
 
     def close(self) -> None:
@@ -53,11 +61,15 @@ class Sampler:
 
     def _work(self) -> None:
         while not self._closed:
-            self._sample()
-            self._wake.wait(PERIOD_S if self._wanted else None)
+            now = machine()
+            self._watched(now)
+            if self._wanted or self._asked:
+                self._asked = False
+                self._sample(now)
+            self._wake.wait(PERIOD_S if self._wanted else WATCH_S)
             self._wake.clear()
 
-    def _sample(self) -> None:
+    def _sample(self, now: Machine) -> None:
         model = self._model()
         if model is None:
             return
@@ -68,4 +80,4 @@ class Sampler:
                 self._lost(error)
             return
         if not self._closed:
-            self._sampled(memory, used)
+            self._sampled(memory, used, now)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from localllm.runtime import memory
 from localllm.runtime.memory import mapped_weights
 from localllm.runtime.model import Model
 from tests.runtime.conftest import GREEDY
@@ -30,6 +33,23 @@ def test_resident_weights_are_read_from_smaps(tmp_path: Path) -> None:
     assert mapped_weights([Path("/models/a.gguf")], smaps) == (12 << 20, (6144 + 100) << 10)
 
 
+def test_a_look_that_takes_long_is_rarely_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looks = [100.0], []
+
+    def look(files: Sequence[Path]) -> tuple[int, int | None]:
+        looks.append(clock[0])
+        clock[0] += 0.025
+        return 5, len(looks)
+
+    monkeypatch.setattr(memory, "mapped_weights", look)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    mapped = memory.Mapped([])
+    for _ in range(20):
+        assert mapped.weights() == (5, len(looks))
+        clock[0] += 1.0
+    assert len(looks) == 3
+
+
 def test_a_system_without_smaps_tells_nothing(tmp_path: Path) -> None:
     assert mapped_weights([Path("/models/a.gguf")], tmp_path / "none") == (0, None)
 
@@ -47,10 +67,10 @@ def test_the_sample_follows_the_conversation(model: Model) -> None:
 
 def test_mapped_weights_are_resident_after_use(model: Model) -> None:
     model.chat(sampling=GREEDY, max_tokens=2).ask("Hello")
-    sample = model.memory()
-    if sample.weights_resident is None:
+    mapped, resident = mapped_weights([model.info.path])
+    if resident is None:
         pytest.skip("this system does not tell what is resident")
     copied = model.plan.devices[0].weights > model.info.file_bytes  # by a matrix unit, in an order of its own
     # Of what was copied nothing needs to stay; what is looked up, like the embeddings, is read from the mapping.
     least, most = (0, 0.5) if copied else (0.9, 1)
-    assert least * model.info.file_bytes < sample.weights_resident <= most * sample.weights_mapped
+    assert least * model.info.file_bytes < resident <= most * mapped

@@ -87,6 +87,10 @@ async def test_memory_shows_each_part_with_a_bar_in_proportion() -> None:
             "━" * 15 + "─" * 15,
             "4.00 GiB ours · 4.00 GiB free",
         ]
+        panel.show(replace(SAMPLE, states=5 * MIB, snapshots=9 * MIB))
+        await pilot.pause()
+        kept = ["Chats in RAM           5.0 MiB", "Chats on disk          9.0 MiB"]
+        assert set(kept) < set(lines(panel))
         panel.show(None)
         await pilot.pause()
         assert "no model is loaded" in lines(panel)

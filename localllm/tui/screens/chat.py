@@ -43,6 +43,7 @@ from localllm.tui.messages import (
     Crashed,
     Failed,
     LookedAhead,
+    MachineWatched,
     MessageMade,
     MessageRefused,
     ModelChanged,
@@ -58,6 +59,8 @@ from localllm.tui.messages import (
 from localllm.tui.orders import Orders
 from localllm.tui.outlook import Question, cached
 from localllm.tui.overflow import Overflow
+from localllm.tui.screens.memory import MemoryScreen
+from localllm.tui.vitals import History, SwapWatch
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.sidebar import Sidebar
@@ -87,6 +90,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+n", "new_chat", "New"),
         Binding("f3", "toggle_chats", "Chats"),
         Binding("f4", "edit", "Edit"),
+        Binding("f9", "show_memory", "All memory", show=False),
         Binding("f5", "reload", "Load again"),
         # Before the prompt, whose own F6 selects a line.
         Binding("f6", "make_room", "Make room", show=False, priority=True),
@@ -117,6 +121,9 @@ class ChatScreen(Screen[None]):
         self._orders = Orders(self)
         self._overflow = Overflow(self)
         self._branches = Branches(self)
+        self.history = History()
+        self.last_sample: Sampled | None = None
+        self._swap_watch = SwapWatch()
         self._explained: LocalLLMError | None = None
         self._stats: Stats | None = None
         self._context_used = 0
@@ -159,7 +166,8 @@ class ChatScreen(Screen[None]):
         self.refresh_bindings()
 
     def _want_samples(self) -> None:
-        self._behind.sampler.want(self.busy or self.query_one(MemoryPanel).display)
+        seen = self.query_one(MemoryPanel).display or isinstance(self.app.screen, MemoryScreen)
+        self._behind.sampler.want(self.busy or seen)
 
     def action_close_panels(self) -> None:
         """Take panels away that lie over the conversation."""
@@ -561,8 +569,18 @@ class ChatScreen(Screen[None]):
     def _model_lost(self, event: ModelLost) -> None:
         self._explain(event.error)
 
+    @on(MachineWatched)
+    def _machine_watched(self, event: MachineWatched) -> None:
+        warning = self._swap_watch.look(event.machine)
+        if warning:
+            self.notify(f"{warning} F9 shows where it goes.", severity="warning", timeout=20)
+
     @on(Sampled)
     def _sampled(self, event: Sampled) -> None:
+        self.last_sample = event
+        self.history.add(event.memory, event.machine)
+        if isinstance(self.app.screen, MemoryScreen):
+            self.app.screen.show(event)
         self.query_one(MemoryPanel).show(event.memory)
         self._context_used = event.context_used
         self._refresh_status()
@@ -667,6 +685,16 @@ class ChatScreen(Screen[None]):
     def action_toggle_memory(self) -> None:
         """Show or hide the memory panel."""
         self._toggle("memory")
+
+    def action_show_memory(self) -> None:
+        """Show where the memory goes on a whole screen."""
+        self.app.push_screen(MemoryScreen(self, self.history), self._load_so)
+        self._want_samples()
+
+    def _load_so(self, options: Options | None) -> None:
+        self._want_samples()
+        if options is not None and self._may_turn():
+            self.load(options)
 
     def action_scroll(self, action: str) -> None:
         """Scroll the conversation from wherever the focus is."""

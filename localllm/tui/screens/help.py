@@ -60,7 +60,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("PageUp, PageDown", "scroll"),
             ("Ctrl+Home, Ctrl+End", "the first and the last message"),
             ("Mouse, then Ctrl+C", "select and copy"),
-            ("F2", "memory"),
+            ("F2, F9", "memory beside the chat; all of it, and what other settings would take"),
             ("F5", "load the model again"),
             ("F6", "make room in the context"),
             ("Ctrl+P", "commands and themes"),

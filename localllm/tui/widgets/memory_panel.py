@@ -63,6 +63,8 @@ class MemoryPanel(Widget):
             self._note(f"{size(sample.kv_used)} used of allocated"),
             Text(),
             self._row("Compute", sample.compute),
+            *([self._row("Chats in RAM", sample.states)] if sample.states else []),
+            *([self._row("Chats on disk", sample.snapshots)] if sample.snapshots else []),
             self._row("Process", sample.process),
             Text(),
             self._row("System", sample.system_total),
