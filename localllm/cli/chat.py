@@ -112,6 +112,7 @@ def _app(
         conversation=conversation,
         theme=looks.theme,
         animation=looks.animation,
+        titles=looks.titles == "model",
     )
     try:
         app.run()

@@ -105,6 +105,12 @@ class UserSettings:
     animation: Literal["full", "basic", "none"] | None = _key(
         "app", kinds.choice("full", "basic", "none"), "how much moves", "full"
     )
+    titles: Literal["words", "model"] | None = _key(
+        "app",
+        kinds.choice("words", "model"),
+        "what names a chat: its first words, or the model after its first reply, with some twenty tokens",
+        "words",
+    )
 
 
 KEYS = {entry.name: Key(name=entry.name, **entry.metadata) for entry in dataclasses.fields(UserSettings)}

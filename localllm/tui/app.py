@@ -28,8 +28,8 @@ from localllm.tui.screens.chat import ChatScreen
 class ChatApp(App[None]):
     """Chats with the model that is `wanted`, which `open_model` loads, kept in `store`.
 
-    Begins with `conversation`, or a new one. The model loads in the background: the app can be used, and written in,
-    from its first picture on.
+    Begins with `conversation`, or a new one; with `titles` the model names the chats. The model loads in the
+    background: the app can be used, and written in, from its first picture on.
     """
 
     TITLE = "localllm"
@@ -53,6 +53,7 @@ class ChatApp(App[None]):
         theme: str | None = None,
         animation: Literal["full", "basic", "none"] | None = None,
         conversation: Conversation | None = None,
+        titles: bool = False,
     ) -> None:
         super().__init__()
         if theme is not None:
@@ -60,7 +61,7 @@ class ChatApp(App[None]):
         if animation is not None:
             self.animation_level = animation
         self.chat = ChatScreen(
-            open_model, wanted, store, sampling or Sampling(), system=system, conversation=conversation
+            open_model, wanted, store, sampling or Sampling(), system=system, conversation=conversation, titles=titles
         )
 
     def _known_theme(self, name: str) -> str:

@@ -111,6 +111,11 @@ class Archive:
         self._do(lambda: self._store.rename(chat_id, title))
         self.list()
 
+    def suggest_title(self, chat_id: str, title: str) -> None:
+        """Give a chat a title that a model made, unless a person gave it one."""
+        self._do(lambda: self._store.suggest_title(chat_id, title))
+        self.list()
+
     def pin(self, chat_id: str, pinned: bool) -> None:
         """Keep a chat at the top of the list, or no longer."""
         self._do(lambda: self._store.pin(chat_id, pinned))

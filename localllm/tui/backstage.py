@@ -26,6 +26,7 @@ from localllm.tui.messages import (
 )
 from localllm.tui.outlook import Outlook
 from localllm.tui.sampler import Sampler
+from localllm.tui.titler import Titler
 
 GOODBYE_S = 2.0
 """How long the end waits for the last words to reach the disk."""
@@ -55,6 +56,7 @@ class Backstage:
             system=system,
         )
         self.archive = Archive(store, post)
+        self.titler = Titler(self.archive.suggest_title, self.crashed)
         self.outlook = Outlook(lambda: self.loader.model, lambda *told: post(LookedAhead(*told)))
         self.sampler = Sampler(
             lambda: self.loader.model,
@@ -79,6 +81,7 @@ class Backstage:
         """End everything; the last words reach the disk first."""
         self.sampler.close()
         self.outlook.close()
+        self.titler.stop()
         self.dialogue.close(GOODBYE_S)
         self.archive.close(GOODBYE_S)
         self.loader.close()

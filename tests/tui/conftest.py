@@ -34,9 +34,12 @@ def open_app(store: Store) -> Iterator[OpenApp]:
         garage: Garage | None = None,
         options: Options | None = None,
         conversation: Conversation | None = None,
+        titles: bool = False,
     ) -> ChatApp:
         wanted = Wanted(INFO.path, options or Options())
-        app = ChatApp((garage or Garage(script or Script())).open, wanted, store, conversation=conversation)
+        app = ChatApp(
+            (garage or Garage(script or Script())).open, wanted, store, conversation=conversation, titles=titles
+        )
         app.animation_level = "none"
         apps.append(app)
         return app

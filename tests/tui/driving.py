@@ -27,6 +27,7 @@ class OpenApp(Protocol):
         garage: Garage | None = None,
         options: Options | None = None,
         conversation: Conversation | None = None,
+        titles: bool = False,
     ) -> ChatApp: ...
 
 

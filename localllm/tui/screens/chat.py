@@ -19,7 +19,7 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 
 from localllm.chat import commands
-from localllm.chat.conversation import Conversation
+from localllm.chat.conversation import Conversation, Node
 from localllm.chat.settings import sampling_of
 from localllm.chat.store import Store
 from localllm.errors import ContextFull, EngineDied, LocalLLMError
@@ -113,8 +113,10 @@ class ChatScreen(Screen[None]):
         *,
         system: str = "",
         conversation: Conversation | None = None,
+        titles: bool = False,
     ) -> None:
         super().__init__()
+        self._titles = titles
         self._behind = Backstage(open_model, wanted, store, sampling, system, self.post_message)
         self._loader, self._dialogue = self._behind.loader, self._behind.dialogue
         self._dialogue.open(conversation)
@@ -291,6 +293,7 @@ class ChatScreen(Screen[None]):
     def _follow(self) -> None:
         """Show the reply that is being made as it grows."""
         self._stats = None
+        self._behind.titler.stop()
         self._ticker.resume()
         self._want_samples()
         self._draw_reply()
@@ -327,6 +330,7 @@ class ChatScreen(Screen[None]):
         if node is not None:
             note = wording.ending_note(node, self.conversation.siblings(node.id))
             self._talk.end(note, alarming=node.state == "partial")
+            self._name_chat(node)
         else:
             self._talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True, withdrawn=True)
             if self.conversation.leaf != turn.task.reply.parent:
@@ -341,6 +345,13 @@ class ChatScreen(Screen[None]):
         self.refresh_bindings()
         self._behind.archive.list()
         self._look_ahead()
+
+    def _name_chat(self, reply: Node) -> None:
+        """Have the model name the chat after its first reply, if it is to."""
+        conversation, model = self.conversation, self._loader.model
+        is_first = len(conversation.nodes) == 2 and not conversation.given_title
+        if self._titles and is_first and reply.state == "done" and model is not None:
+            self._behind.titler.begin(model, conversation.id, conversation.messages())
 
     def _explain(self, error: LocalLLMError | None) -> None:
         """Say what went wrong, once."""
