@@ -48,7 +48,9 @@ class Store:
     All methods raise `BadStore`, and `BadText` for a text that is no valid UTF-8; then they have changed nothing.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, recovered: frozenset[str] = frozenset()) -> None:
+        self.recovered = recovered
+        """The chats in which a killed app was writing a reply, which was marked as partial now."""
         self._database = database
         self._search: Search | None = None
 
@@ -64,9 +66,9 @@ class Store:
             database.prepare(lambda db: check_version(db, path))
             with database.transaction() as db:
                 migrate(db, path)
-                _mark_abandoned(db)
+                recovered = _mark_abandoned(db)
                 db.execute("DELETE FROM chat WHERE deleted < ?", (time.time() - UNDO_DAYS * 86400,))
-            store = cls(database)
+            store = cls(database, recovered)
             store._forget_erased()
         except BaseException:
             database.close()
@@ -289,8 +291,11 @@ def _node(row: tuple[Any, ...]) -> Node:
     return Node(node_id, parent, role, text, created, state, model, stats_of(json.loads(stats)) if stats else None)
 
 
-def _mark_abandoned(db: sqlite3.Connection) -> None:
-    """Replies whose writer is gone ended early: mark them so."""
+def _mark_abandoned(db: sqlite3.Connection) -> frozenset[str]:
+    """Replies whose writer is gone ended early: mark them so. Returns their chats."""
+    chats: set[str] = set()
     for (writer,) in db.execute("SELECT DISTINCT writer FROM message WHERE writer IS NOT NULL").fetchall():
         if not is_alive(writer):
+            chats.update(row[0] for row in db.execute("SELECT chat FROM message WHERE writer = ?", (writer,)))
             db.execute("UPDATE message SET state = 'partial', writer = NULL WHERE writer = ?", (writer,))
+    return frozenset(chats)

@@ -14,6 +14,7 @@ from typing import IO
 
 from localllm.chat import attachments, commands
 from localllm.chat.conversation import Conversation, Node
+from localllm.chat.naming import SHORT_ID
 from localllm.chat.printable import check, printable
 from localllm.chat.store import Store
 from localllm.cli.interrupt import on_interrupt
@@ -129,6 +130,9 @@ class PlainChat:
             self.tell(
                 f"{self.loader.wanted.path.name} is loading. /help lists commands, Ctrl-C stops a reply, Ctrl-D ends."
             )
+            for chat in self.store.chats():
+                if chat.id in self.store.recovered and chat.id != self.conversation.id:
+                    self.tell(f"A reply in “{chat.title}” was cut off: /open {chat.id[:SHORT_ID]}, then /continue.")
             lines.remember([attachments.split(prompt)[1] for prompt in self.store.prompts(REMEMBERED_PROMPTS)])
         for text in lines.messages():
             try:

@@ -31,6 +31,11 @@ class Archive:
         self._jobs = background.Queue("chats on disk", lambda error: post(Crashed(error)))
         self._sought = ""
 
+    @property
+    def recovered(self) -> frozenset[str]:
+        """The chats in which a killed app was writing."""
+        return self._store.recovered
+
     def list(self) -> None:
         """Find all chats."""
         self._do(lambda: self._post(ChatsListed(self._store.chats())))

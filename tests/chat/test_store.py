@@ -142,6 +142,7 @@ def test_a_killed_writer_loses_at_most_the_piece_in_flight(path: Path) -> None:
     beside.close()
 
     store = Store.open(path)
+    assert store.recovered == {entry.id}
     reply = store.load(entry.id).path()[-1]
     assert reply.state == "partial"
     numbers = [int(number) for number in reply.text.split()]

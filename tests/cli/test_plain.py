@@ -206,6 +206,12 @@ def test_a_mistake_ends_a_pipe_and_not_a_talk(store: Store, line: str, kind: typ
     assert [message.content for message in run.asked[-1]] == ["Hi"]
 
 
+def test_a_reply_that_a_crash_cut_off_is_told(store: Store) -> None:
+    chat = talk(store, "Wombats", "Half of")
+    store.recovered = frozenset({chat.id})
+    assert f"“Wombats” was cut off: /open {chat.id[:8]}" in Run(store, interactive=True).lines("Hi").told
+
+
 def test_an_engine_that_dies_is_loaded_again_and_the_words_stay(store: Store) -> None:
     script = Script(reply="Some words and more", dies_after=3, error=EngineDied("The engine ended."))
     garage = Garage(script)

@@ -10,6 +10,8 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.chat.transfer import read_file
 from localllm.runtime.types import Message
+from localllm.tui.app import ChatApp
+from localllm.tui.screens.chat import ChatScreen
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
 from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
@@ -29,6 +31,12 @@ def only_chat(store: Store) -> Conversation:
     return store.load(entry.id)
 
 
+def open_chat(pilot: Driver) -> ChatScreen:
+    app = pilot.app
+    assert isinstance(app, ChatApp)
+    return app.chat
+
+
 def texts(chat: Conversation) -> list[str]:
     return [node.text for node in chat.path()]
 
@@ -44,7 +52,8 @@ async def test_editing_an_earlier_message_begins_a_branch_and_sends_only_what_is
         await pilot.press("alt+up", "alt+up", "alt+up", "alt+up", "f4")
         await shows(pilot, "Editing your message · Esc leaves it")
         assert prompt(pilot).text == "First?"
-        prompt(pilot).text = "/changed?"
+        await shows(pilot, "esc Leave it")
+        assert open_chat(pilot)._given() == [], "what is forecast is the message in its place"
         prompt(pilot).text = "Changed?"
         await pilot.press("enter")
         await wait_until(pilot, lambda: len(garage.models[0].asked) == 3 and idle(pilot))
@@ -66,7 +75,7 @@ async def test_esc_leaves_a_message_as_it_is_and_brings_the_draft_back(open_app:
     async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
         await ask(pilot, "/ is no command")
         prompt(pilot).insert("a draft")
-        await pilot.press("f4")
+        await pilot.press("alt+up", "alt+up", "f4")
         assert prompt(pilot).text == "// is no command"
         await pilot.press("escape")
         assert prompt(pilot).text == "a draft"

@@ -110,6 +110,17 @@ async def test_deletions_are_undone_one_by_one(open_app: OpenApp, store: Store) 
         assert len(store.chats()) == 3
 
 
+async def test_a_reply_that_a_crash_cut_off_is_told_once(open_app: OpenApp, store: Store) -> None:
+    chat = talk(store, "[b]Wombats", "Half of")
+    store.recovered = frozenset({chat.id})
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await shows(pilot, "A reply in “[b]Wombats” was cut off.")
+        await to_list(pilot)
+        await pilot.press("p")
+        await shows(pilot, "pinned")
+        assert screen_text(pilot).count("was cut off") == 1
+
+
 async def test_a_chat_named_on_the_command_line_is_open_from_the_start(open_app: OpenApp, store: Store) -> None:
     chat = talk(store, "From before", "An answer from before.")
     app = open_app(conversation=store.load(chat.id))

@@ -19,7 +19,7 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 
 from localllm.chat import commands
-from localllm.chat.conversation import Conversation, Node
+from localllm.chat.conversation import Conversation, Given, Node
 from localllm.chat.settings import sampling_of
 from localllm.chat.store import Store
 from localllm.errors import ContextFull, EngineDied, LocalLLMError
@@ -190,12 +190,21 @@ class ChatScreen(Screen[None]):
         if not self.busy:
             draft = commands.unescaped(self._talk.prompt.text.strip())
             is_command = draft.startswith("/") and not self._talk.prompt.text.startswith(commands.ESCAPE)
-            self._behind.outlook.ask(Question(tuple(self.conversation.given()), "" if is_command else draft))
+            self._behind.outlook.ask(Question(tuple(self._given()), "" if is_command else draft))
+
+    def _given(self) -> list[Given]:
+        """What stands before the next message: all, or what is above the message that is edited."""
+        edited = self._branches.edited
+        if edited is None:
+            return self.conversation.given()
+        if edited.parent is None:
+            return [one for one in self.conversation.given() if not one.nodes]
+        return self.conversation.given(until=edited.parent)
 
     @on(LookedAhead)
     def _looked_ahead(self, event: LookedAhead) -> None:
         given, forecast = event.question.given, event.forecast
-        if self.busy or list(given) != self.conversation.given():
+        if self.busy or list(given) != self._given():
             return
         self._talk.transcript.show_cached(cached(given, forecast))
         rate = wording.prefill_rate(self.conversation)

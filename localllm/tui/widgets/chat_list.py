@@ -27,7 +27,8 @@ class ChatList(OptionList):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back"),
-        Binding("delete,backspace", "drop", "Delete"),
+        Binding("delete", "drop", "Delete"),
+        Binding("backspace", "drop", show=False),
         Binding("p", "pin", "Pin"),
         Binding("r", "rename", "Rename"),
         Binding("slash", "search", "Search"),

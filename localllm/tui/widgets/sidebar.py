@@ -38,6 +38,7 @@ class Sidebar(Vertical):
         self._chats: list[ChatEntry] = []
         self._open_id = ""
         self._deleted: list[str] = []
+        self._recovered = archive.recovered
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -51,10 +52,18 @@ class Sidebar(Vertical):
     def show(self, chats: list[ChatEntry], open_id: str) -> None:
         """List `chats`, or those of them that are searched; the one that is open is marked."""
         self._chats, self._open_id = chats, open_id
+        self._tell_recovered()
         if self._search.value.strip():
             self._archive.search(self._search.value)
         else:
             self._list.show(chats, open_id)
+
+    def _tell_recovered(self) -> None:
+        """Say once which replies a crash cut off."""
+        for chat in self._chats:
+            if chat.id in self._recovered:
+                self.notify(f"A reply in “{chat.title}” was cut off. Open it, and Ctrl+G goes on.", markup=False)
+        self._recovered = frozenset()
 
     def look_for(self, words: str) -> None:
         """Search for `words`, and let the person pick from what is found."""

@@ -167,9 +167,10 @@ class Talk(Vertical):
             self.notify(f"There is no {what} to copy.", severity="warning")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Textual's: which keys mean something now. Esc stops a reply before it does anything else."""
+        """Textual's: which keys mean something now. Esc stops a reply first, and leaves a message that is edited."""
         if action == "leave_message":
-            return self.transcript.current is not None and self._reply is None
+            is_free = self._reply is None and not self.prompt.border_title
+            return self.transcript.current is not None and is_free
         return super().check_action(action, parameters)
 
     def _uncover(self) -> None:
