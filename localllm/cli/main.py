@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from localllm import __version__
 from localllm.cli import (
@@ -64,6 +64,10 @@ class _Command(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(*args, **options)
         finally:
             self._inside = False
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong, and not with forty flags above it."""
+        self.exit(2, f"{self.prog}: error: {message}\n  usage: `{self.prog} --help` shows all flags.\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -126,10 +126,10 @@ def _print_table(plan: Plan) -> None:
     settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers offloaded"
     print(f"{plan.path.name}: {settings}")
     print()
-    print(f"{'device':<12}{'layers':>7}{'weights':>13}{'KV cache':>13}{'compute':>13}{'total':>13}{'available':>13}")
+    print(f"{'device':<12}{'layers':>7}{'weights':>14}{'KV cache':>14}{'compute':>14}{'total':>14}{'available':>14}")
     for device in plan.devices:
         sizes = (device.weights, device.kv, device.compute, needs(device), device.free)
-        columns = "".join(f"{mib(size):>13}" for size in sizes)
+        columns = "".join(f"{mib(size):>14}" for size in sizes)
         print(f"{device.name:<12}{device.layers:>7}{columns}")
     print()
     for device in plan.devices:

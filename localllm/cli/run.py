@@ -130,8 +130,15 @@ def _as_json(model: Model | ModelProcess, reply: LocalReply | RemoteReply) -> st
 
 
 def _model_and_prompt(args: argparse.Namespace) -> tuple[str | None, str]:
-    """Tell the two positional arguments apart, and read the prompt from a pipe."""
+    """Tell the two positional arguments apart, and read the prompt from a pipe.
+
+    Raises:
+        BadText: what came is no valid UTF-8.
+    """
+    from localllm.native.vocab import encoded
+
     piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+    encoded(piped, "What came on stdin")  # told by its place there, before it is joined with anything
     first, second = args.model, args.prompt
     if second is not None:
         prompt = f"{second}\n\n{piped}" if piped.strip() else second

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from localllm.errors import DoesNotFit
 from localllm.gguf_file import Header
-from localllm.native import devices
+from localllm.native import accelerators, devices
 from localllm.native.devices import Device
 from localllm.runtime.estimate import shares
 from localllm.runtime.options import Options
@@ -87,10 +87,13 @@ def largest(high: int, excess: Callable[[int], int]) -> int:
 
 def _check_cpu_alone(options: Options) -> None:
     if options.gpu_layers or options.split:
+        unused = [] if devices.are_assumed() else accelerators.unused(devices.devices(), devices.backends())
         what = f"{options.gpu_layers} layers were" if options.gpu_layers else "A split over devices was"
         raise DoesNotFit(
             f"{what} asked for on a GPU, but this build of llama.cpp sees none.",
-            hint="Leave it out to run on the CPU. `localllm devices` says what a GPU needs.",
+            hint="\n".join(
+                [*map(str, unused), "Without --gpu-layers and --split (gpu_layers, split) it runs on the CPU."]
+            ),
         )
 
 

@@ -122,11 +122,14 @@ def test_an_architecture_that_is_not_known_is_told_with_the_nearest(
     assert "Nearest known: llama" in caught.value.hint
 
 
-def test_layers_for_a_gpu_that_is_not_there_are_refused(smollm2: Path) -> None:
+def test_layers_for_a_gpu_that_is_not_there_are_refused(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if any(device.offloads for device in devices.devices()):
         pytest.skip("this machine has a GPU")
-    with pytest.raises(DoesNotFit, match="sees none"):
+    monkeypatch.setattr(accelerators, "_makers", lambda: ["NVIDIA"])
+    with pytest.raises(DoesNotFit, match="sees none") as caught:
         make_plan(smollm2, Options(gpu_layers=4))
+    assert "An NVIDIA GPU is here" in caught.value.hint
+    assert "runs on the CPU" in caught.value.hint
     assert make_plan(smollm2, Options(gpu_layers=0)).gpu_layers == 0
 
 
