@@ -17,7 +17,7 @@ from pathlib import Path
 
 from localllm import small_files
 from localllm.library import filenames
-from localllm.library.stored import Stored, models_in, stored_file
+from localllm.library.stored import Stored, is_there, models_in, names_in, stored_file
 
 _PREFIX = "models--"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -62,11 +62,11 @@ def read(cache: Path, kind: str = "hub") -> Iterator[Stored]:
 def read_llama_cpp(cache: Path) -> Iterator[Stored]:
     """The models in llama.cpp's own cache, in the layout of today, when it is told to use a folder, and of before."""
     yield from read(cache, "llama.cpp")
-    manifests = [found for name in _names(cache) if (found := _MANIFEST.fullmatch(name))]
+    manifests = [found for name in names_in(cache) if (found := _MANIFEST.fullmatch(name))]
     repos = {f"{found['owner']}_{found['name']}_": f"{found['owner']}/{found['name']}" for found in manifests}
-    for name in _names(cache):
+    for name in names_in(cache):
         path = cache / name
-        if filenames.is_model(name) and filenames.part_of(name)[0] == 1 and path.is_file():
+        if filenames.is_model(name) and filenames.part_of(name)[0] == 1 and is_there(path):
             prefix = max((prefix for prefix in repos if name.startswith(prefix)), key=len, default="")
             yield stored_file("llama.cpp", cache, path, repo=repos.get(prefix, ""), file=name[len(prefix) :])
 
@@ -85,7 +85,7 @@ def blobs(sha256: str) -> Iterator[Path]:
     if _SHA256.fullmatch(sha256):
         for cache in (folder(), *llama_cpp_folders()):
             candidates = (repo / "blobs" / sha256 for repo in _repos(cache))
-            yield from (path for path in candidates if path.is_file())
+            yield from (path for path in candidates if is_there(path))
 
 
 def _cache_home() -> Path:
@@ -93,23 +93,16 @@ def _cache_home() -> Path:
 
 
 def _repos(cache: Path) -> list[Path]:
-    return [cache / name for name in _names(cache) if name.startswith(_PREFIX)]
-
-
-def _names(place: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in place.iterdir())
-    except OSError:
-        return []
+    return [cache / name for name in names_in(cache) if name.startswith(_PREFIX)]
 
 
 def _snapshots(repo: Path) -> list[Path]:
     """The snapshots of a repo, the one to use first."""
     refs = [
         small_files.read_line(repo / "refs" / name)
-        for name in sorted(_names(repo / "refs"), key=lambda ref: ref != "main")
+        for name in sorted(names_in(repo / "refs"), key=lambda ref: ref != "main")
     ]
-    rest = [repo / "snapshots" / name for name in _names(repo / "snapshots") if name not in refs]
+    rest = [repo / "snapshots" / name for name in names_in(repo / "snapshots") if name not in refs]
     rest.sort(key=_changed, reverse=True)
     return [repo / "snapshots" / commit for commit in dict.fromkeys(refs) if commit] + rest
 

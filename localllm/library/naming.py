@@ -58,6 +58,13 @@ def in_catalogue(name: str) -> tuple[Entry, str] | None:
     return None
 
 
+def is_gguf_repo(name: str) -> bool:
+    """Whether it looks like a repo of GGUF files, here or not: `org/name-GGUF`, or with a quantization behind it."""
+    repo, colon, quantization = name.partition(":")
+    told = quantization != "" and filenames.quantization(f"-{quantization}.gguf") == quantization.upper()
+    return repo.count("/") == 1 and " " not in name and (told or (not colon and repo.upper().endswith("-GGUF")))
+
+
 def family(name: str) -> list[Entry]:
     """The models of the catalogue of this family: `qwen3` for `qwen3:0.6b` and its other sizes."""
     return [entry for entry in load_catalog() if name.casefold() == entry.name.partition(":")[0]]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from localllm import small_files
-from localllm.library.stored import Stored
+from localllm.library.stored import Stored, is_there
 
 _MODEL = "application/vnd.ollama.image.model"
 _ADAPTER = "application/vnd.ollama.image.adapter"
@@ -49,7 +49,7 @@ def blobs(sha256: str) -> Iterator[Path]:
     """The layer with this SHA-256, a model's or another. What Ollama still downloads has another name."""
     if _DIGEST.fullmatch(f"sha256:{sha256}"):
         candidates = (folder / "blobs" / f"sha256-{sha256.lower()}" for folder in folders())
-        yield from (path for path in candidates if path.is_file())
+        yield from (path for path in candidates if is_there(path))
 
 
 def full_name(name: str) -> str:
@@ -70,7 +70,7 @@ def _model(folder: Path, name: str, manifest: dict[str, Any]) -> Iterator[Stored
         if layer.get("mediaType") == _MODEL and digest:
             path = folder / "blobs" / f"sha256-{digest}"
             # A blob of another size is damaged, or is being replaced.
-            if path.is_file() and path.stat().st_size == layer.get("size"):
+            if is_there(path) and path.stat().st_size == layer.get("size"):
                 adapted = any(other.get("mediaType") == _ADAPTER for other in layers)
                 remark = "Ollama adds a LoRA adapter to it, which is not used here" if adapted else ""
                 yield Stored("ollama", folder, path, (path,), name=name, sha256=digest, remark=remark)

@@ -53,9 +53,15 @@ def places() -> list[Place]:
 
 
 def stored_models() -> Iterator[Stored]:
-    """Every model on this machine, place by place; a file that two places share comes twice."""
+    """Every model on this machine, place by place; one in a folder that is part of two places comes once."""
+    seen: set[Path] = set()
     for place in places():
-        yield from place.models()
+        root = place.folder.resolve()
+        for model in place.models():
+            path = root / model.path.relative_to(place.folder)
+            if model.kind == "ollama" or path not in seen:
+                seen.add(path)
+                yield model
 
 
 def place_of(path: Path) -> Place | None:

@@ -89,8 +89,8 @@ def _default() -> Stored:
 
 
 def knows(name: str) -> bool:
-    """Whether it is a name of models, here or in the catalogue, rather than some other text."""
-    return bool(naming.family(name) or naming.in_catalogue(name) or _named(name))
+    """Whether it is a name of models, here, in the catalogue or by its looks on the hub, and not some other text."""
+    return bool(naming.family(name) or naming.in_catalogue(name) or naming.is_gguf_repo(name) or _named(name))
 
 
 def _named(name: str) -> list[Stored]:

@@ -58,9 +58,8 @@ class Stored:
 def stored_file(kind: str, folder: Path, path: Path, *, repo: str = "", file: str = "", sha256: str = "") -> Stored:
     """The model whose first file is `path`, with the parts that lie beside it. `file` is its name unless given."""
     count = filenames.part_of(path.name)[1]
-    beside = [other.name for other in path.parent.iterdir()] if count > 1 else []
-    names = filenames.parts_among(path.name, beside)
-    parts = tuple(part for part in map(path.with_name, names) if part == path or part.is_file())
+    names = filenames.parts_among(path.name, names_in(path.parent) if count > 1 else [])
+    parts = tuple(part for part in map(path.with_name, names) if part == path or is_there(part))
     return Stored(kind, folder, path, parts, count, repo, file or path.name, "", sha256)
 
 
@@ -76,8 +75,24 @@ def models_in(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(root, name)
-            if filenames.is_model(name) and filenames.part_of(name)[0] == 1 and path.is_file():
+            if filenames.is_model(name) and filenames.part_of(name)[0] == 1 and is_there(path):
                 yield path
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file that may be looked at; what may not be looked at is as good as not there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none where there is no such folder, or it may not be read."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

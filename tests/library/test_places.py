@@ -181,6 +181,29 @@ def test_the_folder_that_llama_cpp_is_told_to_use(machine: Path, monkeypatch: py
     assert (only().kind, only().path, only().repo) == ("llama.cpp", link, "org/m")
 
 
+def test_a_folder_that_is_part_of_two_places_counts_once(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio = machine / ".lmstudio" / "models"
+    put(studio / "a" / "b" / "c.gguf")
+    (machine / "models").symlink_to(studio)
+    put_hub(machine / "hub", "org/m", "m.gguf", gguf())
+    monkeypatch.setenv("LLAMA_CACHE", str(machine / "hub"))
+    assert [model.kind for model in places.stored_models()] == ["folder", "hub"]
+
+
+def test_a_folder_that_may_not_be_read_is_as_good_as_none(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(machine / "models" / "closed.gguf")
+    put_ollama(machine / ".ollama" / "models", "a:1b", gguf())
+    real = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path.name == "closed.gguf" or path.parent.name == "blobs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert list(places.stored_models()) == []
+
+
 def test_files_by_name_and_size(machine: Path) -> None:
     file = put(machine / "models" / "model-Q4_K_M.gguf")
     size = file.stat().st_size

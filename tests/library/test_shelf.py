@@ -272,8 +272,8 @@ def test_every_label_stands_for_its_model(machine: Path) -> None:
 
 def test_what_is_the_name_of_a_model(machine: Path) -> None:
     put(machine / "models" / "mine.gguf")
-    assert all(map(knows, ("mine", "qwen3:0.6b", "qwen3", "qwen3:4b:Q8_0")))
-    assert not any(map(knows, ("Hello", "a/b", "x:y")))
+    assert all(map(knows, ("mine", "qwen3:0.6b", "qwen3", "qwen3:4b:Q8_0", "org/m-GGUF", "org/m:q8_0")))
+    assert not any(map(knows, ("Hello", "a/b", "x:y", "a/b:c", "either/or: Q8_0", "and/or:")))
 
 
 @pytest.mark.parametrize("name", ["org/name", "org/name@main"])
