@@ -12,7 +12,6 @@ from localllm.cli import options
 from localllm.cli.bar import Bar
 from localllm.cli.interrupt import stopped_by_sigterm
 from localllm.cli.sources import note
-from localllm.errors import DownloadFailed
 
 if TYPE_CHECKING:
     from localllm.library.pulling import Pulled
@@ -64,7 +63,7 @@ def handle(args: argparse.Namespace) -> int:
     with stopped_by_sigterm(), Bar(None, " weights" if found.converts else "B") as bar:
         try:
             pulled = found.fetch(bar.update)
-        except (KeyboardInterrupt, SystemExit, DownloadFailed):
+        except (KeyboardInterrupt, SystemExit):
             note("the same command goes on with what has arrived")
             raise
     seconds = time.monotonic() - start

@@ -19,6 +19,7 @@ try:
     import huggingface_hub as hub
     from huggingface_hub import constants
 
+    from localllm.library import ranges
     from localllm.library.keeping import Keeper
     from localllm.library.listing import Listing, Unreachable, list_repo
     from localllm.library.ranges import Fetcher
@@ -59,12 +60,15 @@ def open_source(name: str, *, keep_download: bool = False, remark: Callable[[str
 class HubFiles(Files):
     """The files of a repo: those in the hub's cache are read there, the others from the hub, with read-ahead.
 
-    With `keep` the others are downloaded to the cache as soon as ranges are expected.
+    With `keep` the others are downloaded to the cache as soon as ranges are expected. `go_on` says what to do when the
+    network fails too often.
     """
 
-    def __init__(self, listing: Listing, *, keep: bool, remark: Callable[[str], None]) -> None:
+    def __init__(
+        self, listing: Listing, *, keep: bool, remark: Callable[[str], None], go_on: str = ranges.GO_ON
+    ) -> None:
         self.listing = listing
-        self._fetcher = Fetcher(listing.title, remark)
+        self._fetcher = Fetcher(listing.title, remark, go_on=go_on)
         self._local = _in_cache(listing)
         self._cached = {name for name in listing.files if self._local and (self._local.folder / name).is_file()}
         self._lock = threading.Lock()

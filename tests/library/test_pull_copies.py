@@ -60,3 +60,14 @@ def test_a_store_on_another_disk_is_linked_to(hub: HubServer, stores: Path, monk
     blob.unlink()
     again = pull("org/m-GGUF")
     assert (again.path.read_bytes(), again.received) == (model(), len(model()))
+
+
+def test_a_file_with_the_name_size_and_ends_of_a_web_file_is_used(hub: HubServer, stores: Path) -> None:
+    theirs = put(stores / ".lmstudio/models/org/x/w.gguf", model(300_000))
+    hub.files["w.gguf"] = put(stores / "served" / "w.gguf", model(300_000))
+    assert pull(f"{hub.web}/w.gguf").path == theirs
+    assert hub.sent < 200_000
+    hub.files["w.gguf"].write_bytes(model(300_000, seed=1))
+    pulled = pull(f"{hub.web}/w.gguf")
+    assert pulled.path.read_bytes() == model(300_000, seed=1)
+    assert theirs.read_bytes() == model(300_000)

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from localllm import library, settings
-from localllm.errors import BadModelFile, BadOutput, DownloadFailed, ModelNotFound
+from localllm.errors import BadCheckpoint, BadModelFile, BadOutput, DownloadFailed, ModelNotFound
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, unfinished
 
@@ -31,7 +31,11 @@ def test_a_file_comes_into_the_models_folder(hub: HubServer, address: str) -> No
     assert pulled.path.read_bytes() == model(500_000)
     assert library.resolve("m") == pulled.path
     assert len(hub.asked("m.gguf")) > 10
-    assert pull(address).received == 0
+    assert pull(address).path == pulled.path
+    with pytest.raises(
+        BadCheckpoint, match=r"m.gguf is a GGUF, not a checkpoint.*\n.*localllm convert FILE --type Q4_0"
+    ):
+        pull(address, "Q4_0")
 
 
 def test_a_redirect_to_another_server_is_followed_without_the_token(

@@ -8,7 +8,9 @@ Looking up asks for names and sizes, never for the content of a file.
 
 from __future__ import annotations
 
-from localllm.errors import DownloadFailed, MissingPackage, ModelNotFound
+import functools
+
+from localllm.errors import BadCheckpoint, DownloadFailed, MissingPackage, ModelNotFound
 from localllm.library import naming, shelf
 from localllm.library.pulling.found import Found, Here, Progress, Pulled, Remark
 
@@ -19,6 +21,7 @@ try:
     from localllm.library.pulling import hub_model, web_file
     from localllm.library.pulling.cache import cached
     from localllm.library.pulling.request import Address, Request, read_name
+    from localllm.library.pulling.transfer import GO_ON
     from localllm.library.pulling.variants import USUAL, choose, variants
 except ImportError as error:
     raise MissingPackage(
@@ -39,10 +42,15 @@ def look_up(name: str, *, type: str | None = None, remark: Remark | None = None)
         ModelNotFound: there is no such model; says the nearest, or the choices.
         DownloadFailed: the hub or server cannot be reached, refuses, or gives no access; or the cache is not enough
             when offline.
-        BadCheckpoint: the repo holds no weights that can be converted.
+        BadCheckpoint: the repo holds no weights that can be converted, or `type` is given for what is no checkpoint.
         UnsupportedModel: there is no such `type`.
     """
     remark = remark or (lambda _: None)
+    if type and ("/" not in name or "://" in name):
+        raise BadCheckpoint(
+            f"{name} is a GGUF, not a checkpoint: a type does not apply.",
+            hint=f"Pull it, and quantize it anew: localllm convert FILE --type {type}",
+        )
     if "/" not in name:
         found = _in_catalog(name)
         return found if isinstance(found, Here) else _in_repo(found, type, remark)
@@ -89,9 +97,8 @@ def _checkpoint(listing: Listing, request: Request, type: str | None, remark: Re
     refuse_without_weights(listing)
     if request.quantization or request.file:
         raise _no_gguf(listing, request)
-    return checkpoint.look_up(
-        hub.origin_of(listing), lambda: hub.HubFiles(listing, keep=False, remark=remark), type, remark
-    )
+    opened = functools.partial(hub.HubFiles, listing, keep=False, remark=remark, go_on=GO_ON)
+    return checkpoint.look_up(hub.origin_of(listing), opened, type, remark)
 
 
 def _no_gguf(listing: Listing, request: Request) -> ModelNotFound:

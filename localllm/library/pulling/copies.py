@@ -1,19 +1,21 @@
 """A file that another store on this machine has already: found by its hash, or by its name and size, and used.
 
-Whatever a store says of a file, its hash is computed before it counts.
+Whatever a store says of a file, its hash is computed before it counts, where there is one to compare it with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from localllm.library import places
-from localllm.library.ranges import RemoteFile
+from localllm.library.ranges import Fetcher, RemoteFile
 
 _STEP = 4 << 20
+_COMPARED = 1 << 16
 
 
 def find_copy(file: RemoteFile, count: Callable[[int], None]) -> Path | None:
@@ -23,6 +25,29 @@ def find_copy(file: RemoteFile, count: Callable[[int], None]) -> Path | None:
     for path in _candidates(file, file.sha256):
         if _hash(path, count) == file.sha256:
             return path
+    return None
+
+
+def find_web_copy(file: RemoteFile, fetcher: Fetcher) -> Path | None:
+    """A file on this machine with the name and size of `file`, and the same bytes at its start and its end.
+
+    Of a file on a web server nobody tells the hash; metadata are at the start and weights at the end.
+
+    Raises:
+        DownloadFailed: the server refuses or fails.
+    """
+    found = list(places.files_named(file.name, file.size))
+    if not found:
+        return None
+    size = min(_COMPARED, file.size)
+    starts = (0, file.size - size)
+    theirs = [bytearray(size) for _ in starts]
+    for start, buffer in zip(starts, theirs, strict=True):
+        fetcher.fetch(file, start, memoryview(buffer))
+    for path in found:
+        with suppress(OSError), path.open("rb") as content:
+            if all(os.pread(content.fileno(), size, start) == data for start, data in zip(starts, theirs, strict=True)):
+                return path
     return None
 
 

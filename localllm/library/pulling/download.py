@@ -32,6 +32,9 @@ SPAN, LEAST = 64 * BLOCK, 4 * BLOCK
 _FLUSHED = 128 * BLOCK
 """Bytes between two flushes to the disk: what is left for the end would be waited for."""
 
+_LONGEST_END = 1.0
+"""Seconds that a thread has to end. It does not write any more, but may hang where no server answers."""
+
 TICK = 0.1
 """Seconds between two times that progress is told."""
 
@@ -82,6 +85,10 @@ class Download:
         self._partial.finish()
         return str(found)
 
+    def is_over(self) -> bool:
+        """Whether nobody uses the partial file any more."""
+        return not self._threads
+
     def _fetch(self, count: Count) -> None:
         """Fetch what is missing, while this thread tells how much is here."""
         self._next, self._hashed, self._digest = 0, 0, _digest(self._file)
@@ -124,7 +131,7 @@ class Download:
         return self._over.wait(TICK)
 
     def _end(self) -> None:
-        """Stop what runs. A thread that waits for bytes is woken; nobody writes any more when this returns."""
+        """Stop what runs. A thread that waits for bytes is woken; one that waits for a connection is left behind."""
         with self._changed:
             self._stopped = True
             ended = not self._working
@@ -132,8 +139,8 @@ class Download:
         if not ended and not isinstance(self._failure, NoRanges):
             self._fetcher.stop()
         for thread in self._threads:
-            thread.join()
-        self._threads.clear()
+            thread.join(_LONGEST_END)
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -12,7 +12,7 @@ from huggingface_hub.utils import WeakFileLock
 
 from localllm.library.pulling.download import Download
 from localllm.library.pulling.found import Progress, Remark
-from localllm.library.pulling.partial import Partial, bytes_of
+from localllm.library.pulling.partial import Partial, bytes_of, discard
 from localllm.library.ranges import Fetcher, RemoteFile
 from localllm.library.room import refuse_without_room
 
@@ -42,6 +42,9 @@ def fetch(jobs: Sequence[Job], fetcher: Fetcher, progress: Progress, remark: Rem
         DownloadFailed, BadModelFile: a file cannot be fetched, or is not what it should be.
         BadOutput: the disk has not enough room, or fails.
     """
+    for job in jobs:
+        if job.target.is_file():
+            discard(job.target)  # a process that was killed just before its end left it
     missing = [job for job in jobs if not job.target.is_file()]
     needed = sum(job.file.size - bytes_of(job.target) for job in missing)
     if needed > 0:
@@ -62,10 +65,12 @@ def _fetch(job: Job, fetcher: Fetcher, count: Callable[[int], None], remark: Rem
         if job.target.is_file():
             return ""
         partial = Partial(job.target, job.file.size, job.file.version)
+        download = Download(fetcher, job.file, partial, whole=job.whole)
         try:
-            return Download(fetcher, job.file, partial, whole=job.whole).run(count)
+            return download.run(count)
         finally:
-            partial.close()
+            if download.is_over():
+                partial.close()
 
 
 def after(done: int, total: int, progress: Progress) -> Callable[[int], None]:

@@ -12,7 +12,8 @@ from localllm import settings
 from localllm.errors import BadOutput
 from localllm.library import refusals
 from localllm.library.pulling import transfer
-from localllm.library.pulling.found import Progress, Pulled, Remark
+from localllm.library.pulling.copies import find_web_copy
+from localllm.library.pulling.found import Here, Progress, Pulled, Remark
 from localllm.library.pulling.request import Address
 from localllm.library.pulling.variants import names_of_parts, refuse_way_out
 from localllm.library.ranges import Fetcher, RemoteFile
@@ -55,8 +56,8 @@ class WebFile:
         return Pulled(found[0], found, self.fetcher.received, self.url, hashes)
 
 
-def look_up(address: Address, remark: Remark) -> WebFile:
-    """Ask the server for its file, and the other parts when it is one of several.
+def look_up(address: Address, remark: Remark) -> WebFile | Here:
+    """Ask the server for its file, and the other parts when it is one of several; one that is here is used.
 
     Raises:
         ModelNotFound: there is none.
@@ -67,7 +68,8 @@ def look_up(address: Address, remark: Remark) -> WebFile:
     for name in names_of_parts(address.name):
         refuse_way_out(address.url, name)
         files.append(fetcher.ask(address.url.replace(address.name, name), name))
-    return WebFile(address.url, tuple(files), fetcher, remark)
+    copy = find_web_copy(files[0][0], fetcher) if len(files) == 1 and files[0][1] else None
+    return Here((copy,)) if copy is not None else WebFile(address.url, tuple(files), fetcher, remark)
 
 
 def _refuse_other(target: Path, file: RemoteFile) -> None:
