@@ -17,6 +17,7 @@ from localllm.chat.store import ChatEntry
 from localllm.errors import LocalLLMError
 from localllm.runtime.options import Options
 from localllm.runtime.types import Forecast, MemorySample, Plan
+from localllm.tui import models
 from localllm.tui.completing import Choice, Word
 from localllm.tui.outlook import Question
 from localllm.tui.room import Crowding, Growth
@@ -80,6 +81,48 @@ class MachineWatched(Message):
     def can_replace(self, message: Message) -> bool:
         """Only the latest look counts."""
         return isinstance(message, MachineWatched)
+
+
+class ModelsListed(Message):
+    """The models that can be talked to."""
+
+    def __init__(self, choices: Sequence[models.Choice]) -> None:
+        super().__init__()
+        self.choices = choices
+
+
+class ModelNamed(Message):
+    """The person named a model, and it is here."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__()
+        self.name = name
+        self.path = path
+
+
+class DownloadMoved(Message):
+    """How far a download is, in bytes, and how many come in a second."""
+
+    def __init__(self, name: str, done: int, total: int, rate: float) -> None:
+        super().__init__()
+        self.name = name
+        self.done = done
+        self.total = total
+        self.rate = rate
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the latest counts."""
+        return isinstance(message, DownloadMoved)
+
+
+class DownloadEnded(Message):
+    """A model is here, or why it is not."""
+
+    def __init__(self, name: str, path: Path | None, error: LocalLLMError | None) -> None:
+        super().__init__()
+        self.name = name
+        self.path = path
+        self.error = error
 
 
 class WhatIfAsked(Message):

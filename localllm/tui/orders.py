@@ -31,6 +31,7 @@ class Orders:
             "pin": lambda _: screen.sidebar.pin(self._kept()),
             "delete": lambda _: self._delete(),
             "restore": lambda _: screen.action_restore(),
+            "model": screen.choose_model,
             "system": self._system,
             "set": self._set,
             "undo": lambda _: screen.undo(),

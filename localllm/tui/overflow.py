@@ -62,7 +62,7 @@ class Overflow:
         elif isinstance(remedy, Summarise):
             self._summarise(remedy)
         elif isinstance(remedy, Grow):
-            self._screen.load(remedy.options)
+            self._screen.load_with(remedy.options)
             self._screen.answer_what_is_open()
         elif isinstance(remedy, Branch):
             question = conversation.question()

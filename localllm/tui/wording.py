@@ -10,10 +10,11 @@ import time
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import ContextFull, LocalLLMError
 from localllm.runtime.types import Forecast, Stats
-from localllm.tui.amounts import seconds, tokens
+from localllm.tui.amounts import seconds, size, tokens
 from localllm.tui.cut_entry import CutEntry
 from localllm.tui.entries import GAP, Entry, NoticeEntry, UserEntry
 from localllm.tui.loader import Loader
+from localllm.tui.messages import DownloadMoved
 from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status, cost
@@ -139,6 +140,12 @@ def account(conversation: Conversation, context_used: int, loader: Loader) -> st
     if info is not None:
         lines.append(f"context {tokens(context_used)} of {tokens(info.n_ctx)} tokens")
     return "\n".join(lines)
+
+
+def download_line(moved: DownloadMoved) -> str:
+    """How far a download is: "45% of 98.4 MiB · 12.3 MiB/s"."""
+    share = f"{moved.done / moved.total:.0%} of {size(moved.total)}" if moved.total else size(moved.done)
+    return f"downloading: {share}{GAP}{size(round(moved.rate))}/s"
 
 
 def outlook(forecast: Forecast, n_ctx: int, prefill_tps: float) -> str:

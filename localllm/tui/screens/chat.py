@@ -41,6 +41,8 @@ from localllm.tui.messages import (
     ChatsLeft,
     ChatsListed,
     Crashed,
+    DownloadEnded,
+    DownloadMoved,
     Failed,
     LookedAhead,
     MachineWatched,
@@ -48,6 +50,7 @@ from localllm.tui.messages import (
     MessageRefused,
     ModelChanged,
     ModelLost,
+    ModelNamed,
     PromptEdited,
     PromptSent,
     PromptsFound,
@@ -60,6 +63,7 @@ from localllm.tui.orders import Orders
 from localllm.tui.outlook import Question, cached
 from localllm.tui.overflow import Overflow
 from localllm.tui.screens.memory import MemoryScreen
+from localllm.tui.switching import Switching
 from localllm.tui.vitals import History, SwapWatch
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
@@ -90,6 +94,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+n", "new_chat", "New"),
         Binding("f3", "toggle_chats", "Chats"),
         Binding("f4", "edit", "Edit"),
+        Binding("f8", "models", "Models", show=False),
         Binding("f9", "show_memory", "All memory", show=False),
         Binding("f5", "reload", "Load again"),
         # Before the prompt, whose own F6 selects a line.
@@ -122,6 +127,7 @@ class ChatScreen(Screen[None]):
         self._dialogue.open(conversation)
         self._orders = Orders(self)
         self._overflow = Overflow(self)
+        self._switching = Switching(self, wanted)
         self._branches = Branches(self)
         self.history = History()
         self.last_sample: Sampled | None = None
@@ -218,9 +224,8 @@ class ChatScreen(Screen[None]):
 
     def _refresh_status(self) -> None:
         following = self._talk.transcript.following
-        self.query_one(StatusLine).show(
-            wording.status(self._loader, self._dialogue.turn, self._stats, self._context_used, following=following)
-        )
+        status = wording.status(self._loader, self._dialogue.turn, self._stats, self._context_used, following=following)
+        self.query_one(StatusLine).show(replace(status, download=self._switching.line))
 
     @on(PromptSent)
     def _send(self, event: PromptSent) -> None:
@@ -422,9 +427,42 @@ class ChatScreen(Screen[None]):
         """What answers; None while nothing is loaded."""
         return self._loader.model
 
-    def load(self, options: Options) -> None:
+    def load(self, wanted: Wanted) -> None:
+        """Load this instead of what is loaded."""
+        self._loader.start(wanted)
+
+    def load_with(self, options: Options) -> None:
         """Load the model again with other options."""
-        self._loader.start(replace(self._loader.wanted, options=options))
+        self.load(replace(self._loader.wanted, options=options))
+
+    def choose_model(self, name: str) -> None:
+        """Load the model of that name, or show those there are."""
+        if name:
+            self._switching.name(name)
+        else:
+            self.action_models()
+
+    def action_models(self) -> None:
+        """Show the models that can be loaded or downloaded."""
+        self._switching.offer()
+
+    @on(ModelNamed)
+    def _model_named(self, event: ModelNamed) -> None:
+        self._switching.load(event.name, event.path)
+
+    @on(DownloadMoved)
+    def _download_moved(self, event: DownloadMoved) -> None:
+        self._switching.moved(event)
+        self._refresh_status()
+
+    @on(DownloadEnded)
+    def _download_ended(self, event: DownloadEnded) -> None:
+        self._switching.ended(event)
+        self._refresh_status()
+
+    def may_turn(self) -> bool:
+        """Whether no reply is made; says so if one is."""
+        return self._may_turn()
 
     def change_system(self, text: str) -> None:
         """Another system prompt for this chat, from the next message on."""
@@ -714,7 +752,7 @@ class ChatScreen(Screen[None]):
     def _load_so(self, options: Options | None) -> None:
         self._want_samples()
         if options is not None and self._may_turn():
-            self.load(options)
+            self.load_with(options)
 
     def action_scroll(self, action: str) -> None:
         """Scroll the conversation from wherever the focus is."""
@@ -740,4 +778,5 @@ class ChatScreen(Screen[None]):
 
     def close(self) -> None:
         """End everything; the last words reach the disk first. Call it when the app no longer runs."""
+        self._switching.close()
         self._behind.close()

@@ -25,7 +25,7 @@ class Status:
     """What the line says. `doing` is what goes on now, with a bar while `fraction` is not None.
 
     `context_used` and `context_total` are in tokens; a total of 0 is not known yet. `live_rate` is in tokens per
-    second, while words arrive; `stats` is what the last reply cost.
+    second, while words arrive; `stats` is what the last reply cost; `download` is how far a download is.
     """
 
     model: str = ""
@@ -37,6 +37,7 @@ class Status:
     live_rate: float = 0.0
     stats: Stats | None = None
     below: bool = False
+    download: str = ""
 
 
 class StatusLine(Widget):
@@ -90,6 +91,8 @@ class StatusLine(Widget):
             used, total = status.context_used, status.context_total
             figures = f"context {amounts.tokens(used)} / {amounts.tokens(total)} "
             parts.append(Text(figures) + self._gauge(used / total))
+        if status.download:
+            parts.append(self._styled(status.download, "value"))
         if status.live_rate:
             parts.append(Text(amounts.rate(status.live_rate)))
         if status.stats is not None and not status.live_rate:

@@ -1,0 +1,67 @@
+"""The models that can be talked to: those on this machine, and those of the catalogue that could come to it.
+
+Looks at headers and asks no network. Knows nothing of widgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from localllm.library.catalog import load_catalog
+from localllm.library.facts import facts_of
+from localllm.library.naming import entry_of, labelled_models
+from localllm.runtime.types import MemorySample
+from localllm.tui.amounts import size
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model by the name that commands know it by. `path` is None for one that is not here yet.
+
+    `bytes` are those of its files, `needed` about those that a load takes; 0 is not known. `problem` says why it cannot
+    be loaded.
+    """
+
+    name: str
+    path: Path | None
+    bytes: int
+    quantization: str
+    needed: int
+    problem: str = ""
+
+    def note(self, room: int | None) -> str:
+        """Size, quantization and whether it fits in `room` bytes, in a line."""
+        parts = [size(self.bytes) if self.bytes else "", self.quantization]
+        if self.problem:
+            parts.append(self.problem)
+        elif room is not None and self.needed:
+            fits = self.needed <= room
+            parts.append(f"fits: about {size(self.needed)}" if fits else f"does not fit: about {size(self.needed)}")
+        return " · ".join(part for part in parts if part)
+
+
+def choices() -> list[Choice]:
+    """Those on this machine first, then the rest of the catalogue, in the recommended quantization."""
+    models = labelled_models()
+    facts = facts_of([model for _, model in models])
+    here = [
+        Choice(name, model.path, model.size, fact.quantization or model.quantization, fact.needed, fact.problem)
+        for (name, model), fact in zip(models, facts, strict=True)
+    ]
+    known = {entry.name for entry, _ in (entry_of(model) for _, model in models) if entry is not None}
+    absent = [
+        Choice(entry.name, None, entry.files[0].about_bytes, entry.files[0].quantization, entry.files[0].memory)
+        for entry in load_catalog()
+        if entry.name not in known
+    ]
+    return [*here, *absent]
+
+
+def room_after(sample: MemorySample | None) -> int | None:
+    """Bytes on all devices for another model once the one that is loaded is freed; None while nothing is known."""
+    if sample is None:
+        return None
+    # Pages of a mapped file on the CPU count as available already.
+    held = sum(part.kv + part.compute + (part.weights if part.kind != "cpu" else 0) for part in sample.devices)
+    return held + sum(part.free for part in sample.devices)

@@ -1,0 +1,95 @@
+"""Another model: the list of those there are, the one that a person names, the switch, the downloads.
+
+Knows the screen only as what shows and loads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localllm.chat.settings import MODEL
+from localllm.errors import LocalLLMError
+from localllm.tui import background
+from localllm.tui.downloads import Downloads
+from localllm.tui.loader import Wanted
+from localllm.tui.messages import DownloadEnded, DownloadMoved, Failed, ModelNamed, ModelsListed
+from localllm.tui.models import Choice, choices, room_after
+from localllm.tui.screens.models import ModelsScreen
+from localllm.tui.wording import download_line
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+
+
+class Switching:
+    """Over one screen. `first` is what the app was started with: its options hold for every model."""
+
+    def __init__(self, screen: ChatScreen, first: Wanted) -> None:
+        self._screen = screen
+        self._first = first
+        self._downloads = Downloads(screen.post_message, screen.crashed)
+        self.line = ""
+        """How far a download is; empty while there is none."""
+
+    def offer(self) -> None:
+        """Show the models there are."""
+        model, sample = self._screen.model, self._screen.last_sample
+        opened = str(model.info.path) if model is not None else ""
+        dialog = ModelsScreen(self._downloads, opened, room_after(sample.memory if sample is not None else None))
+        self._screen.app.push_screen(dialog, self._chosen)
+        self._list(dialog)
+
+    def _list(self, dialog: ModelsScreen) -> None:
+        def find() -> None:
+            try:
+                dialog.post_message(ModelsListed(choices()))
+            except LocalLLMError as error:
+                self._screen.post_message(Failed(error))
+
+        background.start(find, "list models", self._screen.crashed)
+
+    def name(self, name: str) -> None:
+        """Load the model that a person names, if it is here."""
+
+        def find() -> None:
+            from localllm import library
+
+            try:
+                self._screen.post_message(ModelNamed(name, library.resolve(name)))
+            except LocalLLMError as error:
+                self._screen.post_message(Failed(error))
+
+        background.start(find, "find a model", self._screen.crashed)
+
+    def _chosen(self, choice: Choice | None) -> None:
+        if choice is not None and choice.path is not None:
+            self.load(choice.name, choice.path)
+
+    def load(self, name: str, path: Path) -> None:
+        """Free what is loaded, then load this; the chat remembers it."""
+        if self._screen.may_turn():
+            self._screen.conversation.settings[MODEL] = name
+            self._screen.keep_settings()
+            self._screen.load(Wanted(path, self._first.options))
+
+    def moved(self, event: DownloadMoved) -> None:
+        """Show how far a download is."""
+        self.line = f"{event.name} {download_line(event)}"
+        if isinstance(self._screen.app.screen, ModelsScreen):
+            self._screen.app.screen.moved(event)
+
+    def ended(self, event: DownloadEnded) -> None:
+        """A download ended: say so, and list what is here now."""
+        self.line = ""
+        self._downloads.ended()
+        if event.error is not None:
+            self._screen.notify(f"{event.error}", severity="warning", markup=False, timeout=15)
+        else:
+            self._screen.notify(f"{event.name} is on this machine now. F8 loads it.", markup=False, timeout=15)
+        if isinstance(self._screen.app.screen, ModelsScreen):
+            self._list(self._screen.app.screen)
+
+    def close(self) -> None:
+        """Stop a download; what has arrived is kept."""
+        self._downloads.cancel()
