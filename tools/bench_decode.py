@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from localllm import library
-from localllm.native.devices import usable_threads
+from localllm.native.machine import usable_threads
 from localllm.native.vocab import open_vocab
 
 STORY = "Once upon a time there was a small village by the sea, where every house had a blue door and a garden. "

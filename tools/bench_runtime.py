@@ -19,7 +19,7 @@ from runtime_bench.result import Result, markdown
 from runtime_bench.rows import ROWS, Bench
 
 from localllm import library
-from localllm.native import devices, lib
+from localllm.native import devices, lib, machine
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--row", action="append", choices=list(ROWS), help="only this one; may be given several times")
     parser.add_argument("--json", type=Path, help="write every round to this file")
     args = parser.parse_args()
-    threads = args.threads or devices.usable_threads()
+    threads = args.threads or machine.usable_threads()
     bench = Bench(library.resolve(args.model), args.bin, threads, args.rounds)
     results: list[Result] = []
     for name in args.row or ROWS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from localllm.cli import options
 
 if TYPE_CHECKING:
-    from localllm.native.devices import Limits
+    from localllm.native.machine import Limits
 
 EPILOG = """examples:
   localllm devices                what there is, and what limits it
@@ -41,12 +41,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def handle(args: argparse.Namespace) -> int:
     """Print the devices."""
-    from localllm.native import accelerators, devices
+    from localllm.native import accelerators, devices, machine
 
     options.route_log(args)
     remote = [row for worker in args.worker for row in _worker_rows(worker)]
     present = devices.devices()
-    limits, threads = devices.limits(), devices.usable_threads()
+    limits, threads = machine.limits(), machine.usable_threads()
     rows = remote + [
         {
             "name": device.name,

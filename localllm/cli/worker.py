@@ -76,7 +76,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def handle(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C, which ends the process on the spot: llama.cpp's server cannot be asked to stop."""
-    from localllm.native import devices, rpc_server
+    from localllm.native import machine, rpc_server
 
     options.route_log(args)
     if not ipaddress.ip_address(args.listen).is_loopback:
@@ -89,7 +89,7 @@ def handle(args: argparse.Namespace) -> int:
             print(f"Serving {device.name} ({device.description}) with {_size(free)} of memory.", file=out)
         print(f"Use it with --worker {args.listen}:{number}. Ctrl-C ends it.", file=out, flush=True)
 
-    threads = args.threads or devices.usable_threads()
+    threads = args.threads or machine.usable_threads()
     try:
         rpc_server.serve(args.listen, number, threads=threads, memory=args.memory, ready=ready)
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from typing import Any
 from localllm.errors import DoesNotFit, EngineDied
 from localllm.gguf_file import read_header, read_parts
 from localllm.measure.speed import Effort, Speed, measure
-from localllm.native import devices
+from localllm.native import machine
 from localllm.native.handles import ModelHandle
 from localllm.runtime import tuned
 from localllm.runtime.loading import open_weights
@@ -217,7 +217,7 @@ def _attentions(choice: Choice, _: Effort) -> list[Choice]:
 
 def _threads(choice: Choice, _: Effort) -> list[Choice]:
     """Fewer threads, which may be enough to read the memory as fast as it can be, and all hyperthreads."""
-    limits = devices.limits()
+    limits = machine.limits()
     most = limits.allowed_cpus if limits.cpu_quota is None else min(limits.allowed_cpus, int(limits.cpu_quota))
     counts = (choice.threads - 1, choice.threads // 2, most)
     return [replace(choice, threads=count) for count in dict.fromkeys(counts) if count >= 1]

@@ -1,7 +1,6 @@
-"""The devices ggml sees, how much memory each has left, and what this process may use of the processor.
+"""The devices ggml sees, and how much memory each has left.
 
-The CPU's numbers do not come from ggml, which reports all memory as free and knows no cgroup: they come from the
-operating system, lowered to the limit of the cgroup this process runs in.
+The CPU's numbers do not come from ggml, which reports all memory as free and knows no cgroup: see `machine`.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ import contextlib
 import contextvars
 import ctypes
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-from localllm.native import lib, rpc
+from localllm.native import lib, machine, rpc
 
 # enum ggml_backend_dev_type of ggml-backend.h
 KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
@@ -143,7 +138,7 @@ def describe(handle: int) -> Device:
     call = _functions()
     name, kind = identify(handle)
     if kind == "cpu":
-        free, total = system_memory()
+        free, total = machine.system_memory()
     else:
         free_bytes, total_bytes = ctypes.c_size_t(), ctypes.c_size_t()
         call["memory"](handle, ctypes.byref(free_bytes), ctypes.byref(total_bytes))
@@ -184,118 +179,3 @@ def cpu_features() -> list[str]:
 def has_matrix_unit() -> bool:
     """Whether llama.cpp uses the processor's matrix unit (AMX), and so copies weights into an order of its own."""
     return "AMX_INT8" in cpu_features()
-
-
-def system_memory() -> tuple[int, int]:
-    """Available and total RAM in bytes, as far as this process may use it."""
-    memory = psutil.virtual_memory()
-    available, total = memory.available, memory.total
-    for limit, used in _cgroup_limits():
-        total = min(total, limit)
-        available = min(available, max(0, limit - used))
-    return available, total
-
-
-def _cgroup_limits() -> list[tuple[int, int]]:
-    """(limit, used) in bytes of every cgroup above this process; empty outside Linux. Page cache is not `used`."""
-    limits = []
-    for folder in _cgroup_folders():
-        for limit_name, used_name, cache_key in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ):
-            limit = _read_number(folder / limit_name)
-            used = _read_number(folder / used_name)
-            if limit is not None and used is not None:
-                limits.append((limit, max(0, used - _stat(folder / "memory.stat", cache_key))))
-    return limits
-
-
-@functools.cache
-def _cgroup_folders() -> tuple[Path, ...]:
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return ()
-    folders: list[Path] = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory") and "memory" not in controllers.split(","):
-            continue
-        root = Path("/sys/fs/cgroup") / ("memory" if controllers else "")
-        leaf = root / path.lstrip("/")
-        folders += [folder for folder in (leaf, *leaf.parents) if folder == root or root in folder.parents]
-    return tuple(folders)
-
-
-def _read_number(path: Path) -> int | None:
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
-def _stat(path: Path, key: str) -> int:
-    try:
-        pairs = (line.split() for line in path.read_text().splitlines())
-        return next((int(value) for name, value in pairs if name == key), 0)
-    except OSError:
-        return 0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What this process may use of the machine.
-
-    `allowed_cpus` counts its affinity, `physical_cores` the cores that these CPUs are parts of. `cpu_quota` is in CPUs
-    and `memory` in bytes: the lowest limits of its cgroups, None where there is none that matters.
-    """
-
-    physical_cores: int
-    allowed_cpus: int
-    cpu_quota: float | None
-    memory: int | None
-
-
-def limits() -> Limits:
-    """The limits of this process now."""
-    logical = os.cpu_count() or 1
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(logical))
-    quotas = [quota for folder in _cpu_cgroup_folders() if (quota := _cpu_quota(folder)) is not None]
-    total = psutil.virtual_memory().total
-    memory = [limit for limit, _ in _cgroup_limits() if limit < total]
-    return Limits(_physical_cores(cpus), len(cpus), min(quotas, default=None), min(memory, default=None))
-
-
-def _physical_cores(cpus: set[int], topology: Path = Path("/sys/devices/system/cpu")) -> int:
-    """How many cores the logical `cpus` are parts of; two hyperthreads of one core do not compute twice as fast."""
-    names = ("physical_package_id", "core_id")
-    try:
-        return len({tuple((topology / f"cpu{cpu}/topology" / name).read_text() for name in names) for cpu in cpus})
-    except OSError:
-        return min(psutil.cpu_count(logical=False) or len(cpus), len(cpus))
-
-
-def usable_threads() -> int:
-    """The physical cores that this process may run on, no more than its cgroup's CPU quota pays for; at least 1."""
-    found = limits()
-    quota = found.physical_cores if found.cpu_quota is None else int(found.cpu_quota)
-    return max(1, min(found.physical_cores, quota))
-
-
-def _cpu_cgroup_folders() -> tuple[Path, ...]:
-    root = Path("/sys/fs/cgroup")
-    return (*_cgroup_folders(), root / "cpu", root / "cpu,cpuacct")
-
-
-def _cpu_quota(folder: Path) -> float | None:
-    """CPUs that the group's quota pays for: `cpu.max` of cgroup v2, `cpu.cfs_*` of v1."""
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        pass
-    quota_us = _read_number(folder / "cpu.cfs_quota_us")
-    period_us = _read_number(folder / "cpu.cfs_period_us")
-    return quota_us / period_us if quota_us and period_us else None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localllm.errors import BadWorker
-from localllm.native import devices, lib, rpc
+from localllm.native import devices, lib, machine, rpc
 from localllm.native.devices import Device
 
 # Places in the interfaces of ggml-backend-impl.h, GGML_BACKEND_API_VERSION 2: `get_memory` of a device, `alloc_buffer`
@@ -55,7 +55,7 @@ class Budget:
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes as clients are told."""
         if self._device.kind == "cpu":
-            free, total = devices.system_memory()
+            free, total = machine.system_memory()
         else:
             free_bytes, total_bytes = ctypes.c_size_t(), ctypes.c_size_t()
             self._get_memory(self._device.handle, ctypes.byref(free_bytes), ctypes.byref(total_bytes))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from localllm.native import devices
+from localllm.native import devices, machine
 from localllm.native.devices import Device
 from localllm.native.ledger import BufferUse
 from localllm.runtime.types import DeviceMemory, MemorySample
@@ -48,7 +48,7 @@ def sample(
     """
     kv = sum(part.kv for part in parts)
     mapped, resident = weights.weights()
-    available, total = devices.system_memory()
+    available, total = machine.system_memory()
     now = {device.name: device for device in devices.devices()}
 
     def refreshed(part: DeviceMemory) -> DeviceMemory:

@@ -8,12 +8,12 @@ computes nothing.
 from __future__ import annotations
 
 import itertools
-import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from localllm.native.kv import KV
+from localllm.runtime.disk import Disk
 from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.states import State, States
 from localllm.runtime.tokens import shared
@@ -21,14 +21,8 @@ from localllm.runtime.tokens import shared
 WORTH_KEEPING = 32
 """Tokens. Computing fewer again is as cheap as finding them in RAM."""
 
-WORTH_A_FILE = 128
-"""Tokens. Computing fewer again is as cheap as finding them on disk."""
-
 WORTH_LEAVING = 256
 """Cells. llama.cpp looks at so many at once, so fewer of others cost nothing."""
-
-KEEP_SECONDS = 2
-"""How long closing may take to write conversations to disk."""
 
 
 @dataclass(eq=False)
@@ -59,8 +53,8 @@ class Sequences:
         self._looks_at_all = looks_at_all
         self._all = [Sequence(number) for number in range(count)]
         self._clock = itertools.count(1)
-        self._disk = disk
-        self.states = States(ram, whole=kv.whole, dropped=self._to_disk)
+        self._disk = Disk(disk)
+        self.states = States(ram, whole=kv.whole, dropped=self._disk.put)
 
     def take(self, prompt: array[int]) -> Sequence | None:
         """A sequence for a reply to `prompt`, holding as much of its start as is anywhere; None if all are taken.
@@ -146,18 +140,11 @@ class Sequences:
 
     def keep(self) -> None:
         """Write to disk what is in the KV cache and in RAM, what was used last first, as far as time allows."""
-        if self._disk is None:
-            return
-        deadline, left = time.monotonic() + KEEP_SECONDS, self._disk.budget
-        for state in self._recent_first():
-            left -= len(state.data)
-            if left < 0 or time.monotonic() > deadline:
-                break
-            self._to_disk(state, deadline)
+        self._disk.keep(self._recent_first())
 
     def _recent_first(self) -> Iterator[State]:
         for sequence in sorted(self._all, key=lambda sequence: -sequence.used):
-            if sequence.settled and self._is_worth_a_file(sequence.tokens):
+            if sequence.settled and self._disk.wants(sequence.tokens):
                 data = self._kv.save(sequence.id)
                 if data is not None:
                     yield State(sequence.tokens, data)
@@ -167,8 +154,7 @@ class Sequences:
         """Empty the KV cache and the RAM, and remove what is on disk."""
         self._kv.clear()
         self.states.clear()
-        if self._disk is not None:
-            self._disk.clear()
+        self._disk.clear()
         for sequence in self._all:
             sequence.tokens = array("i")
             sequence.settled = True
@@ -183,7 +169,7 @@ class Sequences:
 
     def disk_bytes(self) -> int:
         """Bytes of what is on disk."""
-        return self._disk.bytes() if self._disk is not None else 0
+        return self._disk.bytes()
 
     def taken_cells(self) -> int:
         """Cells that replies need now, or fewer where they share some."""
@@ -197,8 +183,7 @@ class Sequences:
         """How many tokens of `prompt` need not be computed, wherever they are. Moves nothing."""
         here = max((self._reach(prompt, held.tokens) for held in self._all if held.settled), default=0)
         here = max(here, self.states.best(prompt)[1])
-        stored = self._disk.best(prompt)[1] if self._disk is not None else 0
-        return stored if stored >= here + WORTH_A_FILE else here
+        return max(here, self._disk.spared(prompt, here))
 
     def _send_away(self, prompt: array[int], free: list[Sequence]) -> None:
         """Move what idles to RAM, but for what the prompt goes on from: a copy costs what some tokens' looks do."""
@@ -222,8 +207,8 @@ class Sequences:
 
     def _most_elsewhere(self, prompt: array[int], but: Sequence) -> int:
         others = (self._reach(prompt, held.tokens) for held in self._all if held is not but and held.settled)
-        stored = self._disk.best(prompt)[1] - WORTH_A_FILE if self._disk is not None else 0
-        return max(*others, self.states.best(prompt)[1], stored, 0)
+        here = max(*others, self.states.best(prompt)[1], 0)
+        return max(here, self._disk.spared(prompt, len(but.tokens)))
 
     def _reach(self, prompt: array[int], held: array[int]) -> int:
         """How much of `held` a reply to `prompt` could start from."""
@@ -235,7 +220,7 @@ class Sequences:
         reaches = [(self._reach(prompt, held.tokens), held) for held in self._all if held.settled]
         length, source = max(reaches, key=lambda reach: (reach[0], not reach[1].taken), default=(0, None))
         state, stored = self.states.best(prompt)
-        state, stored = self._from_disk(prompt, max(length, stored)) or (state, stored)
+        state, stored = self._disk.find(prompt, max(length, stored)) or (state, stored)
         if source is not None and length and length >= stored:
             branch = self._branch_of(source, length, free)
             if branch is not None:
@@ -250,24 +235,6 @@ class Sequences:
             if stored == len(chosen.tokens) or self._cut(chosen, stored):
                 return chosen
         return None
-
-    def _from_disk(self, prompt: array[int], least: int) -> tuple[State, int] | None:
-        """The best state on disk and what it spares, if that is enough more than `least` to be worth reading it."""
-        while self._disk is not None:
-            snapshot, spared = self._disk.best(prompt)
-            if snapshot is None or spared < least + WORTH_A_FILE:
-                break
-            data = self._disk.load(snapshot)
-            if data is not None:
-                return State(snapshot.tokens, data), spared
-        return None
-
-    def _to_disk(self, state: State, deadline: float = float("inf")) -> None:
-        if self._disk is not None and self._is_worth_a_file(state.tokens):
-            self._disk.put(state.tokens, state.data, deadline=deadline)
-
-    def _is_worth_a_file(self, tokens: array[int]) -> bool:
-        return self._disk is not None and len(tokens) >= WORTH_A_FILE and not self._disk.covers(tokens)
 
     def _branch_of(self, source: Sequence, length: int, free: list[Sequence]) -> Sequence | None:
         others = [held for held in free if held is not source]

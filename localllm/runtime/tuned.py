@@ -16,7 +16,7 @@ from typing import Any
 
 from localllm import paths
 from localllm.errors import BadOutput
-from localllm.native import devices, lib
+from localllm.native import devices, lib, machine
 from localllm.runtime.options import DEFAULT_KV_TYPE, DEFAULT_UBATCH, WIDE_KV_TYPES, Options
 
 _NOTE = "Tuned for this machine: "
@@ -83,7 +83,7 @@ def _filled(options: Options, choice: Choice | None) -> dict[str, Any]:
         if kv_type == "auto" and (attention is not False or _is_wide(choice.kv_type)):
             kv_type = choice.kv_type
     return {
-        "threads": options.threads or (choice.threads if choice else devices.usable_threads()),
+        "threads": options.threads or (choice.threads if choice else machine.usable_threads()),
         "flash_attention": attention,
         "kv_type": DEFAULT_KV_TYPE if kv_type == "auto" else kv_type,
         "draft": options.draft or (choice.draft if choice else ""),
@@ -162,7 +162,7 @@ def file_of(path: Path, options: Options) -> Path:
 
 def _machine(options: Options) -> str:
     """What a choice is good for beside the file: the processor and what of it may be used, the GPUs, the build."""
-    present, limits = devices.devices(), devices.limits()
+    present, limits = devices.devices(), machine.limits()
     names = ", ".join(device.description or device.name for device in present)
     gpus = devices.offload_devices(present)
     layers = f"{'auto' if options.gpu_layers is None else options.gpu_layers} layers" if gpus else "no GPU"

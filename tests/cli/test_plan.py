@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localllm.cli.main import main
-from localllm.native import devices
+from localllm.native import machine
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_the_table_says_what_fits(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_does_not_fit_is_shown_with_what_would(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "system_memory", lambda: (160 << 20, 8 << 30))
+    monkeypatch.setattr(machine, "system_memory", lambda: (160 << 20, 8 << 30))
     assert main(["plan", "--ctx", "8192"]) == 1
     out, errors = capsys.readouterr()
     assert "It does not fit." in out

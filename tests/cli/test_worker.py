@@ -12,7 +12,7 @@ import pytest
 
 from localllm.cli import worker as command
 from localllm.cli.main import main
-from localllm.native import devices, rpc, rpc_server
+from localllm.native import machine, rpc, rpc_server
 from tests.workers import worker
 
 MIB = 1 << 20
@@ -25,7 +25,7 @@ def test_it_speaks_the_protocol_of_this_build() -> None:
         found = rpc.ask(running.endpoint)
     assert found.version in rpc.PROTOCOLS.values()
     ((free, total),) = found.memory
-    assert total == devices.system_memory()[1]
+    assert total == machine.system_memory()[1]
     assert 0 < free < total  # ggml itself would tell all memory as free
 
 

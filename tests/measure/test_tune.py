@@ -12,7 +12,7 @@ from localllm.errors import DoesNotFit, EngineDied
 from localllm.measure import tune as tune_module
 from localllm.measure.speed import Effort, Speed
 from localllm.measure.tune import Row, Tuning, store, tune
-from localllm.native import devices
+from localllm.native import machine
 from localllm.native.handles import ModelHandle
 from localllm.runtime import tuned
 from localllm.runtime.options import Options
@@ -33,7 +33,7 @@ def tuned_with(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate
             return Speed((1000, 1000), (100 * fast, 50 * fast), 4 - (options.threads == 1) * 2)
 
         monkeypatch.setattr(tune_module, "measure", measure)
-        monkeypatch.setattr(devices, "limits", lambda: devices.Limits(2, 2, None, None))
+        monkeypatch.setattr(machine, "limits", lambda: machine.Limits(2, 2, None, None))
         return tune(smollm2)
 
     return find
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_left_out(
     tuned_with: Callable[[Rate], Tuning], smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = make_plan(smollm2).total
-    monkeypatch.setattr(devices, "system_memory", lambda: (usual, 8 << 30))
+    monkeypatch.setattr(machine, "system_memory", lambda: (usual, 8 << 30))
     found = tuned_with(lambda options: 2 if options.flash_attention is False else 1)
     assert found.choice.flash_attention
     assert max(row.memory for row in found.rows) <= usual
@@ -122,7 +122,7 @@ def test_ubatches_that_one_measurement_does_not_fill_are_not_compared() -> None:
 def test_all_hyperthreads_are_tried_but_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     choice, effort = Choice(4, True, "f16", 512), Effort(64, 1, 0)
     for quota, most in ((None, 8), (6.5, 6)):
-        monkeypatch.setattr(devices, "limits", lambda quota=quota: devices.Limits(4, 8, quota, None))
+        monkeypatch.setattr(machine, "limits", lambda quota=quota: machine.Limits(4, 8, quota, None))
         assert [found.threads for found in tune_module._threads(choice, effort)] == [3, 2, most]
     assert [found.threads for found in tune_module._threads(replace(choice, threads=1), effort)] == [6]
 

@@ -1,8 +1,7 @@
-"""Devices and their memory: the operating system's numbers, lowered to the cgroup's."""
+"""Devices: which there are, their order, and over which of them layers are split."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,53 +14,6 @@ def test_the_cpu_is_the_last_device_and_knows_its_memory() -> None:
     found = devices.devices()
     assert found[-1].kind == "cpu"
     assert 0 < found[-1].free <= found[-1].total <= psutil.virtual_memory().total
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"memory.max": "1000000", "memory.current": "400000", "memory.stat": "inactive_file 100000\n"}, 300_000),
-        ({"memory.max": "max", "memory.current": "400000"}, None),
-        ({"memory.limit_in_bytes": "1000000", "memory.usage_in_bytes": "250000"}, 250_000),
-    ],
-)
-def test_a_cgroup_limit_is_the_truth(
-    files: dict[str, str], expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(devices, "_cgroup_folders", lambda: (tmp_path,))
-    available, total = devices.system_memory()
-    if expected is None:
-        assert total == psutil.virtual_memory().total
-    else:
-        assert total == 1_000_000
-        assert available == 1_000_000 - expected
-
-
-def test_a_full_parent_limits_an_empty_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, limit, used in (("leaf", 1 << 30, 0), ("parent", 2 << 30, (2 << 30) - (100 << 20))):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "memory.max").write_text(str(limit))
-        (tmp_path / name / "memory.current").write_text(str(used))
-    monkeypatch.setattr(devices, "_cgroup_folders", lambda: (tmp_path / "leaf", tmp_path / "parent"))
-    assert devices.system_memory() == (100 << 20, 1 << 30)
-
-
-@pytest.mark.parametrize(("quota", "threads"), [("150000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
-def test_threads_follow_the_cpu_quota(
-    quota: str, threads: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices, "_cpu_cgroup_folders", lambda: ())
-    unlimited = devices.usable_threads()
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(devices, "_cpu_cgroup_folders", lambda: (tmp_path,))
-    assert devices.usable_threads() == (threads or unlimited)
-
-
-def test_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0}, raising=False)
-    assert devices.usable_threads() == 1
 
 
 def test_layers_are_split_over_each_gpu_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,28 +29,6 @@ def test_layers_are_split_over_each_gpu_once(monkeypatch: pytest.MonkeyPatch) ->
     assert devices.offload_devices([cuda, same, other, unnamed, shared, lent, cpu]) == [lent, cuda, other, unnamed]
     assert devices.offload_devices([lent, shared, cpu]) == [lent, shared]
     assert devices.offload_devices([cpu]) == []
-
-
-def test_hyperthreads_of_one_core_are_one_core(tmp_path: Path) -> None:
-    for cpu, core in enumerate((0, 1, 0, 1)):
-        folder = tmp_path / f"cpu{cpu}" / "topology"
-        folder.mkdir(parents=True)
-        (folder / "core_id").write_text(f"{core}\n")
-        (folder / "physical_package_id").write_text("0\n")
-    assert devices._physical_cores({0, 1, 2, 3}, tmp_path) == 2
-    assert devices._physical_cores({0, 2}, tmp_path) == 1
-    assert devices._physical_cores({0}, tmp_path / "none") == 1
-
-
-def test_limits_name_what_is_lowest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_cgroup_folders", lambda: (tmp_path,))
-    monkeypatch.setattr(devices, "_cpu_cgroup_folders", lambda: (tmp_path,))
-    free = devices.limits()
-    assert (free.memory, free.cpu_quota) == (None, None)
-    for name, text in (("memory.max", "1000000"), ("memory.current", "0"), ("cpu.max", "250000 100000")):
-        (tmp_path / name).write_text(text)
-    limited = devices.limits()
-    assert (limited.memory, limited.cpu_quota) == (1_000_000, 2.5)
 
 
 def test_features_are_the_processors() -> None:

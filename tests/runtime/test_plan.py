@@ -10,7 +10,7 @@ import pytest
 
 from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound, UnsupportedModel
 from localllm.gguf_file import Header, read_header
-from localllm.native import accelerators, devices, ledger, quants
+from localllm.native import accelerators, devices, ledger, machine, quants
 from localllm.runtime import estimate, parts
 from localllm.runtime.model import Model
 from localllm.runtime.options import KV_TYPES, Options
@@ -22,7 +22,7 @@ from localllm.runtime.types import DeviceMemory, Plan, mib, needs
 
 def _free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Make the CPU report `free` bytes."""
-    monkeypatch.setattr(devices, "system_memory", lambda: (free, 64 << 30))
+    monkeypatch.setattr(machine, "system_memory", lambda: (free, 64 << 30))
 
 
 @pytest.mark.slow

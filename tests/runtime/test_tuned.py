@@ -13,7 +13,7 @@ import pytest
 from localllm import paths
 from localllm.errors import BadOutput
 from localllm.gguf_file import read_header
-from localllm.native import devices, lib
+from localllm.native import lib, machine
 from localllm.runtime import tuned
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
@@ -37,7 +37,7 @@ def settled(path: Path, options: Options | None = None) -> Choice | tuple[object
     return found.threads, found.flash_attention, found.kv_type, found.n_ubatch
 
 
-UNTUNED = (devices.usable_threads(), None, "f16", 512)
+UNTUNED = (machine.usable_threads(), None, "f16", 512)
 TUNED = (1, False, "q8_0/f16", 128)
 
 
@@ -95,7 +95,7 @@ def test_another_file_machine_or_build_was_not_measured(gguf: Path, monkeypatch:
         changed.setattr(lib, "build", lambda: "another llama.cpp")
         assert settled(gguf) == UNTUNED
     with monkeypatch.context() as changed:
-        changed.setattr(devices, "limits", lambda: devices.Limits(64, 64, None, None))
+        changed.setattr(machine, "limits", lambda: machine.Limits(64, 64, None, None))
         assert tuned.find(gguf, Options()) is None
     assert tuned.find(gguf, Options(workers=("127.0.0.1:50052",))) is None
     assert settled(gguf) == TUNED
@@ -175,7 +175,7 @@ def test_the_plan_of_a_tuned_load_is_exact(smollm2: Path) -> None:
 def test_speed_is_not_worth_a_part_of_the_context(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = make_plan(smollm2)
     tuned.store(smollm2, Options(), Choice(1, False, "f32", 512), {})
-    monkeypatch.setattr(devices, "system_memory", lambda: (needs(usual.devices[0]), 8 << 30))
+    monkeypatch.setattr(machine, "system_memory", lambda: (needs(usual.devices[0]), 8 << 30))
     for plan in (make_plan(smollm2), plan_quickly(read_header(smollm2), Options())):
         assert plan.n_ctx == usual.n_ctx
         assert plan.options.kv_type == "f16"

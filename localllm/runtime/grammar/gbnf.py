@@ -10,10 +10,9 @@ Source of the language: `llama_grammar_parser` of llama.cpp's src/llama-grammar.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from localllm.errors import BadGrammar
+from localllm.runtime.grammar.recursion import Item, Rule, refuse_endless, refuse_left_recursion
 
 MAX_REPETITIONS = 2000
 """`MAX_REPETITION_THRESHOLD` of llama.cpp: of an item, times the rules that it is made of."""
@@ -29,22 +28,6 @@ _COUNTS = re.compile(r"\{[ \t]*(\d+)[ \t]*(?:(,)[ \t]*(\d*)[ \t]*)?\}")
 _PLAIN_ESCAPES = {"t": "\t", "r": "\r", "n": "\n"}
 
 
-@dataclass
-class _Item:
-    """What one step of a sequence is: the rules that it may begin with, and whether it may be nothing."""
-
-    starts: set[str] = field(default_factory=set)
-    empty: bool = False
-    weight: int = 1
-
-
-@dataclass
-class _Rule:
-    line: int
-    # For each alternative its items in order.
-    alternatives: list[list[_Item]]
-
-
 def check(text: str) -> None:
     """Tell what is wrong with a grammar.
 
@@ -58,7 +41,7 @@ def check(text: str) -> None:
 class _Parser:
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0
-        self._rules: dict[str, _Rule] = {}
+        self._rules: dict[str, Rule] = {}
         self._references: dict[str, int] = {}
         self._symbols: set[str] = set()  # as llama.cpp counts them: names, and a number for each that it makes
         self._depth = 0
@@ -74,8 +57,8 @@ class _Parser:
         while self._at < len(self._text):
             self._rule()
         self._resolve()
-        self._refuse_left_recursion()
-        self._refuse_endless()
+        refuse_left_recursion(self._rules)
+        refuse_endless(self._rules)
 
     def _rule(self) -> None:
         start = self._at
@@ -90,12 +73,12 @@ class _Parser:
             raise self._wrong(f"the name {name!r} must be followed by ::=")
         self._at += 3
         self._skip(_ANY_SPACE)
-        self._rules[name] = _Rule(self._line(start), self._alternatives(name, nested=False))
+        self._rules[name] = Rule(self._line(start), self._alternatives(name, nested=False))
         if self._at < len(self._text) and self._text[self._at] not in "\r\n":
             raise self._wrong("this is no item, and no end of the rule")
         self._skip(_ANY_SPACE)
 
-    def _alternatives(self, rule: str, *, nested: bool) -> list[list[_Item]]:
+    def _alternatives(self, rule: str, *, nested: bool) -> list[list[Item]]:
         found = [self._sequence(rule, nested=nested)]
         while self._peek() == "|":
             self._at += 1
@@ -103,9 +86,9 @@ class _Parser:
             found.append(self._sequence(rule, nested=nested))
         return found
 
-    def _sequence(self, rule: str, *, nested: bool) -> list[_Item]:
+    def _sequence(self, rule: str, *, nested: bool) -> list[Item]:
         space = _ANY_SPACE if nested else _INLINE_SPACE
-        items: list[_Item] = []
+        items: list[Item] = []
         repeatable = False
         while self._at < len(self._text):
             if self._peek() in "*+?{":
@@ -122,7 +105,7 @@ class _Parser:
             self._skip(space)
         return items
 
-    def _item(self, rule: str) -> _Item | None:
+    def _item(self, rule: str) -> Item | None:
         start, mark = self._at, self._peek()
         if mark == '"':
             return self._literal()
@@ -134,15 +117,15 @@ class _Parser:
             return self._group(rule)
         if mark == ".":
             self._at += 1
-            return _Item()
+            return Item()
         name = self._match(_NAME)
         if name is None:
             return None
         self._symbols.add(name)
         self._references.setdefault(name, start)
-        return _Item(starts={name})
+        return Item(starts={name})
 
-    def _literal(self) -> _Item:
+    def _literal(self) -> Item:
         start = self._at
         self._at += 1
         empty = self._peek() == '"'
@@ -151,9 +134,9 @@ class _Parser:
                 raise self._wrong('this text has no closing "', start)
             self._character()
         self._at += 1
-        return _Item(empty=empty, weight=0 if empty else 1)
+        return Item(empty=empty, weight=0 if empty else 1)
 
-    def _characters(self) -> _Item:
+    def _characters(self) -> Item:
         start = self._at
         self._at += 2 if self._text.startswith("[^", self._at) else 1
         if self._peek() == "]":
@@ -169,7 +152,7 @@ class _Parser:
                 if self._character() < low:
                     raise self._wrong("this range ends before it begins", first)
         self._at += 1
-        return _Item()
+        return Item()
 
     def _character(self) -> str:
         if self._peek() != "\\":
@@ -186,7 +169,7 @@ class _Parser:
             raise self._wrong(f"{escape} is no character", start)
         return chr(code)
 
-    def _group(self, rule: str) -> _Item:
+    def _group(self, rule: str) -> Item:
         start, before = self._at, len(self._symbols)
         self._depth += 1
         if self._depth > MAX_DEPTH:
@@ -200,15 +183,15 @@ class _Parser:
             raise self._wrong("this group has no closing )", start)
         self._at += 1
         self._depth -= 1
-        self._rules[name] = _Rule(self._line(start), alternatives)
-        return _Item(starts={name}, weight=weight)
+        self._rules[name] = Rule(self._line(start), alternatives)
+        return Item(starts={name}, weight=weight)
 
     def _new_symbol(self, rule: str) -> str:
         name = f"{rule}_{len(self._symbols)}"  # no rule of the text can have this name
         self._symbols.add(name)
         return name
 
-    def _repeat(self, rule: str, item: _Item) -> None:
+    def _repeat(self, rule: str, item: Item) -> None:
         start = self._at
         low, high = self._counts()
         total = high or low or 1
@@ -248,71 +231,6 @@ class _Parser:
             raise BadGrammar(
                 "The grammar has no rule 'root', where it begins.", hint="Name the rule of a whole answer root."
             )
-
-    def _rules_where(self, holds: Callable[[_Item, set[str]], bool]) -> set[str]:
-        """The rules with an alternative of which each item `holds`, given the rules that are known to so far."""
-        known: set[str] = set()
-        while True:
-            more = {
-                name
-                for name, rule in self._rules.items()
-                if any(all(holds(item, known) for item in items) for items in rule.alternatives)
-            }
-            if more == known:
-                return known
-            known = more
-
-    def _refuse_endless(self) -> None:
-        ending = self._rules_where(lambda item, known: item.empty or item.starts <= known)
-        endless = [name for name in self._rules if name not in ending and "_" not in name]
-        if endless:
-            line = self._rules[endless[0]].line
-            raise BadGrammar(
-                f"The grammar cannot be followed: in line {line} the rule {endless[0]!r} has no end, because each of "
-                "its alternatives needs it again.",
-                hint="Give it an alternative that does without.",
-            )
-
-    def _refuse_left_recursion(self) -> None:
-        def may_be_empty(item: _Item, known: set[str]) -> bool:
-            return item.empty or (bool(item.starts) and item.starts <= known)
-
-        empty = self._rules_where(may_be_empty)
-        first: dict[str, list[str]] = {}
-        for name, rule in self._rules.items():
-            first[name] = []
-            for items in rule.alternatives:
-                for item in items:
-                    first[name] += item.starts
-                    if not may_be_empty(item, empty):
-                        break
-        self._refuse_cycles(first)
-
-    def _refuse_cycles(self, first: dict[str, list[str]]) -> None:
-        """Walk depth first from each rule to those that it may begin with; none may be met again on the way."""
-        done: set[str] = set()
-        for begin in first:
-            path: list[str] = []
-            following = [iter([begin])]
-            while following:
-                name = next(following[-1], None)
-                if name is None:
-                    following.pop()
-                    done.update(path[-1:])
-                    del path[-1:]
-                elif name in path:
-                    raise self._begins_with_itself([*path[path.index(name) :], name])
-                elif name not in done:
-                    path.append(name)
-                    following.append(iter(first[name]))
-
-    def _begins_with_itself(self, cycle: list[str]) -> BadGrammar:
-        named = " → ".join(name for name in cycle if "_" not in name)
-        line = self._rules[cycle[0]].line
-        return BadGrammar(
-            f"The grammar cannot be followed: in line {line} a rule begins with itself ({named}).",
-            hint="Let it begin with something else, or repeat with * or +.",
-        )
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
