@@ -54,18 +54,22 @@ def handle(args: argparse.Namespace) -> int:
     for removal in removals:
         removal.execute()
     freed = sum(removal.frees for removal in removals)
-    print(f"removed, {table.size(freed)} freed", file=sys.stderr)
+    print(f"removed; that freed {_amount(freed)}", file=sys.stderr)
     if args.json:
         print(json.dumps({"removed": [_document(removal) for removal in removals], "freed": freed}))
     return 0
 
 
 def _show(removal: Removal) -> None:
-    print(f"{removal.name}: frees {table.size(removal.frees)}", file=sys.stderr)
+    print(f"{table.printable(removal.name)}: frees {_amount(removal.frees)}", file=sys.stderr)
     for path in removal.files:
-        print(f"  {path}", file=sys.stderr)
+        print(f"  {table.printable(str(path))}", file=sys.stderr)
     for remark in removal.remarks:
         print(f"  {remark}", file=sys.stderr)
+
+
+def _amount(size: int) -> str:
+    return table.size(size) if size else "nothing"
 
 
 def _confirmed(args: argparse.Namespace) -> bool:

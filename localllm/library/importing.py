@@ -59,7 +59,7 @@ def plan_imports(names: Sequence[str], *, name: str = "", move: bool = False) ->
             if taken.setdefault(target, source) != source:
                 raise BadOutput(f"{taken[target]} and {source} would both be {target.name}.", hint="Import one by one.")
             _refuse_other(source, target)
-    return jobs
+    return list({job.targets: job for job in jobs}.values())
 
 
 def link(jobs: Sequence[Import]) -> dict[Path, str]:

@@ -92,7 +92,7 @@ def lmstudio_folders() -> list[Path]:
     """Where LM Studio keeps models, as `publisher/repo/file.gguf`: what its settings say, else its usual folders."""
     home = Path.home()
     pointed = small_files.read_line(home / ".lmstudio-home-pointer")
-    homes = [Path(pointed)] if pointed else [home / ".lmstudio", home / ".cache" / "lm-studio"]
+    homes = [Path(pointed)] if Path(pointed).is_absolute() else [home / ".lmstudio", home / ".cache" / "lm-studio"]
     found = []
     for folder in homes:
         told = small_files.read_json(folder / "settings.json").get("downloadsFolder")

@@ -102,7 +102,7 @@ def _plain(label: str, model: Stored) -> Removal:
         if path.is_symlink():
             remarks.append(f"{path.name} is a link; {os.path.realpath(path)} stays")
         elif state.st_nlink > 1:
-            remarks.append(f"{path.name} has {state.st_nlink - 1} more names on the disk, which stay")
+            remarks.append(f"{path.name} has another name on the disk, which stays: a hard link")
         else:
             frees += state.st_size
     return Removal(label, model, files, frees, tuple(remarks), lambda: _unlink(files))

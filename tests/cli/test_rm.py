@@ -33,7 +33,7 @@ def test_without_asking(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     out = capsys.readouterr()
     document = json.loads(out.out)
     assert document == {"removed": [{"name": "a", "files": [str(folder / "a.gguf")], "freed": size}], "freed": size}
-    assert "removed" in out.err
+    assert "a: frees 0.0 MB" in out.err
     assert [path.name for path in folder.iterdir()] == ["b.gguf"]
 
 

@@ -53,6 +53,11 @@ def test_again_is_no_error_and_changes_nothing(machine: Path) -> None:
     assert files(machine / "models") == {"m.gguf"}
 
 
+def test_named_twice_it_is_imported_once(machine: Path) -> None:
+    file = put(machine / "m.gguf")
+    assert list(importing.copy(plan_imports([str(file), str(file.parent / "." / "m.gguf")])).values()) == ["copy"]
+
+
 def test_from_another_disk_it_is_a_link(machine: Path, other_disk: None) -> None:
     file = put(machine / "m.gguf")
     (made,) = importing.link(plan_imports([str(file)])).items()

@@ -150,6 +150,23 @@ def test_lm_studio(machine: Path) -> None:
     assert (found.kind, found.repo, found.file, found.path) == ("lmstudio", "publisher/repo-GGUF", file.name, file)
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"layers": {"a": 1}},
+        {"layers": [1, None, {"mediaType": "application/vnd.ollama.image.model", "digest": 5, "size": "x"}]},
+        {"manifests": "many", "layers": None},
+        {"manifests": [{"runner": ["ollama"], "digest": "sha256:" + "0" * 64}, {"runner": "ollama", "digest": {}}]},
+    ],
+)
+def test_a_manifest_of_another_shape_holds_nothing(machine: Path, manifest: dict[str, object]) -> None:
+    folder = machine / ".ollama" / "models" / "manifests" / "registry.ollama.ai" / "library" / "odd"
+    put(folder / "1b", json.dumps(manifest).encode())
+    put(machine / ".lmstudio" / "settings.json", b'{"downloadsFolder": ["x"]}')
+    put(machine / ".lmstudio-home-pointer", b"relative/folder")
+    assert list(places.stored_models()) == []
+
+
 @pytest.mark.parametrize("how", ["older folder", "pointer", "setting"])
 def test_lm_studio_elsewhere(machine: Path, how: str) -> None:
     home = machine / ".cache" / "lm-studio" if how == "older folder" else machine / "lm"
