@@ -17,7 +17,7 @@ from localllm.library import hub_cache
 from localllm.library.in_use import users_of
 from localllm.library.places import place_of
 from localllm.library.shelf import placed
-from localllm.library.stored import Stored
+from localllm.library.stored import Stored, names_in
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,10 @@ def _from_hub_cache(label: str, model: Stored) -> Removal:
     ]
     commits = {revision.commit_hash for revision in repo.revisions}
     others = {revision.commit_hash for other in info.repos if other is not repo for revision in other.revisions}
-    # Revisions are deleted by their hash alone, which a copy of a repo shares.
     blobs = {file.blob_path: file.size_on_disk for file in chosen}
-    if len(chosen) == len(every) and not commits & others:
+    unfinished = set(names_in(repo.repo_path / "blobs")) - {blob.name for blob in blobs}
+    # Revisions are deleted by their hash alone, which a copy of a repo shares; downloads that go on stay.
+    if len(chosen) == len(every) and not commits & others and not unfinished:
         strategy, gone = info.delete_revisions(*commits), set(blobs)
     else:
         strategy = info.delete_files(*chosen)
