@@ -40,6 +40,11 @@ def chats_file() -> Path:
     return home() / "chats.sqlite3"
 
 
+def presets_file() -> Path:
+    """The TOML file of named settings for chats."""
+    return home() / "presets.toml"
+
+
 def snapshots_dir() -> Path:
     """The folder of what was computed of conversations, in files that may be removed at any time."""
     return home() / "snapshots"

@@ -131,6 +131,7 @@ class ChatApp(App[None]):
             yield SystemCommand("New chat", "Begin a new conversation", self.chat.action_new_chat)
             yield SystemCommand("Chats", "Show or hide the list of chats", self.chat.action_toggle_chats)
             yield SystemCommand("Memory", "Show or hide the memory panel", self.chat.action_toggle_memory)
+            yield SystemCommand("Settings", "Of this chat, and presets", self.chat.action_settings)
             yield SystemCommand("Models", "Load another, or download one", self.chat.action_models)
             yield SystemCommand("All memory", "Devices, layers, what if", self.chat.action_show_memory)
             yield SystemCommand("Make room in the context", "Send less, or load more", self.chat.action_make_room)

@@ -6,6 +6,7 @@ Knows nothing of widgets or conversations, and of the model only that it answers
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ class Loader:
         crashed: Callable[[BaseException], object],
     ) -> None:
         self.wanted = wanted
+        self.took_s = 0.0
+        """How long the last load took that worked; 0 before there was one."""
         self._worked: Wanted | None = None
         self.state: Literal["loading", "ready", "failed"] = "loading"
         self.fraction = 0.0
@@ -99,11 +102,13 @@ class Loader:
     def _run(self, load: int, wanted: Wanted, old: Responder | None) -> None:
         if old is not None:
             old.close()
+        began = time.monotonic()
         try:
             model = self._open_model(wanted, lambda fraction: self._advance(load, fraction))
         except LocalLLMError as error:
             self._settle(load, None, error)
         else:
+            self.took_s = time.monotonic() - began
             if not self._settle(load, model, None):
                 model.close()
 

@@ -45,6 +45,7 @@ from localllm.tui.orders import Orders
 from localllm.tui.overflow import Overflow
 from localllm.tui.screens.conversing import Conversing
 from localllm.tui.screens.memory import MemoryScreen
+from localllm.tui.screens.settings import Chosen, SettingsScreen
 from localllm.tui.switching import Switching
 from localllm.tui.vitals import History, SwapWatch
 from localllm.tui.widgets.memory_panel import MemoryPanel
@@ -63,6 +64,8 @@ class ChatScreen(Conversing):
         Binding("ctrl+n", "new_chat", "New"),
         Binding("f3", "toggle_chats", "Chats"),
         Binding("f4", "edit", "Edit"),
+        # Before the prompt, whose own F7 selects all.
+        Binding("f7", "settings", "Settings", show=False, priority=True),
         Binding("f8", "models", "Models", show=False),
         Binding("f9", "show_memory", "All memory", show=False),
         Binding("f5", "reload", "Load again"),
@@ -182,6 +185,27 @@ class ChatScreen(Conversing):
     def action_models(self) -> None:
         """Show the models that can be loaded or downloaded."""
         self._switching.offer()
+
+    def action_settings(self) -> None:
+        """Show the settings of this chat."""
+        model = self.model
+        if model is None:
+            self.notify("The settings need a model that is loaded.", severity="warning")
+        elif self._may_turn():
+            self.app.push_screen(SettingsScreen(self, model.plan, self._loader.took_s), self._settle)
+
+    def _settle(self, chosen: Chosen | None) -> None:
+        """Use the settings that the person chose for this chat."""
+        if chosen is None or not self._may_turn():
+            return
+        conversation = self.conversation
+        conversation.settings = chosen.settled.into(conversation.settings)
+        self.keep_settings()
+        if chosen.system != conversation.system:
+            self.change_system(chosen.system)
+        if self.model is not None and chosen.settled.options != self.model.plan.options:
+            self.load_with(chosen.settled.options)
+        self._look_ahead()
 
     @on(ModelNamed)
     def _model_named(self, event: ModelNamed) -> None:

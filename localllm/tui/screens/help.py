@@ -62,6 +62,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("Mouse, then Ctrl+C", "select and copy"),
             ("F2, F9", "memory beside the chat; all of it, and what other settings would take"),
             ("F5", "load the model again"),
+            ("F7", "settings of this chat, and presets"),
             ("F8", "models: load another, or download one beside the chat"),
             ("F6", "make room in the context"),
             ("Ctrl+P", "commands and themes"),

@@ -1,0 +1,131 @@
+"""The settings of a chat as fields of text, and back: each is checked by itself, in the words of what refuses it.
+
+Pure; knows nothing of widgets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from localllm.chat.presets import Preset
+from localllm.chat.settings import SAMPLING
+from localllm.runtime.options import KV_TYPES, Options
+from localllm.runtime.sampling import Sampling
+from localllm.runtime.types import Plan
+
+ENGINE = "engine"
+"""The setting of a chat that holds how the model was loaded for it."""
+
+SWITCH: dict[str, bool | None] = {"auto": None, "on": True, "off": False}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting: `name` as in `Sampling` or `Options`, what it is called, and what an empty one means."""
+
+    group: Literal["sampling", "engine"]
+    name: str
+    title: str
+    empty: str
+
+
+FIELDS = (
+    Field("sampling", "temperature", "Temperature", "as the model recommends"),
+    Field("sampling", "top_k", "Top k", "as the model recommends"),
+    Field("sampling", "top_p", "Top p", "as the model recommends"),
+    Field("sampling", "min_p", "Min p", "as the model recommends"),
+    Field("sampling", "repeat_penalty", "Repeat penalty", "as the model recommends"),
+    Field("sampling", "seed", "Seed", "another one each time"),
+    Field("engine", "n_ctx", "Context", "as it is loaded"),
+    Field("engine", "kv_type", "KV type", "as it is loaded"),
+    Field("engine", "gpu_layers", "GPU layers", "as it is loaded"),
+    Field("engine", "threads", "Threads", "as it is loaded"),
+    Field("engine", "flash_attention", "Flash attention", "as it is loaded: auto, on or off"),
+)
+OF_NAME = {field.name: field for field in FIELDS}
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Settings that can be used: `sampling` and `engine` hold what differs from what is usual; `options` are those of
+    a load with them, the same as those of what is loaded if nothing has to be loaded again."""
+
+    sampling: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    options: Options
+
+    def preset(self, system: str) -> Preset:
+        """These settings under a name."""
+        return Preset(system, self.sampling, self.engine)
+
+    def into(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a chat with these."""
+        others = {name: value for name, value in settings.items() if name not in (SAMPLING, ENGINE)}
+        mine: dict[str, Mapping[str, Any]] = {SAMPLING: self.sampling, ENGINE: self.engine}
+        # What the form does not show stays: a stop string, a further sampler.
+        unseen = {name: value for name, value in settings.get(SAMPLING, {}).items() if name not in OF_NAME}
+        mine[SAMPLING] = {**unseen, **self.sampling}
+        return {**others, **{name: dict(values) for name, values in mine.items() if values}}
+
+
+def texts(settings: Mapping[str, Any], loaded: Plan) -> dict[str, str]:
+    """What the fields say of a chat's settings; those of the engine that it leaves open are as loaded."""
+    found = {}
+    for field in FIELDS:
+        value = settings.get(field.group, {}).get(field.name)
+        if value is None and field.group == "engine":
+            value = _as_value(field.name, getattr(loaded.options, field.name))
+        found[field.name] = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return found
+
+
+def _as_value(name: str, value: Any) -> Any:
+    return next(word for word, meaning in SWITCH.items() if meaning is value) if name == "flash_attention" else value
+
+
+def settled(values: Mapping[str, str], loaded: Plan) -> tuple[Settled | None, dict[str, str]]:
+    """What the fields say as settings, or None and what is wrong with each field that is."""
+    wrong: dict[str, str] = {}
+    sampling: dict[str, Any] = {}
+    engine: dict[str, Any] = {}
+    options = loaded.options
+    for field in FIELDS:
+        text = values.get(field.name, "").strip()
+        if not text:
+            continue
+        try:
+            value = _value(field, text)
+            if field.group == "sampling":
+                replace(Sampling(), **{field.name: value})
+                sampling[field.name] = value
+            else:
+                meant: Any = SWITCH[value] if field.name == "flash_attention" else value
+                options = replace(options, **{field.name: meant})
+                if meant != getattr(loaded.options, field.name):
+                    engine[field.name] = value
+        except (ValueError, TypeError) as error:
+            wrong[field.name] = str(error)
+    if wrong:
+        return None, wrong
+    if options.gpu_layers != loaded.gpu_layers:
+        options = replace(options, split=())
+    return Settled(sampling, engine, options), {}
+
+
+def _value(field: Field, text: str) -> Any:
+    if field.name == "kv_type":
+        if any(part not in KV_TYPES for part in text.split("/")):
+            raise ValueError(f"one of {', '.join(KV_TYPES)}")
+        return text
+    if field.name == "flash_attention":
+        if text not in SWITCH:
+            raise ValueError("auto, on or off")
+        return text
+    whole = field.name not in ("temperature", "top_p", "min_p", "repeat_penalty")
+    try:
+        return int(text.replace(",", "")) if whole else float(text)
+    except ValueError:
+        raise ValueError(f"a {'whole ' if whole else ''}number, not {text!r}") from None

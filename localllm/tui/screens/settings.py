@@ -1,0 +1,181 @@
+"""The settings of the chat: system prompt, how tokens are picked, how the model is loaded, and presets of these.
+
+What a load with them takes is planned while they are written. Its result is what the person settled for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Static, TextArea
+
+from localllm import paths
+from localllm.chat import presets
+from localllm.chat.presets import Preset
+from localllm.errors import BadSettings, LocalLLMError
+from localllm.runtime.types import Plan
+from localllm.tui.amounts import seconds
+from localllm.tui.form import FIELDS, OF_NAME, Settled, settled, texts
+from localllm.tui.messages import Simulated
+from localllm.tui.simulator import Simulator
+from localllm.tui.what_if import told
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+
+HINT = "Enter uses them · Ctrl+S keeps, Ctrl+L takes a preset · Esc back"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A system prompt and settings."""
+
+    system: str
+    settled: Settled
+
+
+class SettingsScreen(ModalScreen[Chosen | None]):
+    """A form; a value that cannot be is refused where it stands."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f7", "dismiss", "Back"),
+        Binding("ctrl+s", "keep_preset", "Keep as preset", priority=True),
+        Binding("ctrl+l", "take_preset", "Take a preset", priority=True),
+    ]
+
+    def __init__(self, chat: ChatScreen, loaded: Plan, load_s: float) -> None:
+        super().__init__()
+        self._chat = chat
+        self._loaded = loaded
+        self._load_s = load_s
+        self._simulator = Simulator(lambda: chat.model, self.post_message)
+        self._settled: Settled | None = None
+        self._checked: dict[str, str] = {}
+
+    def compose(self) -> ComposeResult:
+        """Textual's."""
+        values = texts(self._chat.conversation.settings, self._loaded)
+        with VerticalScroll(id="settings", can_focus=False) as page:
+            page.border_title = "Settings of this chat"
+            page.border_subtitle = HINT
+            yield Label("System prompt")
+            yield TextArea(self._chat.conversation.system, id="system", tab_behavior="focus", compact=True)
+            for field in FIELDS:
+                with Horizontal(classes="field"):
+                    yield Label(field.title)
+                    yield Input(values[field.name], placeholder=field.empty, id=field.name, compact=True)
+            with Horizontal(classes="field"):
+                yield Label("Preset")
+                yield Input(placeholder=self._known(), id="preset", compact=True)
+            yield Static(id="settings-cost")
+
+    def _known(self) -> str:
+        try:
+            names = presets.read(paths.presets_file())
+        except BadSettings as error:
+            return error.message
+        return f"a name; there are {', '.join(names)}" if names else "a name"
+
+    def on_mount(self) -> None:
+        """Textual's."""
+        self._simulator.start(self._chat.crashed)
+        self.query_one("#temperature", Input).focus()
+        self._check()
+
+    def on_unmount(self) -> None:
+        """Textual's."""
+        self._simulator.close()
+
+    @on(Input.Changed)
+    def _edited(self, event: Input.Changed) -> None:
+        event.stop()
+        if event.input.id in OF_NAME:
+            self._check()
+
+    def _check(self) -> None:
+        values = {field.name: self.query_one(f"#{field.name}", Input).value for field in FIELDS}
+        if values == self._checked:
+            return
+        self._checked = values
+        self._settled, wrong = settled(values, self._loaded)
+        for field in FIELDS:
+            self.query_one(f"#{field.name}", Input).set_class(field.name in wrong, "-wrong")
+        if wrong:
+            self._say("\n".join(f"{OF_NAME[name].title}: {why}" for name, why in wrong.items()), wrong=True)
+        elif self._settled is not None and self._settled.options != self._loaded.options:
+            self._say("planning what a load with these takes…")
+            self._simulator.ask(self._settled.options)
+        else:
+            self._say("nothing has to be loaded again")
+
+    def _say(self, text: str, *, wrong: bool = False) -> None:
+        cost = self.query_one("#settings-cost", Static)
+        cost.set_class(wrong, "-wrong")
+        cost.update(Content(text))
+
+    @on(Simulated)
+    def _simulated(self, event: Simulated) -> None:
+        if self._settled is None or event.options != self._settled.options:
+            return
+        if isinstance(event.plan, LocalLLMError):
+            self._settled = None
+            self._say(f"{event.plan}", wrong=True)
+            return
+        time = f", about {seconds(self._load_s)} as the last time" if self._load_s else ""
+        lines = [*told(self._loaded, event.plan), f"the model loads again{time}; chats on disk are kept"]
+        self._say("\n".join(lines), wrong=not event.plan.fits_instead_of(self._loaded))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if event.input.id == "preset" and event.value.strip():
+            self.action_take_preset()
+            return
+        # What was typed last may not have been told yet.
+        self._check()
+        if self._settled is not None:
+            self.dismiss(Chosen(self.query_one("#system", TextArea).text, self._settled))
+
+    def action_keep_preset(self) -> None:
+        """Keep what the form says under the name in its field."""
+        self._check()
+        if self._settled is None:
+            self.notify("Something is wrong yet.", severity="warning")
+            return
+        name = self.query_one("#preset", Input).value
+        try:
+            presets.keep(paths.presets_file(), name, self._settled.preset(self.query_one("#system", TextArea).text))
+        except BadSettings as error:
+            self.notify(f"{error}", severity="warning", markup=False)
+        else:
+            self.notify(f"Kept as {name.strip()}.", markup=False)
+
+    def action_take_preset(self) -> None:
+        """Fill the form with the preset of the name in its field."""
+        name = self.query_one("#preset", Input).value.strip()
+        try:
+            known = presets.read(paths.presets_file())
+        except BadSettings as error:
+            self.notify(f"{error}", severity="warning", markup=False)
+            return
+        if name not in known:
+            there = f"There are {', '.join(known)}." if known else "Ctrl+S keeps the first."
+            self.notify(f"There is no preset {name!r}. {there}", severity="warning", markup=False)
+            return
+        self._fill(known[name])
+
+    def _fill(self, preset: Preset) -> None:
+        if preset.system is not None:
+            self.query_one("#system", TextArea).text = preset.system
+        groups: Mapping[str, Mapping[str, object]] = {"sampling": preset.sampling, "engine": preset.engine}
+        values = texts(groups, self._loaded)
+        for field in FIELDS:
+            self.query_one(f"#{field.name}", Input).value = values[field.name]

@@ -1,0 +1,141 @@
+"""The settings of a chat: fields and values, what is refused, what a load takes, presets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from localllm import paths
+from localllm.chat import presets
+from localllm.chat.presets import Preset
+from localllm.chat.settings import SAMPLING
+from localllm.chat.store import Store
+from localllm.tui.form import ENGINE, settled, texts
+from localllm.tui.screens.settings import SettingsScreen
+from tests.tui.driving import OpenApp, ask, screen_text, wait_until
+from tests.tui.fake import PLAN, Garage
+from tests.tui.pictures import check
+
+
+def test_fields_say_what_a_chat_has_and_what_is_loaded() -> None:
+    values = texts({SAMPLING: {"temperature": 0.2}, ENGINE: {"n_ctx": 4096}}, PLAN)
+    assert (values["temperature"], values["top_k"], values["n_ctx"]) == ("0.2", "", "4096")
+    assert (values["kv_type"], values["flash_attention"], values["threads"]) == ("f16", "on", "2")
+
+
+def test_what_is_as_it_was_needs_no_load_and_leaves_nothing_behind() -> None:
+    found, wrong = settled(texts({}, PLAN), PLAN)
+    assert wrong == {}
+    assert found is not None
+    assert found.options == PLAN.options
+    assert found.into({"model": "m", SAMPLING: {"temperature": 1}}) == {"model": "m"}
+
+
+def test_what_differs_is_kept_with_the_chat() -> None:
+    values = texts({}, PLAN) | {"temperature": "0.5", "n_ctx": "4,096", "flash_attention": "auto", "seed": "7"}
+    found, _ = settled(values, PLAN)
+    assert found is not None
+    assert found.options == replace(PLAN.options, n_ctx=4096, flash_attention=None)
+    assert found.into({SAMPLING: {"stop": ["x"]}}) == {
+        SAMPLING: {"stop": ["x"], "temperature": 0.5, "seed": 7},
+        ENGINE: {"n_ctx": 4096, "flash_attention": "auto"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "said"),
+    [
+        ("temperature", "hot", "a number, not 'hot'"),
+        ("temperature", "-1", "temperature"),
+        ("top_p", "3", "not between 0 and 1"),
+        ("seed", "1.5", "a whole number"),
+        ("n_ctx", "-5", "counts"),
+        ("kv_type", "q9", "one of f32"),
+        ("threads", "9999", "512"),
+        ("flash_attention", "maybe", "auto, on or off"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_in_words(field: str, text: str, said: str) -> None:
+    found, wrong = settled(texts({}, PLAN) | {field: text}, PLAN)
+    assert found is None
+    assert list(wrong) == [field]
+    assert said in wrong[field]
+
+
+async def open_settings(pilot: Pilot[None]) -> None:
+    await ask(pilot, "Capital of France?")
+    await pilot.press("f7")
+    await wait_until(pilot, lambda: "Settings of this chat" in screen_text(pilot))
+
+
+def write(pilot: Pilot[None], field: str, text: str) -> None:
+    pilot.app.screen.query_one(f"#{field}", Input).value = text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(80, 30), (160, 36)])
+async def test_a_picture_of_the_settings(open_app: OpenApp, size: tuple[int, int]) -> None:
+    async with open_app().run_test(size=size, notifications=True) as pilot:
+        await open_settings(pilot)
+        pilot.app.screen._load_s = 0.6  # type: ignore[attr-defined]
+        write(pilot, "temperature", "0.2")
+        write(pilot, "n_ctx", "16384")
+        await wait_until(pilot, lambda: "the model loads again" in screen_text(pilot))
+        check(pilot, "settings")
+
+
+@pytest.mark.slow
+async def test_settings_are_used_and_kept_and_only_what_must_be_is_loaded(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    app = open_app(garage=garage)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        write(pilot, "temperature", "0.2")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
+        assert app.chat.sampling.temperature == 0.2
+        (entry,) = store.chats()
+        await wait_until(pilot, lambda: store.load(entry.id).settings == {SAMPLING: {"temperature": 0.2}})
+        assert len(garage.models) == 1
+        await pilot.press("f7")
+        await wait_until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+        write(pilot, "n_ctx", "4096")
+        await wait_until(pilot, lambda: "−100.0 MiB: fits" in screen_text(pilot))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(garage.models) == 2)
+        assert garage.models[1].wanted.options.n_ctx == 4096
+
+
+@pytest.mark.slow
+async def test_a_wrong_value_cannot_be_used(open_app: OpenApp) -> None:
+    app = open_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        write(pilot, "top_p", "3")
+        await wait_until(pilot, lambda: "Top p: " in screen_text(pilot))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, SettingsScreen)
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
+        assert app.chat.conversation.settings == {}
+
+
+@pytest.mark.slow
+async def test_a_preset_is_kept_and_taken(open_app: OpenApp) -> None:
+    app = open_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        await pilot.press("ctrl+l")
+        await wait_until(pilot, lambda: "There is no preset" in screen_text(pilot))
+        write(pilot, "temperature", "0.1")
+        write(pilot, "preset", "precise")
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: "Kept as precise." in screen_text(pilot))
+        assert presets.read(paths.presets_file()) == {"precise": Preset("", {"temperature": 0.1}, {})}
+        write(pilot, "temperature", "")
+        await pilot.press("ctrl+l")
+        await wait_until(pilot, lambda: app.screen.query_one("#temperature", Input).value == "0.1")
