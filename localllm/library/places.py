@@ -41,15 +41,19 @@ KINDS: dict[str, str] = {
 """What each kind of place is called."""
 
 
-def places() -> list[Place]:
-    """Every place, in the order in which a name is looked for: what is ours first."""
-    found = [Place("folder", folder, _read_folder) for folder in settings.models_dirs()]
-    found += [Place("package", folder, _read_package) for folder in _packages()]
-    found += [Place("hub", hub_cache.folder(), hub_cache.read)]
-    found += [Place("llama.cpp", folder, hub_cache.read_llama_cpp) for folder in hub_cache.llama_cpp_folders()]
-    found += [Place("lmstudio", folder, _read_lmstudio) for folder in lmstudio_folders()]
-    found += [Place("ollama", folder, ollama.read) for folder in ollama.folders()]
-    return found
+def places() -> Iterator[Place]:
+    """Every place, in the order in which a name is looked for: what is ours first. Each is looked up when it is due."""
+    for folder in settings.models_dirs():
+        yield Place("folder", folder, _read_folder)
+    for folder in _packages():
+        yield Place("package", folder, _read_package)
+    yield Place("hub", hub_cache.folder(), hub_cache.read)
+    for folder in hub_cache.llama_cpp_folders():
+        yield Place("llama.cpp", folder, hub_cache.read_llama_cpp)
+    for folder in lmstudio_folders():
+        yield Place("lmstudio", folder, _read_lmstudio)
+    for folder in ollama.folders():
+        yield Place("ollama", folder, ollama.read)
 
 
 def stored_models() -> Iterator[Stored]:

