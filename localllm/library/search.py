@@ -25,7 +25,7 @@ except ImportError as error:
 from localllm.convert import families
 from localllm.convert.weights import KINDS
 
-_LOOKED_AT = 10
+_LOOKED_AT = 5
 """Repos that are looked at for each that is wanted: most of what matches some words are no models of language."""
 
 _ASKED_FOR = [
@@ -77,8 +77,9 @@ def search(words: Sequence[str], limit: int = 20) -> list[Hit]:
         DownloadFailed: the hub cannot be reached, or refuses.
     """
     try:
-        found = hub.HfApi().list_models(search=" ".join(words), sort="downloads", expand=_ASKED_FOR)
-        hits = (hit for model in itertools.islice(found, limit * _LOOKED_AT) if (hit := _hit(model)))
+        most = limit * _LOOKED_AT
+        found = hub.HfApi().list_models(search=" ".join(words), sort="downloads", limit=most, expand=_ASKED_FOR)
+        hits = (hit for model in found if (hit := _hit(model)))
         return list(itertools.islice(hits, limit))
     except OfflineModeIsEnabled as error:
         raise DownloadFailed("HF_HUB_OFFLINE forbids to search the hub.", hint="Unset HF_HUB_OFFLINE.") from error

@@ -250,8 +250,10 @@ class _Hub(_Handler):
                 refs = [{"name": ref, "ref": f"refs/heads/{ref}", "targetCommit": repo.commit} for ref in repo.refs]
                 self.answer_json({"branches": refs, "tags": [], "converts": []})
         elif path == "/api/models":
-            words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower().split()
+            asked = parse_qs(urlsplit(self.path).query)
+            words = asked.get("search", [""])[0].lower().split()
             named = [name for name in self.hub.repos if all(word in name.lower() for word in words)]
+            named = named[: int(asked.get("limit", ["1000"])[0])]
             if self.hub.search_status == 200:
                 self.answer_json([self.hit(name, self.hub.repos[name]) for name in named])
             else:

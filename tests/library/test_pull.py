@@ -10,7 +10,9 @@ import pytest
 from huggingface_hub import constants, hf_hub_download, scan_cache_dir
 
 import localllm
+from localllm import library
 from localllm.errors import BadModelFile, BadOutput, DownloadFailed, ModelNotFound
+from localllm.library.catalog import load_catalog
 from localllm.library.pulling import partial
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, put_models, unfinished
@@ -228,6 +230,18 @@ def test_a_file_that_climbs_out_is_refused(hub: HubServer, tmp_path: Path, evil:
 def test_a_model_of_the_catalogue_that_is_here_is_not_fetched(hub: HubServer, smollm2: Path) -> None:
     assert pull("smollm2:135m").path == smollm2
     assert hub.requests == []
+
+
+def test_a_model_of_the_catalogue_comes_from_its_repo(hub: HubServer, tmp_path: Path) -> None:
+    entry = next(entry for entry in load_catalog() if len(entry.files) > 1 and len(entry.files[1].parts) == 1)
+    others = [file.file for file in entry.files[:2]]
+    hub.add(entry.repo, put_models(tmp_path / "repo", *others, "x-Q1_0.gguf"))
+    assert pull(entry.name).path.name == Path(others[0]).name
+    assert pull(f"{entry.name}:{entry.files[1].quantization.lower()}").path.name == Path(others[1]).name
+    assert pull(f"{entry.name}:q1_0").path.name == "x-Q1_0.gguf"
+    assert library.resolve(entry.name).name == Path(others[0]).name
+    with pytest.raises(ModelNotFound, match=r"has no model in Q9.\nChoose one"):
+        pull(f"{entry.name}:Q9")
 
 
 def test_a_cache_on_a_file_system_without_links_has_the_file_itself(

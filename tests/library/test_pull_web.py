@@ -9,6 +9,7 @@ from huggingface_hub import constants
 
 from localllm import library, settings
 from localllm.errors import BadCheckpoint, BadModelFile, BadOutput, DownloadFailed, ModelNotFound
+from localllm.library import ranges
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, unfinished
 
@@ -71,6 +72,18 @@ def test_a_file_that_changes_while_it_is_fetched_is_refused(hub: HubServer, addr
 
     with pytest.raises(DownloadFailed, match=r"m.gguf is another file than before.\nIt may just be changing"):
         pulling.look_up(address).fetch(change)
+
+
+def test_a_busy_server_is_asked_again_when_it_says(
+    hub: HubServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(ranges.Fetcher, "_pause", lambda self, seconds: waited.append(seconds))
+    hub.faults.retry_after, hub.faults.statuses = "9", [503, 429]
+    said: list[str] = []
+    assert pull(address, said=said).path.read_bytes() == model(500_000)
+    assert waited == [9.0, 9.0]
+    assert said[0] == f"{address}: the server answers 503; waiting 9 s"
 
 
 def test_a_server_without_ranges_is_enough(hub: HubServer, address: str) -> None:

@@ -52,6 +52,7 @@ def test_what_can_be_pulled_is_found(filled: HubServer) -> None:
 def test_words_and_limit_count(filled: HubServer) -> None:
     assert [hit.repo for hit in search(["one", "tiny"])] == ["org/tiny-one-GGUF"]
     assert len(search(["tiny"], limit=2)) == 2
+    assert any("limit=10" in path for _, path, _ in filled.requests)
     assert search(["nothing"]) == []
 
 
