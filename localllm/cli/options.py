@@ -83,6 +83,12 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, kv_disk: str = "0") -> 
         metavar="FILE[=SCALE]",
         help="a LoRA adapter, and how much it counts (default: 1); may be given several times",
     )
+    group.add_argument(
+        "--chat-template",
+        type=values.text_of_file,
+        metavar="FILE",
+        help="the chat template, in Jinja, for a model that has none, or in place of its own",
+    )
     add_worker_flag(group)
     group.add_argument(
         "--retry-locally",
@@ -167,6 +173,7 @@ def engine_options(args: argparse.Namespace) -> Options:
             retry_locally=args.retry_locally,
             tuned=not args.no_tuned,
             lora=tuple(args.lora),
+            chat_template=args.chat_template or "",
             n_batch=args.batch,
             n_ubatch=min(args.ubatch, args.batch),
             flash_attention={"auto": None, "on": True, "off": False}[args.flash_attention],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from localllm.settings.kinds import KV_TYPES as KV_TYPES
 from localllm.settings.kinds import LARGEST_SEED as LARGEST_SEED
@@ -49,6 +50,19 @@ def tokens(text: str) -> int:
     if number >= 1 << 31:
         raise argparse.ArgumentTypeError(f"{number} is more than llama.cpp can count")
     return number
+
+
+def text_of_file(path: str) -> str:
+    """What a file of text holds."""
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{path} is no text: at byte {error.start:,} it is no UTF-8") from None
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{path} is empty")
+    return text
 
 
 def threads(text: str) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from localllm import paths
 from localllm.errors import ModelNotFound
 from localllm.library import naming
-from localllm.library.catalog import Entry, load_catalog
+from localllm.library.catalog import Entry
 from localllm.library.stored import models_in
 
 _REPO = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(:[\w.-]+|@\S+)?")
@@ -121,8 +121,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     near = _matches(name, known)
     if near:
         return "The nearest names:\n" + _lines(near)
-    catalogue = ", ".join(entry.name for entry in load_catalog())
-    return f"`localllm list` shows what is here. In the catalogue: {catalogue}"
+    return "`localllm list` shows what is here, and `localllm catalog` what `localllm pull` can get."
 
 
 def _matches(name: str, known: Sequence[str]) -> list[str]:

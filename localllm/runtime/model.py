@@ -293,12 +293,12 @@ class Model(AsyncAnswers):
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:
-            source = self._handle.chat_template()
+            source = self.plan.options.chat_template or self._handle.chat_template()
             if not source:
                 raise BadTemplate(
                     f"{self.info.path.name} has no chat template, so there is no telling how it was trained to chat.",
-                    hint="Continue a text with it (--raw, complete() in Python), or convert it from a checkpoint that "
-                    "has a template.",
+                    hint="Give it the template that it was trained with (--chat-template FILE, chat_template in "
+                    "Python), continue a text with it (--raw, complete()), or convert it from a checkpoint with one.",
                 )
             from localllm.chat_template import ChatTemplate
 

@@ -44,7 +44,7 @@ class Options:
     mixture of experts stay in RAM; None means as few as possible.
 
     `lora` are LoRA adapters, each a GGUF and the scale with which it counts. `recommended` are fields of `Sampling`,
-    with the values for a file that says nothing of its own.
+    with the values for a file that says nothing of its own. `chat_template` is used in place of the file's.
 
     `window` is what happens when a conversation fills the context. `stop`: the answer ends, and a longer prompt is
     refused. `drop-oldest-turns`: the oldest turns are left out, half of them at once, never the system prompt nor the
@@ -78,6 +78,7 @@ class Options:
     tuned: bool = True
     lora: tuple[tuple[str, float], ...] = ()
     recommended: tuple[tuple[str, float], ...] = ()
+    chat_template: str = ""
 
     @property
     def guesses(self) -> int:
@@ -142,3 +143,4 @@ class OptionFields(TypedDict, total=False):
     tuned: bool
     lora: tuple[tuple[str, float], ...]
     recommended: tuple[tuple[str, float], ...]
+    chat_template: str

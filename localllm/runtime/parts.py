@@ -73,7 +73,8 @@ class Parts:
 
     def describe(self) -> ModelInfo:
         """What a person wants to know of it."""
-        header, template = self.headers[0], self.handle.chat_template()
+        header = self.headers[0]
+        template = self.plan.options.chat_template or self.handle.chat_template()
         return ModelInfo(
             name=display_name(self.plan.path, header.quantization),
             path=self.plan.path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,7 +179,17 @@ def test_a_model_without_a_template_says_so(model: Model, monkeypatch: pytest.Mo
     monkeypatch.setattr(model, "_template", None)
     with pytest.raises(BadTemplate, match="no chat template") as caught:
         _chat(model).ask("Hello")
-    assert "--raw" in caught.value.hint
+    assert "--chat-template" in caught.value.hint
+
+
+def test_a_template_may_be_given(smollm2: Path) -> None:
+    given = "{% for message in messages %}[{{ message.role }}] {{ message.content }}{% endfor %} The answer is:"
+    with Model.load(smollm2, Options(n_ctx=256, chat_template=given)) as model:
+        reply = model.reply([Message("user", "What is two plus two?")], sampling=GREEDY, max_tokens=2)
+        list(reply)
+        assert model.info.has_chat_template
+        assert reply.stats is not None
+        assert reply.stats.prompt_tokens == len(model.tokenize("[user] What is two plus two? The answer is:"))
 
 
 def test_two_chats_on_one_model_do_not_mix(model: Model) -> None:
@@ -209,9 +220,10 @@ def test_settings_by_name_are_the_fields_of_options() -> None:
 
 
 PUBLIC = """
-BadCheckpoint BadGrammar BadModelFile BadOutput BadStore BadTemplate BadText BadWorker Cancelled Chat ContextFull
-DoesNotFit DownloadFailed EngineDied LocalLLMError Message MissingPackage Model ModelNotFound ModelProcess Options
-Plan Sampling Stats UnsupportedModel __version__ convert_model load load_process plan verify_model"""
+BadCheckpoint BadGrammar BadModelFile BadOutput BadSettings BadStore BadTemplate BadText BadWorker Cancelled
+Chat ContextFull DoesNotFit DownloadFailed EngineDied LocalLLMError Message MissingPackage Model ModelNotFound
+ModelProcess Options Plan Sampling Stats UnsupportedModel __version__ convert_model load load_process plan pull
+verify_model"""
 
 
 def test_the_public_names_are_these() -> None:
