@@ -6,6 +6,7 @@ printed; what a command does is in `plain_orders`.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -43,12 +44,15 @@ class Lines:
         self.interactive = interactive
         self._source = source
 
-    def remember(self, prompts: list[str]) -> None:
-        """Offer earlier messages for the Up key."""
+    def edit_with(self, prompts: list[str]) -> None:
+        """Offer earlier messages for the Up key, and take a paste of several lines as one message."""
         try:
             import readline
         except ImportError:  # Windows
             return
+        if os.environ.get("TERM") != "dumb":
+            # Python switches it off, for programs that cannot have several lines.
+            readline.parse_and_bind("set enable-bracketed-paste on")
         for prompt in prompts:
             readline.add_history(" ".join(prompt.split()))
 
@@ -133,7 +137,7 @@ class PlainChat:
             for chat in self.store.chats():
                 if chat.id in self.store.recovered and chat.id != self.conversation.id:
                     self.tell(f"A reply in “{chat.title}” was cut off: /open {chat.id[:SHORT_ID]}, then /continue.")
-            lines.remember([attachments.split(prompt)[1] for prompt in self.store.prompts(REMEMBERED_PROMPTS)])
+            lines.edit_with([attachments.split(prompt)[1] for prompt in self.store.prompts(REMEMBERED_PROMPTS)])
         for text in lines.messages():
             try:
                 if not self._take(text):

@@ -235,16 +235,20 @@ def test_an_engine_that_dies_is_loaded_again_and_the_words_stay(store: Store) ->
     assert reply.state == "done"
 
 
-@pytest.mark.slow
-def test_ctrl_c_stops_the_reply_and_keeps_it(store: Store) -> None:
-    run = Run(store, Garage(SLOW), interactive=True)
-
+def press_ctrl_c_at_the_first_word(run: Run) -> None:
     def press() -> None:
         while not any(node.text for node in run.conversation.nodes.values() if node.role == "assistant"):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_reply_and_keeps_it(store: Store) -> None:
+    run = Run(store, Garage(SLOW), interactive=True)
+
+    press_ctrl_c_at_the_first_word(run)
     run.lines("Count", "/stats")
     assert "Stopped. /continue goes on." in run.told
     assert run.out.startswith("One two")
@@ -256,12 +260,7 @@ def test_ctrl_c_stops_the_reply_and_keeps_it(store: Store) -> None:
 def test_ctrl_c_in_a_pipe_ends_it_and_keeps_the_words(store: Store) -> None:
     run = Run(store, Garage(SLOW))
 
-    def press() -> None:
-        while not any(node.text for node in run.conversation.nodes.values() if node.role == "assistant"):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press, daemon=True).start()
+    press_ctrl_c_at_the_first_word(run)
     run.lines("Count", "never asked")
     assert run.code == 130
     assert store.load(run.conversation.id).path()[-1].state == "partial"
@@ -340,3 +339,34 @@ def test_a_dumb_terminal_gets_no_escape_codes(smollm2: Path, variables: dict[str
         terminal.write(b"\x04")
         assert program.wait(30) == 0
     assert "\x1b" not in text
+
+
+@pytest.mark.slow
+def test_a_paste_of_several_lines_is_one_message(smollm2: Path) -> None:
+    ours, theirs = pty.openpty()
+    program = subprocess.Popen(
+        [sys.executable, "-m", "localllm", "chat", "--plain", str(smollm2), "--ctx", "512"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        shown = b""
+        while b"You: " not in shown:
+            shown += os.read(terminal.fileno(), 4096)
+        terminal.write(b"\x1b[200~one\rtwo\x1b[201~\r")
+        while not shown.endswith(b"\r\n") or b"two" not in shown:
+            shown += os.read(terminal.fileno(), 4096)
+        deadline = time.monotonic() + 30
+        texts: list[str] = []
+        while not texts and time.monotonic() < deadline:
+            store = Store.open(paths.chats_file())
+            texts = [node.text for entry in store.chats() for node in store.load(entry.id).path()[:1]]
+            store.close()
+            time.sleep(0.05)
+        program.kill()
+        program.wait()
+    assert texts == ["one\ntwo"]

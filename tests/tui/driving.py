@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from localllm.chat.conversation import Conversation
+from localllm.chat.store import Store
 from localllm.runtime.options import Options
 from localllm.tui.app import ChatApp
 from localllm.tui.widgets.prompt import Prompt
@@ -29,6 +30,12 @@ class OpenApp(Protocol):
         conversation: Conversation | None = None,
         titles: bool = False,
     ) -> ChatApp: ...
+
+
+def only_chat(store: Store) -> Conversation:
+    """The chat on disk, of which there must be one."""
+    (entry,) = store.chats()
+    return store.load(entry.id)
 
 
 async def wait_until(pilot: Driver, holds: Callable[[], object], what: str = "") -> None:

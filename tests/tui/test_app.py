@@ -12,16 +12,11 @@ from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.sidebar import Sidebar
-from tests.tui.driving import OpenApp, ask, idle, say, screen_text, shows, wait_until
+from tests.tui.driving import OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import FakeResponder, Garage, Script
 
 SLOW = Script(reply="One two three four five six seven eight nine ten. " * 40, piece_s=0.01)
 PARIS = "The capital of France is Paris."
-
-
-def only_chat(store: Store) -> Conversation:
-    (entry,) = store.chats()
-    return store.load(entry.id)
 
 
 def past_chat(store: Store, question: str = "An old question", answer: str = "An old answer.") -> Conversation:

@@ -14,7 +14,7 @@ from localllm.tui.app import ChatApp
 from localllm.tui.screens.chat import ChatScreen
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
-from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import Garage, Script
 
 pytestmark = pytest.mark.slow
@@ -24,11 +24,6 @@ PARIS = "The capital of France is **Paris**."
 
 def prompt(pilot: Driver) -> Prompt:
     return pilot.app.query_one(Prompt)
-
-
-def only_chat(store: Store) -> Conversation:
-    (entry,) = store.chats()
-    return store.load(entry.id)
 
 
 def open_chat(pilot: Driver) -> ChatScreen:
