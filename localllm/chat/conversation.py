@@ -19,8 +19,8 @@ State = Literal["writing", "done", "partial"]
 
 TITLE_LENGTH = 60
 
-FORKED = " (fork)"
-"""At the end of the title of a fork."""
+FORKED = "Fork of "
+"""Before the title of a fork, where a narrow list shows it."""
 
 CUTS = "cuts"
 """The setting of a chat that holds where what is sent begins: see `Conversation.cut`."""
@@ -136,7 +136,7 @@ class Conversation:
         Its title says that it is one: two chats of one title could not be told apart in a list.
         """
         others = {name: value for name, value in self.settings.items() if name != CUTS}
-        title = f"{self.title.removesuffix(FORKED)}{FORKED}"
+        title = f"{FORKED}{self.title.removeprefix(FORKED)}"
         copy = Conversation(system=self.system, given_title=title, settings=others)
         for node in self.path():
             # A reply that somebody writes goes on here without them.

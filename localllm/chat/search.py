@@ -1,9 +1,10 @@
 """Which chats hold some words, in their titles or in any of their messages.
 
-Words are found inside of others, whatever the case, so that Chinese and Japanese are searched as well. An index of
-trigrams (SQLite's FTS5) answers for words of three characters and more; shorter ones, and all where SQLite has no such
-index, are looked for in every message. The index is brought up to date before it is asked and never while a reply is
-written, which costs that nothing.
+Words are found inside of others, whatever the case, so that Chinese and Japanese are searched as well. Looking into
+every message is fast as long as there are not very many; from then on an index of trigrams (SQLite's FTS5) answers for
+words of three characters and more. Shorter ones, and all where SQLite has no such index, are looked for in every
+message. So are messages that are not indexed yet: a search indexes a few of them and leaves the rest to `index_some`,
+so that none waits for all to be indexed, and writing a reply costs nothing more.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ TOKENIZER = "trigram"
 TRIGRAM = 3
 """Characters that a word must have to be in the index."""
 
-BATCH = 500
+WORTH_AN_INDEX = 20_000
+"""Messages. So many are looked through in a tenth of a second; their index takes three times their room on disk."""
+
+BATCH = 200
 """Messages that are indexed in one transaction: others that write wait no longer than that takes."""
 
-BEFORE, AFTER = 24, 96
+BEFORE, AFTER = 12, 96
 """Characters of an excerpt before and after the beginning of what was found."""
 
 _WORD = re.compile(r'"([^"]+)"|(\S+)')
@@ -80,29 +84,32 @@ class Search:
                 db.execute("DELETE FROM message_index WHERE rowid IN (SELECT number FROM unindexed)")
                 db.execute("DELETE FROM unindexed")
 
-    def bring_up_to_date(self) -> None:
-        """Index what was written since the last time, except replies that are being written."""
-        while self._has_index:
-            with self._database.transaction() as db:
-                rows = db.execute(
-                    "SELECT number, text FROM message WHERE indexed = 0 AND state <> 'writing' LIMIT ?", (BATCH,)
-                ).fetchall()
-                db.executemany("DELETE FROM message_index WHERE rowid = ?", [(number,) for number, _ in rows])
-                db.executemany(
-                    "INSERT INTO message_index (rowid, text) VALUES (?, ?)",
-                    # FTS5 reads a text up to its first NUL.
-                    [(number, text.casefold().replace("\0", " ")) for number, text in rows],
-                )
-                db.executemany("UPDATE message SET indexed = 1 WHERE number = ?", [(number,) for number, _ in rows])
-            if len(rows) < BATCH:
-                return
+    def index_some(self) -> bool:
+        """Index what was written last, except replies that are being written. Whether there is more to index."""
+        written = self._database.rows("SELECT coalesce(max(number), 0) FROM message")[0][0]
+        if not self._has_index or written < WORTH_AN_INDEX:
+            return False
+        with self._database.transaction() as db:
+            rows = db.execute(
+                """SELECT number, text FROM message WHERE indexed = 0 AND state <> 'writing'
+                   ORDER BY number DESC LIMIT ?""",
+                (BATCH,),
+            ).fetchall()
+            db.executemany("DELETE FROM message_index WHERE rowid = ?", [(number,) for number, _ in rows])
+            db.executemany(
+                "INSERT INTO message_index (rowid, text) VALUES (?, ?)",
+                # FTS5 reads a text up to its first NUL.
+                [(number, text.casefold().replace("\0", " ")) for number, text in rows],
+            )
+            db.executemany("UPDATE message SET indexed = 1 WHERE number = ?", [(number,) for number, _ in rows])
+        return len(rows) == BATCH
 
     def find(self, text: str) -> list[Hit]:
         """The chats that are not deleted and hold every word of `text`, the latest first; none for no words."""
         words = words_of(text)
         if not words:
             return []
-        self.bring_up_to_date()
+        self.index_some()
         with self._database.reading():
             return self._find(words)
 

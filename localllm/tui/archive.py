@@ -57,8 +57,14 @@ class Archive:
             # Letters come faster than many chats are searched: only the last is of interest.
             if words == self._sought:
                 self._post(ChatsFound(words, self._store.find(words)))
+                self._do(self._index)
 
         self._do(find)
+
+    def _index(self) -> None:
+        """Index what was never searched, with what else is asked for in between."""
+        if self._store.index_some():
+            self._do(self._index)
 
     def open(self, chat_id: str, message: str | None = None) -> None:
         """Read a conversation, and show the branch of it that holds `message`."""

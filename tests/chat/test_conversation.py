@@ -164,7 +164,7 @@ def test_a_fork_holds_the_path_and_nothing_beside_it() -> None:
     assert fork.messages() == chat.messages()
     assert len(fork.nodes) == 4
     assert fork.settings == {"model": "m"}
-    assert (fork.title, fork.fork().title) == ("one (fork)", "one (fork)")
+    assert (fork.title, fork.fork().title) == ("Fork of one", "Fork of one")
     assert not {fork.id, *fork.nodes} & {chat.id, *chat.nodes}
     early = chat.fork(until=chat.path()[1].id)
     assert [node.text for node in early.path()] == ["one", "1"]

@@ -16,7 +16,8 @@ from tests.chat.talking import talk
 
 @pytest.fixture(params=["index", "no index"])
 def store(path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store; once of an SQLite that knows no trigrams."""
+    """A store with an index from the first message on; once of an SQLite that knows no trigrams."""
+    monkeypatch.setattr(search_module, "WORTH_AN_INDEX", 0)
     if request.param == "no index":
         monkeypatch.setattr(search_module, "TOKENIZER", "nonesuch")
     opened = Store.open(path)
@@ -92,13 +93,27 @@ def test_deleted_chats_are_not_found_and_erased_ones_leave_nothing(store: Store,
     assert b"phon" not in left
 
 
-def test_many_messages_are_indexed(store: Store) -> None:
+def test_messages_are_found_before_all_of_them_are_indexed(store: Store) -> None:
     chat = Conversation()
-    for number in range(BATCH + 10):
+    for number in range(3 * BATCH):
         chat.add_user(f"message {number}")
     store.add_whole(chat)
-    (hit,) = store.find(f"{BATCH + 5}")
-    assert hit.excerpt == f"message {BATCH + 5}"
+    for _ in range(4):
+        for number in (0, BATCH + 5, 3 * BATCH - 1):
+            assert f"message {number}" in [hit.excerpt for hit in store.find(f'"message {number}"')]
+    while store.index_some():
+        pass
+    pending = "SELECT count(*) FROM message WHERE NOT indexed"
+    assert store._database.rows(pending) == [(0 if store._searching().has_index else 3 * BATCH,)]
+
+
+def test_few_messages_are_not_worth_an_index(path: Path) -> None:
+    store = Store.open(path)
+    talk(store, "Recipes with rhubarb")
+    assert titles(store, "rhubarb") == ["Recipes with rhubarb"]
+    assert not store.index_some()
+    assert store._database.rows("SELECT count(*) FROM message_index") == [(0,)]
+    store.close()
 
 
 def test_words() -> None:

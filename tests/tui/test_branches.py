@@ -148,11 +148,11 @@ async def test_commands_undo_fork_edit_and_save(open_app: OpenApp, store: Store,
         await wait_until(pilot, lambda: len(garage.models[0].asked) == 3 and idle(pilot))
         assert texts(only_chat(store)) == ["Other?", "One."]
         await say(pilot, "/fork")
-        await shows(pilot, "Other? (fork)")
+        await shows(pilot, "Fork of Other?")
         await wait_until(pilot, lambda: len(store.chats()) == 2)
         await say(pilot, f"/save {tmp_path / 'fork.json'}")
         await wait_until(pilot, lambda: (tmp_path / "fork.json").exists())
-        await wait_until(pilot, lambda: read_file(tmp_path / "fork.json")[0].title == "Other? (fork)")
+        await wait_until(pilot, lambda: read_file(tmp_path / "fork.json")[0].title == "Fork of Other?")
         await say(pilot, "/save " + str(tmp_path / "fork.json"))
         await shows(pilot, "exists already")
 
