@@ -62,7 +62,7 @@ def test_searching(capsys: pytest.CaptureFixture[str], chats: tuple[Conversation
     assert "It stands on a rock." in ran.out
     assert "Recipes" not in ran.out
     (found,) = Ran(capsys, "search", "--json", "rock").document["chats"]
-    assert (found["id"], found["excerpt"]) == (chats[1].id, "It stands on a rock.")
+    assert (found["id"], found["excerpt"]) == (chats[1].id, "…on a rock.")
     assert "No chat holds" in Ran(capsys, "search", "nothing").out
 
 

@@ -27,6 +27,7 @@ from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message
 from localllm.tui.loader import Wanted
 from tests.chat.talking import talk
+from tests.terminal import drain, until
 from tests.tui.fake import Garage, Script
 
 PARIS = "The capital of France is **Paris**."
@@ -353,20 +354,25 @@ def test_a_paste_of_several_lines_is_one_message(smollm2: Path) -> None:
         start_new_session=True,
     )
     os.close(theirs)
-    with os.fdopen(ours, "r+b", buffering=0) as terminal:
-        shown = b""
-        while b"You: " not in shown:
-            shown += os.read(terminal.fileno(), 4096)
-        terminal.write(b"\x1b[200~one\rtwo\x1b[201~\r")
-        while not shown.endswith(b"\r\n") or b"two" not in shown:
-            shown += os.read(terminal.fileno(), 4096)
-        deadline = time.monotonic() + 30
-        texts: list[str] = []
-        while not texts and time.monotonic() < deadline:
-            store = Store.open(paths.chats_file())
-            texts = [node.text for entry in store.chats() for node in store.load(entry.id).path()[:1]]
-            store.close()
-            time.sleep(0.05)
+    shown = bytearray()
+    threading.Thread(target=drain, args=(ours, shown), daemon=True).start()
+    try:
+        until(lambda: b"You: " in shown, "the first prompt")
+        os.write(ours, b"\x1b[200~one\rtwo\x1b[201~")
+        until(lambda: b"two" in shown, "what was pasted")
+        os.write(ours, b"\r")
+        until(first_messages, "the message on disk")
+        assert first_messages() == ["one\ntwo"]
+    finally:
         program.kill()
         program.wait()
-    assert texts == ["one\ntwo"]
+        os.close(ours)
+
+
+def first_messages() -> list[str]:
+    """How the chats on disk begin."""
+    store = Store.open(paths.chats_file())
+    try:
+        return [store.load(entry.id).path()[0].text for entry in store.chats()]
+    finally:
+        store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import random
@@ -11,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -20,14 +20,27 @@ import pytest
 from localllm import paths
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
+from tests.terminal import drain, until
 
 pytestmark = pytest.mark.slow
 
 STORY = "Write a very long story about a lighthouse keeper, in ten chapters."
 
 
+@pytest.fixture(autouse=True)
+def _end_all() -> Iterator[None]:
+    """Whatever fails, no app goes on."""
+    yield
+    for process in App.started:
+        process.kill()
+        process.wait()
+    App.started.clear()
+
+
 class App:
     """The app in a terminal of its own, as a process of its own."""
+
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []
 
     def __init__(self, model: Path, *arguments: str) -> None:
         self._terminal, theirs = pty.openpty()
@@ -36,17 +49,12 @@ class App:
         self.process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
         )
+        self.started.append(self.process)
         os.close(theirs)
-        self._drawn = b""
-        # Somebody has to read what the app draws, or it would wait.
-        threading.Thread(target=self._drain, daemon=True).start()
+        self._drawn = bytearray()
+        threading.Thread(target=drain, args=(self._terminal, self._drawn), daemon=True).start()
         # What is typed before the app listens is lost.
         until(lambda: b"rite a message" in self._drawn, "the first picture")  # the cursor is on the W
-
-    def _drain(self) -> None:
-        with contextlib.suppress(OSError):
-            while data := os.read(self._terminal, 1 << 16):
-                self._drawn += data
 
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
@@ -63,13 +71,6 @@ class App:
             self.press("\x11")  # Ctrl+Q
             self.process.wait(30)
         os.close(self._terminal)
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 def read() -> list[Conversation]:
