@@ -17,6 +17,7 @@ import os
 import pty
 import select
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
@@ -26,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 PIECES_PER_S = 100
+
+NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
+"""Without byte code each start compiles all modules, which an installed program does not."""
 
 PARAGRAPH = """## A heading
 
@@ -62,6 +66,8 @@ def main() -> int:
         return 0
     width, height = (int(part) for part in args.size.split("x"))
     results = []
+    environment = {name: value for name, value in os.environ.items() if name != NO_BYTE_CODE}
+    subprocess.run([sys.executable, "-c", "import localllm.tui.app"], env=environment, check=True)
     print(f"{'old messages':>12} {'cpu':>7} {'process':>8} {'stall':>8} {'paint':>8}")
     for old in args.old:
         with tempfile.TemporaryDirectory() as folder:
@@ -86,6 +92,7 @@ def run_in_terminal(arguments: Sequence[str], width: int, height: int, script: P
     began = time.monotonic()
     process, terminal = pty.fork()
     if process == 0:
+        os.environ.pop(NO_BYTE_CODE, None)
         os.environ["BENCH_RESULT"] = str(writing)
         os.execv(sys.executable, [sys.executable, str(script), *arguments])
     os.close(writing)
