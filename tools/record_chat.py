@@ -30,7 +30,9 @@ from localllm.tui.app import ChatApp
 from localllm.tui.loader import Wanted
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLING = Sampling(temperature=0, repeat_penalty=1.1)
+SAMPLING = Sampling(temperature=0.2)
+"""Enough that a second reply differs from the first, and little enough that the smallest model knows the capital."""
+
 KV_DISK = 2 << 30
 """As much of computed conversations is kept as `localllm chat` keeps."""
 
@@ -67,7 +69,7 @@ class Recording:
         """Play both starts."""
         self._film.shell("", "localllm", hold=0.6)
         async with self._app() as (app, pilot):
-            await self._write(pilot, "What is the capital of France?", "The model loads behind the first picture")
+            await self._write(pilot, "Name the capital of France.", "The model loads behind the first picture")
             await self._watch(pilot, lambda: not app.chat.busy, "The reply streams, the KV cache fills")
             await self._write(pilot, "Tell me a story about a lighthouse.", "")
             await self._watch(pilot, lambda: self._pieces(app) > 60, "Nothing of the first turn is computed again")

@@ -173,7 +173,7 @@ def dropped(paste: str) -> list[Path]:
     """
     text = paste.strip()
     if len(text) > MOST_DROPPED or (
-        not text.startswith(("/", "~", "'/", '"/', "file:///")) and not re.match(r"['\"]?[A-Za-z]:\\", text)
+        not text.startswith(("/", "'/", '"/', "file:///")) and not re.match(r"['\"]?[A-Za-z]:\\", text)
     ):
         return []
     if _is_file(whole := Path(text)):

@@ -53,10 +53,7 @@ class Orders:
         Raises:
             BadCommand: it cannot be done now.
         """
-        deed = self.deeds.get(call.command.name)
-        if deed is None:
-            raise BadCommand(f"/{call.command.name} is not there in the app.", hint="/help lists what is.")
-        deed(call.argument)
+        self.deeds[call.command.name](call.argument)
 
     def _kept(self) -> str:
         """The id of this chat, which is on disk."""

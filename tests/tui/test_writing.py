@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from textual import events
 
+from localllm.chat.commands import offered
 from localllm.chat.store import Store
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.prompt import Prompt
@@ -27,6 +28,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here
 
 
+async def settle(pilot: Driver) -> None:
+    for _ in range(5):
+        await pilot.pause(0.02)
+
+
 def prompt(pilot: Driver) -> Prompt:
     return pilot.app.query_one(Prompt)
 
@@ -42,6 +48,21 @@ async def test_a_command_never_goes_to_the_model(open_app: OpenApp, store: Store
         assert prompt(pilot).text == "/halp"
     assert [model.asked for model in garage.models] == [[]]
     assert store.chats() == []
+
+
+async def test_every_command_that_is_listed_does_something(open_app: OpenApp) -> None:
+    assert set(open_app().chat._orders.deeds) == {command.name for command in offered()}
+
+
+@pytest.mark.parametrize(
+    "command", ["/continue", "/retry", "/undo", "/edit", "/fork", "/copy", "/stats", "/rename", "/pin"]
+)
+async def test_a_command_that_cannot_be_done_in_an_empty_chat_says_so(open_app: OpenApp, command: str) -> None:
+    async with open_app().run_test(size=(100, 40), notifications=True) as pilot:
+        await say(pilot, command)
+        await settle(pilot)
+        assert pilot.app.is_running
+        assert any(word in screen_text(pilot).lower() for word in ("no ", "nothing"))
 
 
 async def test_two_slashes_send_one(open_app: OpenApp, store: Store) -> None:

@@ -259,8 +259,12 @@ class Conversing(Panes):
         return stopped
 
     def action_go_on(self) -> None:
-        """Go on with a reply that ended early."""
-        if self._may_answer():
+        """Go on with a reply that ended early; says so if none did."""
+        if not self._may_turn():
+            return
+        if not self._dialogue.can_go_on():
+            self.notify("No reply here ended early.", severity="warning")
+        elif self._may_answer():
             self._dialogue.go_on()
             self._show_conversation(growing=True)
             self._follow()
@@ -303,8 +307,12 @@ class Conversing(Panes):
         self.refresh_bindings()
 
     def answer_question(self, question_id: str | None) -> None:
-        """Make another reply to a question; None is the last one."""
-        if self._may_answer():
+        """Make another reply to a question; None is the last one, and if there is none that is said."""
+        if not self._may_turn():
+            return
+        if not self._dialogue.can_answer_again():
+            self.notify("There is no question to answer yet.", severity="warning")
+        elif self._may_answer():
             self._dialogue.answer_again(question_id)
             self._show_conversation(growing=True)
             self._follow()
