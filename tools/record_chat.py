@@ -81,15 +81,14 @@ class Recording:
             )
             await self._press(pilot, "escape", "Esc stops")
             await self._watch(pilot, lambda: not app.chat.busy, "Esc stops", hold=1.0)
-            await self._press(pilot, "alt+left", "Alt+Left: the first version", hold=1.5)
+            await self._press(pilot, "alt+left", "Alt+Left: the first version", hold=1.2)
+            await self._press(pilot, "alt+right", "Alt+Right: the second", hold=0.8)
             await self._press(pilot, "ctrl+q", "Ctrl+Q quits")
         self._film.shell("Every word is on disk", "localllm --continue", hold=0.8)
         async with self._app(again=True) as (app, pilot):
             await self._watch(pilot, lambda: app.chat.model is not None, "The same chat again", hold=1.0)
             await self._press(pilot, "ctrl+g", "Ctrl+G goes on")
-            await self._watch(
-                pilot, lambda: self._pieces(app) > 80, "Ctrl+G goes on, from the KV cache that was kept on disk"
-            )
+            await self._watch(pilot, lambda: self._pieces(app) > 60, "Ctrl+G goes on where the reply stopped")
             await self._press(pilot, "escape", "Esc stops")
             await self._watch(pilot, lambda: not app.chat.busy, "Esc stops", hold=2.0)
             await self._press(pilot, "ctrl+q", "Ctrl+Q quits")
