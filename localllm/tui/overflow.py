@@ -17,7 +17,7 @@ from localllm.runtime.types import Message
 from localllm.tui import background
 from localllm.tui.messages import Crowded, Failed, GrowthsPlanned, SummaryEnded, SummaryGrew
 from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise
-from localllm.tui.room import SUMMARY_TOKENS, crowding, growth, larger_contexts, with_context
+from localllm.tui.room import crowding, growth, larger_contexts, summary_tokens, with_context
 from localllm.tui.screens.full_context import FullContext
 from localllm.tui.screens.summary import SummaryScreen
 
@@ -111,7 +111,7 @@ def _work_out(model: Responder, conversation: Conversation, given: Sequence[Give
 
 
 def _write_summary(model: Responder, asked: list[Message], dialog: SummaryScreen, stopped: threading.Event) -> None:
-    reply = model.reply(asked, sampling=Sampling(temperature=0), max_tokens=SUMMARY_TOKENS)
+    reply = model.reply(asked, sampling=Sampling(temperature=0), max_tokens=summary_tokens(model.plan.n_ctx))
     try:
         for piece in reply:
             if stopped.is_set():

@@ -15,8 +15,8 @@ from localllm.runtime.types import Forecast, Plan
 ENOUGH = 0.5
 """This share of the context is free after the oldest turns went: fewer, and the next turn but one is in need again."""
 
-SUMMARY_TOKENS = 256
-"""A summary has at most so many."""
+SUMMARY_TOKENS, SUMMARY_SHARE = 256, 8
+"""A summary has at most so many tokens, and takes at most one part in so many of the context."""
 
 GROWTHS = 3
 """At most so many larger contexts are offered."""
@@ -56,7 +56,9 @@ class Crowding:
 
     def can_summarise(self, count: int) -> bool:
         """Whether the oldest `count` turns fit the context beside a summary and what asks for it."""
-        return self.fixed + sum(turn.tokens for turn in self.turns[:count]) + 2 * SUMMARY_TOKENS <= self.n_ctx
+        return (
+            self.fixed + sum(turn.tokens for turn in self.turns[:count]) + 2 * summary_tokens(self.n_ctx) <= self.n_ctx
+        )
 
     def advised(self) -> int:
         """How many of the oldest turns to let go, so that a good part of the context is free."""
@@ -84,6 +86,11 @@ def crowding(conversation: Conversation, given: Sequence[Given], forecast: Forec
         turns.append(Turn(node.id, node.parent, " ".join(node.text.split()), max(0, ends[after - 1] - before)))
     fixed = forecast.prompt_tokens - sum(turn.tokens for turn in turns)
     return Crowding(n_ctx, forecast.prompt_tokens, fixed, tuple(turns))
+
+
+def summary_tokens(n_ctx: int) -> int:
+    """The most tokens of a summary in a context of so many."""
+    return min(SUMMARY_TOKENS, n_ctx // SUMMARY_SHARE)
 
 
 def larger_contexts(needed: int, n_ctx: int, trained: int) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from localllm.chat.conversation import Conversation
 from localllm.runtime.types import Forecast
 from localllm.tui.overflow import SUMMARY, summary_of
-from localllm.tui.room import crowding, growth, larger_contexts, with_context
+from localllm.tui.room import crowding, growth, larger_contexts, summary_tokens, with_context
 from tests.tui.fake import PLAN
 
 
@@ -36,7 +36,8 @@ def test_so_many_turns_are_advised_that_half_of_the_context_is_free() -> None:
     given = chat.given()
     found = crowding(chat, given, Forecast(191, 0, tuple(10 * number + 10 for number in range(len(given)))), n_ctx=190)
     assert found.left(found.advised()) <= 95 < found.left(found.advised() - 1)
-    assert found.can_summarise(1) is False
+    assert not replace(found, n_ctx=30).can_summarise(1)
+    assert (summary_tokens(512), summary_tokens(8192)) == (64, 256)
     assert replace(found, n_ctx=1000).can_summarise(1)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import SystemCommand
@@ -45,10 +45,12 @@ from localllm.tui.orders import Orders
 from localllm.tui.overflow import Overflow
 from localllm.tui.screens.conversing import Conversing
 from localllm.tui.screens.memory import MemoryScreen
-from localllm.tui.screens.settings import Chosen, SettingsScreen
 from localllm.tui.switching import Switching
 from localllm.tui.vitals import History, SwapWatch
 from localllm.tui.widgets.memory_panel import MemoryPanel
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.settings import Chosen
 
 
 class ChatScreen(Conversing):
@@ -192,6 +194,8 @@ class ChatScreen(Conversing):
         if model is None:
             self.notify("The settings need a model that is loaded.", severity="warning")
         elif self._may_turn():
+            from localllm.tui.screens.settings import SettingsScreen
+
             self.app.push_screen(SettingsScreen(self, model.plan, self._loader.took_s), self._settle)
 
     def _settle(self, chosen: Chosen | None) -> None:

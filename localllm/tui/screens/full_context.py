@@ -79,7 +79,11 @@ class FullContext(ModalScreen[Remedy | None]):
         oldest = "the oldest turn" if count == 1 else f"the oldest {count} turns"
         newest = "the last turn" if count == 1 else f"the last {count} turns"
         short = crowding.can_summarise(count)
-        how = "the model writes what is sent in their place" if short else "too long to be read at once: take fewer"
+        how = (
+            "the model writes what is sent in their place"
+            if short
+            else "too long to be read at once" + (": take fewer" if count > 1 else "")
+        )
         left = f"{tokens(crowding.left(count))} of {tokens(crowding.n_ctx)} tokens are left to send; nothing is lost"
         return [
             _option("leave", f"Leave out {oldest}", left),
