@@ -129,7 +129,7 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
 
 async def until(holds: Callable[[], bool]) -> None:
     while not holds():
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
 
 
 if __name__ == "__main__":
