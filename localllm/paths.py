@@ -72,6 +72,15 @@ def log_file() -> Path:
     return folder / "llama.log"
 
 
+def expanded(text: str | Path) -> Path:
+    """The path with the home folder for a `~` or `~name` at its beginning; unchanged where nobody has that name."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def exists(path: Path) -> bool:
     """Whether there is such a file or folder. No system has one of a name that is too long, such as a prompt."""
     try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from localllm import paths
 from localllm.errors import BadAttachment
 
 MAX_BYTES = 2 << 20
@@ -57,7 +58,7 @@ def read(path: Path) -> Attachment:
     Raises:
         BadAttachment: it is missing, no file, too large, or no text.
     """
-    path = path.expanduser()
+    path = paths.expanded(path)
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
@@ -149,7 +150,7 @@ def mentioned(text: str) -> list[Path]:
     for match in _MENTION.finditer(text):
         # A full stop or a comma after a name belongs to the sentence.
         for name in dict.fromkeys((match[1] or match[2], (match[1] or match[2]).rstrip(".,;:!?)"))):
-            if name and _is_file(path := Path(name).expanduser()):
+            if name and _is_file(path := paths.expanded(name)):
                 found[path] = None
                 break
     return list(found)
@@ -182,8 +183,8 @@ def dropped(paste: str) -> list[Path]:
         words = shlex.split(text, posix=os.name == "posix")
     except ValueError:
         return []
-    paths = [Path(unquote(urlsplit(word).path)) if word.startswith("file://") else Path(word) for word in words]
-    return paths if paths and all(path.is_absolute() and _is_file(path) for path in paths) else []
+    files = [Path(unquote(urlsplit(word).path)) if word.startswith("file://") else Path(word) for word in words]
+    return files if files and all(file.is_absolute() and _is_file(file) for file in files) else []
 
 
 def _is_file(path: Path) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localllm import paths
 from localllm.chat import attachments, commands, naming, outline, settings, transfer
 from localllm.chat.conversation import Node
 from localllm.chat.store import ChatEntry
@@ -151,7 +152,7 @@ class Orders:
         self._chat.store.set_settings(conversation.id, values)
 
     def _attach(self, name: str) -> None:
-        file = attachments.read(Path(name.strip("\"'")).expanduser())
+        file = attachments.read(Path(name.strip("\"'")))
         self._chat.pending.append(file)
         self._chat.tell(f"{file.name} goes with the next message, {len(file.text):,} characters.")
 
@@ -214,7 +215,7 @@ class Orders:
         return versions
 
     def _save(self, name: str) -> None:
-        path = Path(name).expanduser()
+        path = paths.expanded(name)
         transfer.export([self._chat.conversation], path, transfer.format_of(path))
         self._chat.tell(f"{path}: {len(self._chat.conversation.path())} messages")
 

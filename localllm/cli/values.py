@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from localllm import paths
 from localllm.settings.kinds import KV_TYPES as KV_TYPES
 from localllm.settings.kinds import LARGEST_SEED as LARGEST_SEED
 from localllm.settings.kinds import MAX_THREADS as MAX_THREADS
@@ -55,7 +55,7 @@ def tokens(text: str) -> int:
 def text_of_file(path: str) -> str:
     """What a file of text holds."""
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = paths.expanded(path).read_text(encoding="utf-8")
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -28,7 +28,7 @@ def explain(name: str) -> ModelNotFound:
         return _not_here(family[0], "")
     if family:
         return ambiguous(name, [entry.name for entry in family])
-    path = Path(name).expanduser()
+    path = paths.expanded(name)
     if paths.exists(path) and path.is_dir():
         return _is_a_folder(path)
     repo = _REPO.fullmatch(name)

@@ -107,7 +107,7 @@ def move(jobs: Sequence[Import], progress: Callable[[int, int], None] | None = N
 
 
 def _models(given: str) -> list[Stored]:
-    path = Path(given).expanduser()
+    path = paths.expanded(given)
     if not paths.exists(path):
         return [find(given)]
     if not path.is_dir():

@@ -39,7 +39,7 @@ def find(name: str | None = None) -> Stored:
     """
     if name is None:
         return _default()
-    path = Path(name).expanduser()
+    path = paths.expanded(name)
     if paths.exists(path) and path.is_file():
         return stored_file("file", path.parent, path)
     found = _named(name)

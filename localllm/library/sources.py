@@ -37,7 +37,7 @@ def open_source(
     """
     if not isinstance(source, str):
         return source
-    path = Path(source).expanduser()
+    path = paths.expanded(source)
     if paths.exists(path):
         return path
     if not is_repo_name(source):

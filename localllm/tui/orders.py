@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localllm import paths
 from localllm.chat import settings
 from localllm.chat.commands import Call, offered
 from localllm.errors import BadCommand
@@ -37,7 +38,7 @@ class Orders:
             "undo": lambda _: screen.undo(),
             "edit": lambda text: screen.ask_instead(text) if text else screen.action_edit(),
             "fork": lambda _: screen.action_fork(),
-            "save": lambda name: screen.export(Path(name).expanduser()),
+            "save": lambda name: screen.export(paths.expanded(name)),
             "attach": lambda path: screen.attach(Path(path.strip("\"'"))),
             "retry": lambda _: screen.action_answer_again(),
             "continue": lambda _: screen.action_go_on(),

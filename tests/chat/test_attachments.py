@@ -95,6 +95,12 @@ def test_mentions_are_files_that_there_are(here: Path) -> None:
     assert mentioned(text) == [Path("a.md"), Path("b c.md"), Path("d.py")]
     assert mentioned("nobody@example.org or @someone") == []
     assert mentioned("@" + "x" * 5000) == []
+    assert mentioned("approx. @~nobody-of-this-name and @~nobody-of-this-name/a.md") == []
+
+
+def test_the_home_of_a_user_who_is_not_there_is_a_file_that_is_not_there() -> None:
+    with pytest.raises(BadAttachment, match="There is no file ~nobody-of-this-name"):
+        attachments.read(Path("~nobody-of-this-name/a.md"))
 
 
 def test_dragged_files_are_found_in_every_terminal_s_way_of_pasting(here: Path) -> None:

@@ -302,3 +302,8 @@ def test_a_folder_goes_before_a_name_of_the_catalogue(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("qwen3").mkdir()
     assert open_source("qwen3") == Path("qwen3")
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name", "~nobody-of-this-name/a.gguf"])
+def test_the_home_of_a_user_who_is_not_there_is_a_name_that_is_not_known(folder: Path, name: str) -> None:
+    assert name in refuse(name).message
