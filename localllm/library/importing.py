@@ -81,7 +81,8 @@ def copy(jobs: Sequence[Import], progress: Callable[[int, int], None] | None = N
 
 
 def move(jobs: Sequence[Import], progress: Callable[[int, int], None] | None = None) -> dict[Path, str]:
-    """Move the files of the jobs. No file goes away before all have arrived.
+    """Move the files of the jobs. No file goes away before all have arrived, nor one that may be the only name of what
+    is there already. Says what each target became.
 
     Raises:
         BadOutput: as `copy`; or a file cannot be removed from where it was, and then it has two names.
@@ -101,8 +102,11 @@ def move(jobs: Sequence[Import], progress: Callable[[int, int], None] | None = N
     result = _made(jobs, arrive)
     for job in jobs:
         for source, target in zip(job.sources, job.targets, strict=True):
-            _remove_source(source, target)
-            result[target] = "moved"
+            if result[target] == "there already" and not _has_another_name(source, target):
+                result[target] = f"there already, {source} stays: it may be the only copy"
+            else:
+                _remove_source(source, target)
+                result[target] = "moved"
     return result
 
 
@@ -280,9 +284,26 @@ def _name_it(part: Path, target: Path) -> None:
         part.replace(target)
 
 
+def _has_another_name(source: Path, target: Path) -> bool:
+    """Whether a target that is the same file as `source` stays when `source` goes.
+
+    Different paths may be one name, by a bind mount or on a disk that does not tell `M` from `m`; and a symbolic link
+    would lead nowhere.
+    """
+    if _place(source) == _place(target):
+        return True  # nothing goes
+    one_name = source.parent.samefile(target.parent) and source.name.casefold() == target.name.casefold()
+    return source.stat().st_nlink > 1 and not target.is_symlink() and not one_name
+
+
+def _place(path: Path) -> Path:
+    """The path without links in its folders."""
+    return path.parent.resolve() / path.name
+
+
 def _remove_source(source: Path, target: Path) -> None:
     try:
-        if source.parent.resolve() / source.name != target.parent.resolve() / target.name:
+        if _place(source) != _place(target):
             source.unlink()
     except OSError as error:
         raise BadOutput(

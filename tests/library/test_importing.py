@@ -129,6 +129,41 @@ def test_move(machine: Path, request: pytest.FixtureRequest, disk: str) -> None:
     assert files(machine / "models") == {"a.gguf", "b.gguf"}
 
 
+def test_a_second_name_of_what_is_there_goes_when_moved(machine: Path) -> None:
+    file = put(machine / "m.gguf")
+    (target,) = importing.link(plan_imports([str(file)]))
+    assert importing.move(plan_imports([str(file)], move=True)) == {target: "moved"}
+    assert not file.exists()
+    assert target.read_bytes() == gguf("m")
+
+
+@pytest.mark.parametrize("names", [1, 2])
+def test_a_folder_under_two_paths_keeps_its_file_when_moved(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, names: int
+) -> None:
+    target = put(machine / "models" / "m.gguf")
+    if names == 2:
+        os.link(target, machine / "third")
+    (machine / "again").symlink_to(machine / "models")
+    monkeypatch.setattr(Path, "resolve", lambda path, strict=False: path.absolute())  # of a bind mount it tells nothing
+    source = machine / "again" / "m.gguf"
+    made = importing.move(plan_imports([str(source)], move=True))
+    assert made == {target: f"there already, {source} stays: it may be the only copy"}
+    assert target.read_bytes() == gguf("m")
+
+
+@pytest.mark.parametrize("names", [1, 2])
+def test_what_a_link_in_the_models_folder_leads_to_is_not_moved_away(machine: Path, names: int) -> None:
+    file = put(machine / "m.gguf")
+    if names == 2:
+        os.link(file, machine / "third")
+    target = machine / "models" / "m.gguf"
+    target.parent.mkdir()
+    target.symlink_to(file)
+    assert "stays" in importing.move(plan_imports([str(file)], move=True))[target]
+    assert target.read_bytes() == gguf("m")
+
+
 def test_no_room_is_said_before_the_first_byte(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = put(machine / "m.gguf")
     usage = namedtuple("usage", "total used free")
