@@ -6,6 +6,9 @@ Knows nothing of what is on the screens.
 from __future__ import annotations
 
 import difflib
+import os
+import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -23,6 +26,9 @@ from localllm.tui.clipboard import copy, native_command
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.messages import Crashed, Failed
 from localllm.tui.screens.chat import ChatScreen
+
+LOOK_SECONDS = 1.0
+"""How often the app looks whether its terminal is still there."""
 
 
 class ChatApp(App[None]):
@@ -100,8 +106,17 @@ class ChatApp(App[None]):
         background.start(job, "copy", lambda error: self.chat.post_message(Crashed(error)))
 
     def on_mount(self) -> None:
-        """Textual's: a theme that is chosen is kept for the next start."""
+        """Textual's: a theme that is chosen is kept for the next start, and the app ends with its terminal."""
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+        if not self.is_headless:
+            self.set_interval(LOOK_SECONDS, self._end_with_terminal)
+
+    def _end_with_terminal(self) -> None:
+        # Its signal does not come where it is ignored, as under nohup, and reading from what is gone never waits.
+        # Textual cannot end then: it waits for its last words to be written.
+        if not os.isatty(sys.__stdin__.fileno() if sys.__stdin__ else 0):
+            self.close()
+            os._exit(128 + signal.SIGHUP)
 
     def _keep_theme(self, name: str) -> None:
         def job() -> None:

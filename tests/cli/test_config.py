@@ -195,7 +195,7 @@ SAMPLING = {
 
 
 def test_every_key_is_proven_here() -> None:
-    here = {"default_model", "models", "theme", "animation"}
+    here = {"default_model", "models", "theme", "animation", "titles"}
     assert ENGINE.keys() | SAMPLING.keys() | here == KEYS.keys()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import pty
+import select
+import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -109,13 +114,35 @@ def test_the_settings_of_the_app_reach_it(smollm2: Path, monkeypatch: pytest.Mon
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("theme = 'nord'\n", encoding="utf-8")
     monkeypatch.setenv("LOCALLLM_ANIMATION", "none")
+    monkeypatch.setenv("LOCALLLM_TITLES", "model")
     monkeypatch.setattr(chat, "_check_terminal", lambda: None)
     monkeypatch.setattr("localllm.tui.app.ChatApp", App)
     assert main(["chat", str(smollm2)]) == 0
-    assert (given["theme"], given["animation"]) == ("nord", "none")
+    assert (given["theme"], given["animation"], given["titles"]) == ("nord", "none", True)
 
 
 @pytest.mark.slow
 def test_a_theme_that_there_is_not_is_said_on_the_plain_screen(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCALLLM_THEME", "textual-lite")
     assert "There is no theme 'textual-lite'" in in_terminal("chat", str(smollm2))
+
+
+@pytest.mark.slow
+def test_the_app_ends_with_its_terminal_where_no_signal_tells_it(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-m", "localllm"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # as nohup does
+        env=os.environ | {"TERM": "xterm-256color", "LOCALLLM_HOME": str(tmp_path)},
+    ) as app:
+        os.close(theirs)
+        shown = b""
+        while b"rite a message" not in shown and select.select([ours], [], [], 60)[0]:
+            shown += os.read(ours, 1 << 16)
+        os.close(ours)
+        assert app.wait(timeout=60) == 128 + signal.SIGHUP
