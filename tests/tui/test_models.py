@@ -89,6 +89,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def test_a_download_is_stopped_and_resumed(server: HubServer, tmp_path: Path) -> None:
     served = server.files["m.gguf"] = tmp_path / "served.gguf"
     served.write_bytes(model(2_000_000))
+    server.faults.pause = 0.05  # a piece, so that it is still under way when it is stopped
     heard: list[Message] = []
 
     def hear(message: Message) -> None:
@@ -111,6 +112,7 @@ def test_a_download_is_stopped_and_resumed(server: HubServer, tmp_path: Path) ->
     assert not downloads.start("another")
     assert isinstance(end().error, Cancelled)
     downloads.ended()
+    server.faults.pause = 0
     # So that the next word of its progress does not stop it.
     heard[:] = [DownloadMoved("before", 0, 0, 0.0)]
     assert downloads.start(address)
