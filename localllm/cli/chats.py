@@ -73,7 +73,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
     rm = _verb(verbs, "rm", "delete chats; they can be restored for 30 days", _rm)
     rm.add_argument("chats", nargs="+", metavar="CHAT", help="the beginning of an id or a title")
-    rm.add_argument("--now", action="store_true", help="erase them at once and for good; deleted ones, too")
+    erased = "erase them at once and for good, deleted ones, too, with all KV snapshots, which hold text"
+    rm.add_argument("--now", action="store_true", help=erased)
 
     restore = _verb(verbs, "restore", "bring back a chat that was deleted", _restore)
     _name(restore)
@@ -238,7 +239,17 @@ def _rm(args: argparse.Namespace, store: Store) -> dict[str, Any]:
         store.erase(chat.id) if args.now else store.delete(chat.id)
         done = "erased" if args.now else f"deleted; `localllm chats restore {chat.id[:8]}` brings it back"
         _say(args, f"{chat.id[:8]}  {chat.title}: {done}")
+    if args.now:
+        _remove_snapshots()
     return {"chats": [chat.id for chat in chats], "erased": args.now}
+
+
+def _remove_snapshots() -> None:
+    """Remove what was computed of all chats: which of the files are of one chat, only a loaded model could tell."""
+    from localllm import paths
+
+    for file in paths.snapshots_dir().glob("*.kv"):
+        file.unlink(missing_ok=True)
 
 
 def _restore(args: argparse.Namespace, store: Store) -> dict[str, Any]:

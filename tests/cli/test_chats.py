@@ -96,7 +96,11 @@ def test_exporting_and_importing_everything(
     file = tmp_path / "all.json"
     assert "2 chats, 5 messages" in Ran(capsys, "export", "--all", "--outfile", str(file)).out
     assert "there already" in Ran(capsys, "import", str(file)).out
+    snapshot = paths.snapshots_dir() / "1.kv"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.write_bytes(b"what was said")
     Ran(capsys, "rm", "--now", chats[0].id, chats[1].id)
+    assert not snapshot.exists(), "it holds text of chats"
     assert store.chats() == []
     found = Ran(capsys, "import", str(file), "--json").document["chats"]
     assert [chat["is_new"] for chat in found] == [True, True]
