@@ -5,7 +5,6 @@ Each is a few lines over the conversation and the store. Knows nothing of how co
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -256,12 +255,8 @@ class Orders:
 
 
 def _to_clipboard(text: str) -> bool:
-    """Give the text to the system's clipboard. Whether there is one."""
-    import shutil
-    import subprocess
+    """Give the text to the clipboard of this desktop. Whether there is one, and it took it."""
+    from localllm.tui import clipboard
 
-    for command in (["wl-copy"], ["xclip", "-selection", "clipboard"], ["pbcopy"], ["clip.exe"]):
-        if shutil.which(command[0]):
-            done = subprocess.run(command, input=text, text=True, encoding="utf-8", check=False, stderr=sys.stderr)
-            return done.returncode == 0
-    return False
+    command = clipboard.native_command()
+    return command is not None and clipboard.copy(command, text)
