@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.settings import sampling_of
 from localllm.chat.store import Store
-from localllm.errors import BadSettings
+from localllm.errors import BadSettings, BadStore
 from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
 from localllm.tui import background
-from localllm.tui.turn import Stage, Task, Turn
+from localllm.tui.turn import Stage, Task, Turn, write
 
 
 class Dialogue:
@@ -47,6 +48,8 @@ class Dialogue:
         self._crashed = crashed
         self._system = system
         self._saved: set[str] = set()
+        self._unwritten: dict[str, Conversation] = {}
+        """The conversations of the replies, by id, of which the disk refused the last words."""
         self._shown_before: str | None = None
         self._thread: threading.Thread | None = None
 
@@ -104,6 +107,7 @@ class Dialogue:
             reply.id in self._saved,
             tuple(self.conversation.messages(until=reply.id if reply.text else reply.parent)),
             sampling,
+            tuple((chat, chat.nodes[reply_id]) for reply_id, chat in self._unwritten.items()),
         )
         self._shown_before = shown_before
         self.turn = turn = Turn(task, self._store)
@@ -142,14 +146,28 @@ class Dialogue:
         self.take()
         self.turn = None
         self._saved |= turn.saved
+        for written in turn.rewritten:
+            del self._unwritten[written]
         reply_id = turn.task.reply.id
         if self.conversation.nodes[reply_id].text:
+            if turn.store_error is not None:
+                self._unwritten[reply_id] = self.conversation
             return self.conversation.finish(reply_id, turn.stats, model=turn.model_name)
         self.conversation.withdraw(reply_id)
         self.conversation.leaf = self._shown_before
         return None
 
     def close(self, timeout: float) -> None:
-        """Stop the reply and wait until its last words are on disk, at most `timeout` seconds."""
+        """Stop the reply and wait until its last words are on disk, at most `timeout` seconds.
+
+        Replies that the disk refused before are written again.
+        """
         if self.stop() and self._thread is not None:
             self._thread.join(timeout)
+        # What a turn just wrote is longer than what the conversation has taken of it.
+        writing = self.turn.task.reply.id if self.turn is not None else None
+        for reply_id, chat in self._unwritten.items():
+            if reply_id != writing:
+                # Nobody is there any more to hear that the disk still refuses it.
+                with suppress(BadStore):
+                    write(self._store, chat, chat.nodes[reply_id])

@@ -29,7 +29,10 @@ Stage = Literal["waiting", "prefill", "decode"]
 
 @dataclass(frozen=True)
 class Task:
-    """What a turn is to do. `unsaved` are messages that are not on disk yet; `reply` may hold text to go on from."""
+    """What a turn is to do. `unsaved` are messages that are not on disk yet; `reply` may hold text to go on from.
+
+    `unwritten` are replies, each with its conversation, of which the disk refused the last words.
+    """
 
     conversation: Conversation
     unsaved: tuple[Node, ...]
@@ -37,13 +40,24 @@ class Task:
     reply_is_saved: bool
     messages: tuple[Message, ...]
     sampling: Sampling
+    unwritten: tuple[tuple[Conversation, Node], ...] = ()
+
+
+def write(store: Store, conversation: Conversation, reply: Node) -> None:
+    """Write a reply as it is by now, whether the disk has its beginning or nothing of it.
+
+    Raises:
+        BadStore: the disk refuses it.
+    """
+    if not store.update(reply):
+        store.add(conversation, reply)
 
 
 class Turn:
     """A reply in the making. Its fields may be read from any thread; they no longer change once `run` is over.
 
-    `saved` holds the ids of the messages that it has on disk, `pieces` counts what the model said, `began_at` is the
-    monotonic time of the first piece.
+    `saved` holds the ids of the messages that it has on disk, `rewritten` those of the task's `unwritten` among them,
+    `pieces` counts what the model said, `began_at` is the monotonic time of the first piece.
     """
 
     def __init__(self, task: Task, store: Store) -> None:
@@ -54,6 +68,7 @@ class Turn:
         self.error: LocalLLMError | None = None
         self.store_error: BadStore | None = None
         self.saved: set[str] = {task.reply.id} if task.reply_is_saved else set()
+        self.rewritten: set[str] = set()
         self.pieces = 0
         self.began_at = 0.0
         self._store = store
@@ -98,6 +113,10 @@ class Turn:
         `wait_for_model` gives up when its event is set. `began` is called with the first piece, `ended` always, last.
         """
         try:
+            for conversation, node in self.task.unwritten:
+                write(self._store, conversation, node)
+                self.rewritten.add(node.id)
+                self.saved.add(node.id)
             for node in self.task.unsaved:
                 self._store.add(self.task.conversation, node)
                 self.saved.add(node.id)

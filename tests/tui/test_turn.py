@@ -142,6 +142,24 @@ def test_a_disk_that_works_again_gets_all_words(talk: Talk, monkeypatch: pytest.
     assert talk.on_disk()[1] == ("assistant", "one two three four five six", "done")
 
 
+@pytest.mark.parametrize("how", ["another message", "the end of the app"])
+def test_the_last_words_that_a_disk_refused_are_written_later(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(talk.store, "update", raiser(BadStore("The disk is full.")))
+        talk.dialogue.send("Hi")
+        talk.wait()
+    assert talk.on_disk()[1][1:] != ("one two three four five six", "done")
+    if how == "another message":
+        talk.dialogue.send("More")
+        talk.wait()
+    else:
+        talk.dialogue.close(1.0)
+    assert talk.on_disk()[1] == ("assistant", "one two three four five six", "done")
+
+
 def test_an_engine_that_dies_leaves_a_partial_reply(talk: Talk) -> None:
     talk.script.error, talk.script.dies_after = EngineDied("gone"), 2
     talk.dialogue.send("Hi")
