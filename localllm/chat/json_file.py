@@ -20,7 +20,8 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from localllm.chat.conversation import CUTS, Conversation, Node, stats_of, with_nodes
-from localllm.chat.settings import SAMPLING, sampling_of
+from localllm.chat.moments import is_moment
+from localllm.chat.settings import ENGINE, SAMPLING, sampling_of
 from localllm.errors import BadChat, BadSettings
 from localllm.runtime.sampling import Sampling
 
@@ -102,6 +103,12 @@ class _Fields:
     def number(self, name: str, default: float | None = None) -> float:
         return float(self.take(name, "a number", _is_number, default))
 
+    def moment(self, name: str) -> float:
+        value = self.number(name)
+        if not is_moment(value):
+            raise self.wrong(name, "a time in the years 1 to 9999")
+        return value
+
     def list(self, name: str) -> list[Any]:
         value: list[Any] = self.take(name, "a list", lambda value: isinstance(value, list))
         return value
@@ -131,7 +138,7 @@ def _read_chat(given: _Fields) -> Conversation:
     chat = Conversation(
         given.text("id"),
         given.text("system", ""),
-        given.number("created"),
+        given.moment("created"),
         given.text_or_none("leaf"),
         given_title=given.text("title", ""),
         settings=_settings(given),
@@ -154,6 +161,7 @@ def _settings(given: _Fields) -> dict[str, Any]:
     for summary in inside.object(CUTS).values():
         if not _is_text(summary):
             raise inside.wrong(CUTS, "messages with the summary before each")
+    inside.object(ENGINE)
     try:
         sampling_of(settings, Sampling())
     except BadSettings as error:
@@ -177,7 +185,7 @@ def _read_node(given: _Fields) -> Node:
         given.text_or_none("parent"),
         role,
         given.text("text"),
-        given.number("created"),
+        given.moment("created"),
         "partial" if state == "writing" else state,
         given.text("model", ""),
         kept,

@@ -1,8 +1,9 @@
 """The settings of one chat: what `Conversation.settings` may hold, and how a person changes it by name.
 
-    {"model": "qwen3:0.6b", "sampling": {"temperature": 0.2, "top_k": 20}}
+    {"model": "qwen3:0.6b", "sampling": {"temperature": 0.2, "top_k": 20}, "engine": {"n_ctx": 4096}}
 
-What is not there is as everywhere else. Knows nothing of where they are kept.
+`engine` is how the model was loaded for it. What is not there is as everywhere else. Knows nothing of where they are
+kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from localllm.errors import BadSettings
 from localllm.runtime.sampling import Sampling
 
-MODEL, SAMPLING = "model", "sampling"
+MODEL, SAMPLING, ENGINE = "model", "sampling", "engine"
 
 NAMES = tuple(field.name for field in fields(Sampling) if field.name not in ("grammar", "schema", "logprobs"))
 """What `/set` can change."""

@@ -143,9 +143,10 @@ def _list(args: argparse.Namespace, store: Store) -> dict[str, Any]:
 def _line(chat: ChatEntry) -> str:
     import time
 
+    from localllm.chat import moments
     from localllm.chat.naming import SHORT_ID
 
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(chat.updated))
+    when = time.strftime("%Y-%m-%d %H:%M", moments.local(chat.updated))
     pin = "*" if chat.pinned else " "
     return f"{chat.id[:SHORT_ID]} {pin} {when}  {chat.messages:>4}  {chat.title}"
 
@@ -155,7 +156,9 @@ def _search(args: argparse.Namespace, store: Store) -> dict[str, Any]:
 
     entries = {chat.id: chat for chat in store.chats()}
     # The shell took the quotes away that keep words together.
-    hits = store.find(" ".join(f'"{word}"' if " " in word else word for word in args.words))
+    found = store.find(" ".join(f'"{word}"' if " " in word else word for word in args.words))
+    # Another app may have made a chat since they were listed.
+    hits = [hit for hit in found if hit.chat in entries]
     for hit in hits:
         _say(args, _line(entries[hit.chat]) + (f"\n{' ' * 12}{hit.excerpt}" if hit.excerpt else ""))
     if not hits:

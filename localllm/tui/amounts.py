@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from localllm.chat import moments
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -38,7 +40,7 @@ def rate(per_second: float) -> str:
 
 def day(moment: float, now: float) -> str:
     """When something was: the time today, else the date, with the year if it was another."""
-    then, today = time.localtime(moment), time.localtime(now)
+    then, today = moments.local(moment), time.localtime(now)
     if then[:3] == today[:3]:
         return time.strftime("%H:%M", then)
     return time.strftime("%d %b" if then.tm_year == today.tm_year else "%Y-%m-%d", then)

@@ -11,13 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from localllm.chat.presets import Preset
-from localllm.chat.settings import SAMPLING
+from localllm.chat.settings import ENGINE, SAMPLING
 from localllm.runtime.options import KV_TYPES, Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Plan
-
-ENGINE = "engine"
-"""The setting of a chat that holds how the model was loaded for it."""
 
 SWITCH: dict[str, bool | None] = {"auto": None, "on": True, "off": False}
 

@@ -66,6 +66,22 @@ def test_searching(capsys: pytest.CaptureFixture[str], chats: tuple[Conversation
     assert "No chat holds" in Ran(capsys, "search", "nothing").out
 
 
+def test_a_hit_in_a_chat_that_another_app_made_meanwhile_is_left_out(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Store.chats
+    monkeypatch.setattr(Store, "chats", lambda store: [chat for chat in listed(store) if chat.id != chats[1].id])
+    assert "No chat holds" in Ran(capsys, "search", "rock").out
+    assert Ran(capsys, "search", "--json", "rock").document == {"chats": []}
+
+
+def test_a_chat_of_a_time_that_no_calendar_says_is_listed(capsys: pytest.CaptureFixture[str], store: Store) -> None:
+    chat = Conversation()
+    chat.add_user("From the end of time")
+    store.add_whole(chat, updated=1e299)
+    assert "9999-12-3" in Ran(capsys, "list").out
+
+
 def test_showing_a_chat_and_its_branches(
     capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation]
 ) -> None:

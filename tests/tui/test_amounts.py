@@ -44,6 +44,8 @@ def test_day_is_a_time_today_and_a_date_before() -> None:
     assert day(now - 3600, now) == "14:09"
     assert day(now - 40 * 86400, now) == "02 Feb"
     assert day(now - 400 * 86400, now) == "2025-02-07"
+    assert day(1e300, now) == "9999-12-31"
+    assert day(-1e300, now)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from textual.widgets import Input
 from localllm import paths
 from localllm.chat import presets
 from localllm.chat.presets import Preset
-from localllm.chat.settings import SAMPLING
+from localllm.chat.settings import ENGINE, SAMPLING
 from localllm.chat.store import Store
-from localllm.tui.form import ENGINE, settled, texts
+from localllm.tui.form import settled, texts
 from localllm.tui.screens.settings import SettingsScreen
 from tests.tui.driving import OpenApp, ask, screen_text, wait_until
 from tests.tui.fake import PLAN, Garage
