@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from localllm import library, settings
 from localllm.errors import BadCheckpoint, BadModelFile, BadOutput, DownloadFailed, ModelNotFound
 from localllm.library import ranges
+from localllm.library.pulling import transfer
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, unfinished
 
@@ -107,6 +108,45 @@ def test_another_file_of_that_name_stays(hub: HubServer, address: str) -> None:
     with pytest.raises(BadOutput, match=r"m.gguf exists already and is another file: it has 4 bytes, not 50\d,\d+"):
         pull(address)
     assert (folder() / "m.gguf").read_bytes() == b"mine"
+
+
+def test_another_file_of_that_name_and_size_stays(hub: HubServer, address: str) -> None:
+    folder().mkdir(parents=True)
+    (folder() / "m.gguf").write_bytes(model(500_000, seed=1))
+    with pytest.raises(BadOutput, match=r"m.gguf exists already and is another file: it has the same size and other"):
+        pull(address)
+    hub.faults.ignore_ranges = True
+    with pytest.raises(BadOutput, match=r"m.gguf exists already and may be another file of that size: the server"):
+        pull(address)
+    assert (folder() / "m.gguf").read_bytes() == model(500_000, seed=1)
+
+
+def test_a_part_that_is_here_counts_when_it_is_the_same(hub: HubServer, tmp_path: Path) -> None:
+    names = [f"p-0000{number}-of-00002.gguf" for number in (1, 2)]
+    folder().mkdir(parents=True)
+    for number, name in enumerate(names):
+        hub.files[name] = tmp_path / name
+        hub.files[name].write_bytes(model(200_000, number))
+    (folder() / names[0]).write_bytes(model(200_000, 0))
+    pulled = pull(f"{hub.web}/{names[0]}")
+    assert [path.read_bytes() for path in pulled.files] == [model(200_000, 0), model(200_000, 1)]
+    assert list(pulled.sha256) == [folder() / names[1]]
+    (folder() / names[1]).write_bytes(model(200_000, 2))
+    with pytest.raises(BadOutput, match=r"p-00002-of-00002.gguf exists already and is another file: it has the same"):
+        pull(f"{hub.web}/{names[0]}")
+
+
+def test_what_another_process_put_there_meanwhile_is_compared(
+    hub: HubServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*_: object) -> dict[Path, str]:
+        (folder() / "m.gguf").write_bytes(model(500_000, seed=1))
+        return {}
+
+    folder().mkdir(parents=True)
+    monkeypatch.setattr(transfer, "fetch", other)
+    with pytest.raises(BadOutput, match="the same size and other bytes"):
+        pull(address)
 
 
 def test_a_page_in_its_place_is_refused(hub: HubServer, address: str) -> None:

@@ -39,16 +39,17 @@ def find_web_copy(file: RemoteFile, fetcher: Fetcher) -> Path | None:
     found = list(places.files_named(file.name, file.size))
     if not found:
         return None
-    size = min(_COMPARED, file.size)
-    starts = (0, file.size - size)
-    theirs = [bytearray(size) for _ in starts]
-    for start, buffer in zip(starts, theirs, strict=True):
-        fetcher.fetch(file, start, memoryview(buffer))
-    for path in found:
-        with suppress(OSError), path.open("rb") as content:
-            if all(os.pread(content.fileno(), size, start) == data for start, data in zip(starts, theirs, strict=True)):
-                return path
-    return None
+    ends = _ends(file, fetcher)
+    return next((path for path in found if _has(path, ends)), None)
+
+
+def is_web_copy(path: Path, file: RemoteFile, fetcher: Fetcher) -> bool:
+    """Whether a file has the size of `file`, and the same bytes at its start and its end.
+
+    Raises:
+        DownloadFailed: the server refuses or fails.
+    """
+    return path.stat().st_size == file.size and _has(path, _ends(file, fetcher))
 
 
 def put_copy(path: Path, blob: Path) -> None:
@@ -60,6 +61,21 @@ def put_copy(path: Path, blob: Path) -> None:
     except OSError:
         # Another file system, or a file of another person's.
         blob.symlink_to(path.resolve())
+
+
+def _ends(file: RemoteFile, fetcher: Fetcher) -> dict[int, bytearray]:
+    """The bytes at the start and the end of a file on a web server, by where they are."""
+    size = min(_COMPARED, file.size)
+    ends = {start: bytearray(size) for start in (0, file.size - size)}
+    for start, buffer in ends.items():
+        fetcher.fetch(file, start, memoryview(buffer))
+    return ends
+
+
+def _has(path: Path, ends: dict[int, bytearray]) -> bool:
+    with suppress(OSError), path.open("rb") as content:
+        return all(os.pread(content.fileno(), len(data), start) == data for start, data in ends.items())
+    return False
 
 
 def _candidates(file: RemoteFile, sha256: str) -> Iterator[Path]:

@@ -6,13 +6,12 @@ Nobody tells the hash of such a file. It has to stay the same while it is read, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from localllm import settings
 from localllm.errors import BadOutput
 from localllm.library import refusals
 from localllm.library.pulling import transfer
-from localllm.library.pulling.copies import find_web_copy
+from localllm.library.pulling.copies import find_web_copy, is_web_copy
 from localllm.library.pulling.found import Here, Progress, Pulled, Remark
 from localllm.library.pulling.request import Address
 from localllm.library.pulling.variants import names_of_parts, refuse_way_out
@@ -49,11 +48,30 @@ class WebFile:
             for file, parts in self.files
         ]
         for job in jobs:
-            _refuse_other(job.target, job.file)
+            self._refuse_other(job)
+        missing = [job for job in jobs if not job.target.is_file()]
         hint = "Make room, or choose another folder: localllm config set models FOLDER"
         hashes = transfer.fetch(jobs, self.fetcher, progress, self.remark, hint)
+        for job in missing:
+            if job.target not in hashes:  # another process was faster, with whatever address
+                self._refuse_other(job)
         found = tuple(job.target for job in jobs)
         return Pulled(found[0], found, self.fetcher.received, self.url, hashes)
+
+    def _refuse_other(self, job: transfer.Job) -> None:
+        """Refuse a file in the way. One that is the same counts as fetched: what arrived of a split model, say."""
+        if not job.target.is_file():
+            return
+        size, wanted = job.target.stat().st_size, job.file.size
+        if size != wanted:
+            why = f"is another file: it has {size:,} bytes, not {wanted:,}"
+        elif job.whole:
+            why = "may be another file of that size: the server gives no parts to compare"
+        elif not is_web_copy(job.target, job.file, self.fetcher):
+            why = "is another file: it has the same size and other bytes"
+        else:
+            return
+        raise BadOutput(f"{job.target} exists already and {why}.", hint="Move it or remove it first.")
 
 
 def look_up(address: Address, remark: Remark) -> WebFile | Here:
@@ -70,11 +88,3 @@ def look_up(address: Address, remark: Remark) -> WebFile | Here:
         files.append(fetcher.ask(address.url.replace(address.name, name), name))
     copy = find_web_copy(files[0][0], fetcher) if len(files) == 1 and files[0][1] else None
     return Here((copy,)) if copy is not None else WebFile(address.url, tuple(files), fetcher, remark)
-
-
-def _refuse_other(target: Path, file: RemoteFile) -> None:
-    if target.is_file() and target.stat().st_size != file.size:
-        raise BadOutput(
-            f"{target} exists already and is another file: it has {target.stat().st_size:,} bytes, not {file.size:,}.",
-            hint="Move it or remove it first.",
-        )
