@@ -6,7 +6,7 @@ Pure; knows nothing of widgets.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -83,8 +83,14 @@ def _as_value(name: str, value: Any) -> Any:
     return next(word for word, meaning in SWITCH.items() if meaning is value) if name == "flash_attention" else value
 
 
-def settled(values: Mapping[str, str], loaded: Plan) -> tuple[Settled | None, dict[str, str]]:
-    """What the fields say as settings, or None and what is wrong with each field that is."""
+def settled(
+    values: Mapping[str, str], loaded: Plan, kept: Collection[str] = ()
+) -> tuple[Settled | None, dict[str, str]]:
+    """What the fields say as settings, or None and what is wrong with each field that is.
+
+    `kept` are the names of the settings of the engine that the chat has of its own: it has them until their fields are
+    emptied, also where they are as loaded, for they are not in the next start of the app.
+    """
     wrong: dict[str, str] = {}
     sampling: dict[str, Any] = {}
     engine: dict[str, Any] = {}
@@ -101,7 +107,7 @@ def settled(values: Mapping[str, str], loaded: Plan) -> tuple[Settled | None, di
             else:
                 meant: Any = SWITCH[value] if field.name == "flash_attention" else value
                 options = replace(options, **{field.name: meant})
-                if meant != getattr(loaded.options, field.name):
+                if field.name in kept or meant != getattr(loaded.options, field.name):
                     engine[field.name] = value
         except (ValueError, TypeError) as error:
             wrong[field.name] = str(error)

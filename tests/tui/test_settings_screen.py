@@ -45,6 +45,17 @@ def test_what_differs_is_kept_with_the_chat() -> None:
     }
 
 
+def test_what_the_chat_has_of_its_own_stays_while_it_is_loaded_so_and_goes_with_an_empty_field() -> None:
+    loaded = replace(PLAN, options=replace(PLAN.options, n_ctx=4096))
+    values = texts({ENGINE: {"n_ctx": 4096}}, loaded)
+    found, _ = settled(values, loaded, {"n_ctx": 4096})
+    assert found is not None
+    assert (found.engine, found.options) == ({"n_ctx": 4096}, loaded.options)
+    emptied, _ = settled(values | {"n_ctx": ""}, loaded, {"n_ctx": 4096})
+    assert emptied is not None
+    assert emptied.engine == {}
+
+
 @pytest.mark.parametrize(
     ("field", "text", "said"),
     [

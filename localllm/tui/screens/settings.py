@@ -1,5 +1,7 @@
 """The settings of the chat: system prompt, how tokens are picked, how the model is loaded, and presets of these.
 
+How the model is loaded holds from when the person uses the form, not from when the chat is opened.
+
 What a load with them takes is planned while they are written. Its result is what the person settled for.
 """
 
@@ -20,6 +22,7 @@ from textual.widgets import Input, Label, Static, TextArea
 from localllm import paths
 from localllm.chat import presets
 from localllm.chat.presets import Preset
+from localllm.chat.settings import ENGINE
 from localllm.errors import BadSettings, LocalLLMError
 from localllm.runtime.types import Plan
 from localllm.tui.amounts import seconds
@@ -105,7 +108,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         if values == self._checked:
             return
         self._checked = values
-        self._settled, wrong = settled(values, self._loaded)
+        self._settled, wrong = settled(values, self._loaded, self._chat.conversation.settings.get(ENGINE, {}))
         for field in FIELDS:
             self.query_one(f"#{field.name}", Input).set_class(field.name in wrong, "-wrong")
         if wrong:
