@@ -130,6 +130,11 @@ class Conversation:
         self.leaf = question.parent
         return question.text
 
+    def listed_as(self, title: str) -> None:
+        """Take the title that the list of chats has for it; the beginning of a first message is none that was given."""
+        automatic = {title_of(node.text) for node in self.nodes.values() if node.parent is None}
+        self.given_title = "" if title in automatic else title
+
     def fork(self, until: str | None = None) -> Conversation:
         """A new conversation that holds the path that is shown, up to and with `until`, and nothing beside it.
 

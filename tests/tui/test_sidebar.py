@@ -10,7 +10,7 @@ from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.chat_search import ChatSearch
 from localllm.tui.widgets.prompt import Prompt
 from tests.chat.talking import talk
-from tests.tui.driving import Driver, OpenApp, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, screen_text, shows, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +81,20 @@ async def test_renaming(open_app: OpenApp, store: Store) -> None:
         await pilot.press("enter")
         await wait_until(pilot, lambda: listed(pilot) == ["What is a wombat?"])
     assert store.load(chat.id).given_title == ""
+
+
+async def test_renaming_the_chat_that_is_open_names_what_is_saved_and_forked_from_it(open_app: OpenApp) -> None:
+    app = open_app()
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await ask(pilot, "What is a wombat?")
+        await to_list(pilot)
+        for given, title in (("Wombats", "Wombats"), ("", "What is a wombat?")):
+            await pilot.press("r")
+            await shows(pilot, "Enter renames")
+            pilot.app.screen.query_one(Input).value = given
+            await pilot.press("enter")
+            await wait_until(pilot, lambda title=title: listed(pilot) == [title])  # type: ignore[misc]
+            assert (app.chat.conversation.given_title, app.chat.conversation.title) == (given, title)
 
 
 async def test_pinning_keeps_a_chat_at_the_top(open_app: OpenApp, store: Store) -> None:

@@ -364,6 +364,9 @@ class ChatScreen(Conversing):
 
     @on(ChatsListed)
     def _chats_listed(self, event: ChatsListed) -> None:
+        for entry in event.chats:
+            if entry.id == self.conversation.id:
+                self.conversation.listed_as(entry.title)
         self.sidebar.show(event.chats, self.conversation.id)
         self._talk.greet(len(event.chats))
 
