@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants, hf_hub_download, scan_cache_dir
 
 import localllm
-from localllm import library
+from localllm import library, settings
 from localllm.errors import BadModelFile, BadOutput, DownloadFailed, ModelNotFound
 from localllm.library.catalog import load_catalog
 from localllm.library.pulling import partial
@@ -242,6 +242,19 @@ def test_a_model_of_the_catalogue_comes_from_its_repo(hub: HubServer, tmp_path: 
     assert library.resolve(entry.name).name == Path(others[0]).name
     with pytest.raises(ModelNotFound, match=r"has no model in Q9.\nChoose one"):
         pull(f"{entry.name}:Q9")
+
+
+def test_a_model_of_the_catalogue_that_is_cut_short_is_fetched(hub: HubServer, tmp_path: Path) -> None:
+    entry = next(entry for entry in load_catalog() if entry.files[0].size and len(entry.files[0].parts) == 1)
+    name = Path(entry.files[0].file).name
+    short = put_models(settings.models_dirs()[0], name) / name
+    hub.add(entry.repo, put_models(tmp_path / "repo", entry.files[0].file, size=200_000))
+    said: list[str] = []
+    file = f"{entry.name}:{entry.files[0].quantization}"
+    assert pull(file, said=said).path.read_bytes() == (tmp_path / "repo" / entry.files[0].file).read_bytes()
+    size = short.stat().st_size
+    assert said == [f"{short} has {size:,} bytes, not {entry.files[0].size:,} as the catalogue says: it is left"]
+    assert pull(file).received == 0
 
 
 def test_a_cache_on_a_file_system_without_links_has_the_file_itself(

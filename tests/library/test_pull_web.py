@@ -102,6 +102,19 @@ def test_parts_come_together(hub: HubServer, tmp_path: Path) -> None:
     assert [path.read_bytes() for path in pulled.files] == [model(20_000, 1), model(20_000, 2)]
 
 
+@pytest.mark.parametrize(("given", "stem", "ending"), [("a%20%2B", "a +", "gguf"), ("p", "p", "GGUF")])
+def test_parts_come_together_whatever_their_names(
+    hub: HubServer, tmp_path: Path, given: str, stem: str, ending: str
+) -> None:
+    names = [f"{stem}-0000{number}-of-00002.{ending}" for number in (1, 2)]
+    for number, name in enumerate(names):
+        hub.files[f"d/{name}"] = tmp_path / name
+        hub.files[f"d/{name}"].write_bytes(model(20_000, number))
+    pulled = pull(f"{hub.web}/d/{given}-00002-of-00002.{ending}?key=1")
+    assert [path.name for path in pulled.files] == names
+    assert [path.read_bytes() for path in pulled.files] == [model(20_000, 0), model(20_000, 1)]
+
+
 def test_another_file_of_that_name_stays(hub: HubServer, address: str) -> None:
     folder().mkdir(parents=True)
     (folder() / "m.gguf").write_bytes(b"mine")

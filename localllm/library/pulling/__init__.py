@@ -52,7 +52,7 @@ def look_up(name: str, *, type: str | None = None, remark: Remark | None = None)
             hint=f"Pull it, and quantize it anew: localllm convert FILE --type {type}",
         )
     if "/" not in name:
-        found = _in_catalog(name)
+        found = _in_catalog(name, remark)
         return found if isinstance(found, Here) else _in_repo(found, type, remark)
     asked = read_name(name)
     if isinstance(asked, Address):
@@ -60,14 +60,18 @@ def look_up(name: str, *, type: str | None = None, remark: Remark | None = None)
     return _in_repo(asked, type, remark)
 
 
-def _in_catalog(name: str) -> Here | Request:
+def _in_catalog(name: str, remark: Remark) -> Here | Request:
     """A model that is here already under this name, or where the catalogue says it is."""
     family = naming.family(name)
     entry, quantization = naming.in_catalogue(name) or ((family[0], "") if len(family) == 1 else (None, ""))
     try:
         stored = shelf.find(name)
-        if stored.whole or entry is None:
+        wanted = naming.entry_of(stored)[1]
+        fits = wanted is None or wanted.size in (0, stored.size)
+        if entry is None or (stored.whole and fits):
             return Here(stored.parts)
+        if wanted is not None and not fits:
+            remark(f"{stored.path} has {stored.size:,} bytes, not {wanted.size:,} as the catalogue says: it is left")
     except ModelNotFound:
         if entry is None:
             raise

@@ -121,8 +121,9 @@ def _variant(listing: Listing, first: str) -> Variant:
 def names_of_parts(name: str) -> list[str]:
     """The names of all parts of a model that is split, from the name of any; else its own name."""
     count = filenames.part_of(name)[1]
-    stem = filenames.without_part(name.removesuffix(".gguf"))
-    return [f"{stem}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1)] if count > 1 else [name]
+    ending = PurePosixPath(name).suffix
+    stem = filenames.without_part(name.removesuffix(ending))
+    return [f"{stem}-{number:05}-of-{count:05}{ending}" for number in range(1, count + 1)] if count > 1 else [name]
 
 
 def refuse_way_out(title: str, name: str) -> None:

@@ -6,6 +6,7 @@ Nobody tells the hash of such a file. It has to stay the same while it is read, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlsplit
 
 from localllm import settings
 from localllm.errors import BadOutput
@@ -85,6 +86,16 @@ def look_up(address: Address, remark: Remark) -> WebFile | Here:
     files = []
     for name in names_of_parts(address.name):
         refuse_way_out(address.url, name)
-        files.append(fetcher.ask(address.url.replace(address.name, name), name))
+        files.append(fetcher.ask(_beside(address, name), name))
     copy = find_web_copy(files[0][0], fetcher) if len(files) == 1 and files[0][1] else None
     return Here((copy,)) if copy is not None else WebFile(address.url, tuple(files), fetcher, remark)
+
+
+def _beside(address: Address, name: str) -> str:
+    """The address of a file of another name in the same folder; what the person gave stays as it is."""
+    if name == address.name:
+        return address.url
+    parts = urlsplit(address.url)
+    folder, slash, last = parts.path.rpartition("/")
+    before = unquote(last).removesuffix(address.name)  # of `a%2Fb.gguf` the name is `b.gguf`
+    return parts._replace(path=f"{folder}{slash}{quote(before + name, safe='')}").geturl()
