@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, hf_hub_download, scan_cache_dir
+from huggingface_hub.utils import WeakFileLock
 
 import localllm
 from localllm import library, settings
-from localllm.errors import BadModelFile, BadOutput, DownloadFailed, ModelNotFound
+from localllm.errors import BadModelFile, BadOutput, Cancelled, DownloadFailed, ModelNotFound
 from localllm.library.catalog import load_catalog
-from localllm.library.pulling import partial
+from localllm.library.pulling import partial, transfer
+from localllm.library.ranges import Fetcher, RemoteFile
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, put_models, unfinished
 
@@ -255,6 +257,33 @@ def test_a_model_of_the_catalogue_that_is_cut_short_is_fetched(hub: HubServer, t
     size = short.stat().st_size
     assert said == [f"{short} has {size:,} bytes, not {entry.files[0].size:,} as the catalogue says: it is left"]
     assert pull(file).received == 0
+
+
+@pytest.mark.parametrize("folder", ["blobs", "snapshots", "refs"])
+def test_a_file_where_a_folder_of_the_cache_should_be_is_told(
+    hub: HubServer, repo: Path, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "cache" / "models--org--m-GGUF").mkdir(parents=True)
+    (tmp_path / "cache" / "models--org--m-GGUF" / folder).write_text("in the way")
+    with pytest.raises(BadOutput, match=rf"{folder}.* cannot be written"):
+        pull("org/m-GGUF")
+
+
+def test_locks_that_cannot_be_made_are_told(hub: HubServer, repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / ".locks").write_text("in the way")
+    with pytest.raises(BadOutput, match=r"\.lock cannot be written"):
+        pull("org/m-GGUF")
+
+
+def test_who_waits_for_another_process_can_cancel(hub: HubServer, repo: Path, tmp_path: Path) -> None:
+    def cancel(done: int, total: int) -> None:
+        raise Cancelled(f"{done} of {total}")
+
+    target, lock = tmp_path / "x.gguf", tmp_path / "x.lock"
+    job = transfer.Job(RemoteFile("x.gguf", "", 1000, "v"), target, lock)
+    with WeakFileLock(lock), pytest.raises(Cancelled, match="0 of 1000"):
+        transfer.fetch([job], Fetcher("x", lambda _: None), cancel, lambda _: None, "")
 
 
 def test_a_cache_on_a_file_system_without_links_has_the_file_itself(

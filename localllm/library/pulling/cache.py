@@ -15,6 +15,7 @@ from huggingface_hub import constants
 
 from localllm.errors import DownloadFailed
 from localllm.library.listing import Listing
+from localllm.library.pulling.partial import writing
 from localllm.library.pulling.variants import refuse_way_out
 from localllm.library.ranges import RemoteFile
 
@@ -35,7 +36,15 @@ class Place:
         return self.link.is_file()
 
     def make_link(self) -> None:
-        """Give the content its name. A file system without links gets the file itself."""
+        """Give the content its name. A file system without links gets the file itself.
+
+        Raises:
+            BadOutput: the cache cannot be written.
+        """
+        with writing(self.link):
+            self._make_link()
+
+    def _make_link(self) -> None:
         self.link.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.link.with_name(f".{self.link.name}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
@@ -62,16 +71,21 @@ def place_of(listing: Listing, file: RemoteFile) -> Place:
 
 
 def note_revision(listing: Listing) -> None:
-    """Note which commit the revision is that was asked for."""
+    """Note which commit the revision is that was asked for.
+
+    Raises:
+        BadOutput: the cache cannot be written.
+    """
     if listing.revision == listing.commit:
         return
     ref = _folder(listing.repo) / "refs" / listing.revision
-    if ref.is_file() and ref.read_text() == listing.commit:
-        return
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    fresh = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
-    fresh.write_text(listing.commit)
-    fresh.replace(ref)
+    with writing(ref):
+        if ref.is_file() and ref.read_text() == listing.commit:
+            return
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        fresh = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
+        fresh.write_text(listing.commit)
+        fresh.replace(ref)
 
 
 def cached(repo: str, revision: str) -> tuple[Listing, Path] | None:

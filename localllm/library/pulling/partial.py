@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from localllm.errors import BadOutput
@@ -21,9 +23,16 @@ class Partial:
     """The unfinished file of `target`, `size` bytes in the end. `version` is another text when it is another file.
 
     What an earlier process got of the same version is found again. Several threads may write and note.
+
+    Raises:
+        BadOutput: it cannot be written.
     """
 
     def __init__(self, target: Path, size: int, version: str) -> None:
+        with writing(target):
+            self._open(target, size, version)
+
+    def _open(self, target: Path, size: int, version: str) -> None:
         self.target, self.size = target, size
         self.path, self._note = part_of(target), _note_of(target)
         head = f"{size} {version}\n".encode()
@@ -65,17 +74,20 @@ class Partial:
         Raises:
             BadOutput: the disk is full or fails; what arrived is kept.
         """
-        try:
+        with writing(self.target):
             while data:
                 done = os.pwrite(self._file, data, offset)
                 data, offset = data[done:], offset + done
-        except OSError as error:
-            raise _failed(self.target, error) from error
 
     def note(self, block: int) -> None:
-        """A block has arrived as a whole."""
+        """A block has arrived as a whole.
+
+        Raises:
+            BadOutput: the disk is full or fails.
+        """
         self._blocks[block] = 1
-        os.pwrite(self._notes, b"\x01", self._head + block)
+        with writing(self.target):
+            os.pwrite(self._notes, b"\x01", self._head + block)
 
     def read(self, offset: int, target: memoryview) -> int:
         """Fill `target` with what was written at `offset`; returns the bytes read, fewer only at the end."""
@@ -87,10 +99,8 @@ class Partial:
         Raises:
             BadOutput: the disk fails.
         """
-        try:
+        with writing(self.target):
             os.fdatasync(self._file)
-        except OSError as error:
-            raise _failed(self.target, error) from error
 
     def finish(self) -> None:
         """Give it its name: all has arrived and is what it should be.
@@ -99,11 +109,9 @@ class Partial:
             BadOutput: the disk fails.
         """
         self.flush()
-        try:
+        with writing(self.target):
             self.path.replace(self.target)
             self._note.unlink(missing_ok=True)
-        except OSError as error:
-            raise _failed(self.target, error) from error
 
     def remove(self) -> None:
         """Forget what arrived."""
@@ -124,6 +132,19 @@ class Partial:
         return noted[len(head) :] if fits else None
 
 
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Whatever the disk refuses within is told as a failure to write `target`.
+
+    Raises:
+        BadOutput: it refuses something.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _failed(target, error) from error
+
+
 def part_of(target: Path) -> Path:
     """Where a file is until it is whole."""
     return target.with_name(f".{target.name}.download")
@@ -136,9 +157,14 @@ def bytes_of(target: Path) -> int:
 
 
 def discard(target: Path) -> None:
-    """Remove what arrived of a file that is not wanted any more."""
-    _note_of(target).unlink(missing_ok=True)
-    part_of(target).unlink(missing_ok=True)
+    """Remove what arrived of a file that is not wanted any more.
+
+    Raises:
+        BadOutput: it cannot be removed.
+    """
+    with writing(target):
+        _note_of(target).unlink(missing_ok=True)
+        part_of(target).unlink(missing_ok=True)
 
 
 def _note_of(target: Path) -> Path:

@@ -12,7 +12,7 @@ from huggingface_hub.utils import WeakFileLock
 
 from localllm.library.pulling.download import Download
 from localllm.library.pulling.found import Progress, Remark
-from localllm.library.pulling.partial import Partial, bytes_of, discard
+from localllm.library.pulling.partial import Partial, bytes_of, discard, writing
 from localllm.library.ranges import Fetcher, RemoteFile
 from localllm.library.room import refuse_without_room
 
@@ -61,7 +61,7 @@ def fetch(jobs: Sequence[Job], fetcher: Fetcher, progress: Progress, remark: Rem
 
 def _fetch(job: Job, fetcher: Fetcher, count: Callable[[int], None], remark: Remark) -> str:
     """Fetch a file; returns its hash, or nothing when another process has fetched it meanwhile."""
-    with _held(job.lock, job.file.name, remark):
+    with _held(job.lock, job.file.name, remark, count):
         if job.target.is_file():
             return ""
         partial = Partial(job.target, job.file.size, job.file.version)
@@ -79,19 +79,28 @@ def after(done: int, total: int, progress: Progress) -> Callable[[int], None]:
 
 
 @contextmanager
-def _held(lock: Path, what: str, remark: Remark) -> Iterator[None]:
-    """Be the only process that downloads a file. Who has to wait for another one is told."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
+def _held(lock: Path, what: str, remark: Remark, count: Callable[[int], None]) -> Iterator[None]:
+    """Be the only process that downloads a file. Who has to wait for another one is told, and may cancel in `count`.
+
+    Raises:
+        BadOutput: the lock cannot be written.
+    """
+    with writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
     wait = _FIRST_WAIT
     while True:
         mine = WeakFileLock(lock, timeout=wait)
         try:
             mine.__enter__()
             break
-        except Timeout:
+        except Timeout:  # an OSError, too
+            count(0)
             if wait == _FIRST_WAIT:
                 remark(f"another process is downloading {what}; waiting for it")
             wait = _WAIT
+        except OSError as error:
+            with writing(lock):
+                raise error
     try:
         yield
     finally:
