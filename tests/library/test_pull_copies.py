@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm.errors import BadOutput
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, put_models, unfinished
 from tests.library.stores import put, put_ollama
@@ -40,6 +41,15 @@ def test_a_file_of_lm_studio_is_used_when_its_content_is_the_same(hub: HubServer
     pulled = pull("org/n-GGUF/m-Q4_K_M.gguf")
     assert pulled.path.samefile(theirs)
     assert hub.sent == len(model())
+
+
+def test_a_cache_that_cannot_be_written_is_told(stores: Path) -> None:
+    put_ollama(stores / "ollama", "m:latest", model())
+    folder = stores / "cache" / "models--org--m-GGUF"
+    folder.mkdir(parents=True)
+    (folder / "blobs").write_text("in the way")
+    with pytest.raises(BadOutput, match=r"blobs.* cannot be written"):
+        pull("org/m-GGUF")
 
 
 def test_what_had_arrived_of_it_goes(hub: HubServer, stores: Path) -> None:

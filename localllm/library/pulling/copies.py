@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from localllm.library import places
+from localllm.library.pulling.partial import writing
 from localllm.library.ranges import Fetcher, RemoteFile
 
 _STEP = 4 << 20
@@ -53,14 +54,19 @@ def is_web_copy(path: Path, file: RemoteFile, fetcher: Fetcher) -> bool:
 
 
 def put_copy(path: Path, blob: Path) -> None:
-    """Let `blob` be the file `path` without storing it twice: by a hard link, which stays when `path` is removed."""
-    blob.parent.mkdir(parents=True, exist_ok=True)
-    blob.unlink(missing_ok=True)
-    try:
-        blob.hardlink_to(path.resolve())
-    except OSError:
-        # Another file system, or a file of another person's.
-        blob.symlink_to(path.resolve())
+    """Let `blob` be the file `path` without storing it twice: by a hard link, which stays when `path` is removed.
+
+    Raises:
+        BadOutput: the folder of `blob` cannot be written.
+    """
+    with writing(blob):
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.unlink(missing_ok=True)
+        try:
+            blob.hardlink_to(path.resolve())
+        except OSError:
+            # Another file system, or a file of another person's.
+            blob.symlink_to(path.resolve())
 
 
 def _ends(file: RemoteFile, fetcher: Fetcher) -> dict[int, bytearray]:
