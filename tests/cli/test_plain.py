@@ -112,6 +112,15 @@ def test_commands_of_the_conversation(store: Store) -> None:
     assert len(run.conversation.nodes) == 9
 
 
+def test_a_tilde_before_no_user_s_name_is_a_letter_of_a_file_s_name(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run(store).lines("Look at @~nobody-of-this-name", "/save ~nobody-of-this-name.md")
+    assert run.error is None
+    assert (tmp_path / "~nobody-of-this-name.md").exists()
+
+
 def test_commands_of_chats(store: Store, tmp_path: Path) -> None:
     old = talk(store, "An old question", "An old answer.")
     run = Run(store).lines(

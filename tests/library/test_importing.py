@@ -296,3 +296,7 @@ def test_a_models_folder_that_cannot_be_made(machine: Path) -> None:
     put(machine / "models", b"a file")
     with pytest.raises(BadOutput, match="cannot be made"):
         importing.link(jobs)
+
+
+def test_the_home_of_a_user_who_is_not_there_is_no_model() -> None:
+    assert "~nobody-of-this-name/a.gguf" in refused(ModelNotFound, "~nobody-of-this-name/a.gguf").message
