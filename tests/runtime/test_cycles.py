@@ -58,7 +58,7 @@ def test_fifty_times_loaded_and_closed(smollm2: Path) -> None:
     for _ in range(CYCLES):
         _use(smollm2)
     assert min(_resident_after_use(smollm2) for _ in range(5)) - before < GROWTH
-    assert psutil.Process().num_fds() == files
+    assert psutil.Process().num_fds() <= files  # fewer where what tests before left behind is collected meanwhile
     assert _threads() == threads
 
 
