@@ -237,6 +237,7 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(key: str, m
     assert of_the_file not in (default, of_the_environment, of_the_flag)
 
 
+@pytest.mark.slow
 def test_run_loads_and_answers_with_the_settings(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(f"ctx = 512\ntemperature = 0\nseed = 5\ndefault_model = '{smollm2}'\n")
     assert main(["run", "--json", "--max-tokens", "2", "Hi"]) == 0

@@ -10,6 +10,7 @@ import pytest
 from localllm.cli.main import main
 
 
+@pytest.mark.slow
 def test_the_life_of_an_imported_model(
     smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ def test_the_default_model(smollm2: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+@pytest.mark.slow
 def test_for_programs(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Model.load(smollm2, Options(n_ctx=256)).close()
     document = json.loads(run(capsys, "smollm2:135m", "--json").splitlines()[-1])

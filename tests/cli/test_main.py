@@ -178,6 +178,7 @@ def _completed(script: str, *words: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_completion_knows_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = paths.home() / "models"

@@ -31,6 +31,7 @@ def _pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
 
 
+@pytest.mark.slow
 def test_one_answer_on_stdout_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", QUESTION, *GREEDY]) == 0
     out, err = capsys.readouterr()

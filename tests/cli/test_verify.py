@@ -150,6 +150,7 @@ def test_a_report_does_not_replace_the_model(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_report_replaces_nothing_but_a_report(
     model: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,7 @@ def test_slabs_cover_every_row_once_whatever_their_size(tiny: MakeTiny) -> None:
             assert covered == {tensor.name: tensor.rows for tensor in prepared._choices.tensors}
 
 
+@pytest.mark.slow
 def test_many_threads_share_the_memory_of_a_few(tiny: MakeTiny) -> None:
     with prepare(tiny(vocab=40_000), "Q8_0") as prepared:
         tensors, layouts = prepared._choices.tensors, prepared._choices.layouts

@@ -249,6 +249,7 @@ def test_the_model_of_the_catalogue_goes_before_one_that_ollama_calls_so(machine
     assert resolve("llama3.2:1b") == file
 
 
+@pytest.mark.slow
 def test_a_model_of_the_catalogue_in_ollama_is_known_by_its_hash(machine: Path, smollm2: Path) -> None:
     blob = put_ollama(machine / ".ollama" / "models", "other:name", smollm2.read_bytes())
     assert resolve("smollm2:135m") == blob

@@ -50,6 +50,7 @@ def test_the_likeliest_token_is_the_one_that_llama_cpp_takes(model: Model) -> No
     assert "".join(model.complete(LONG[:100], sampling=through_its_chain, max_tokens=40)) == text
 
 
+@pytest.mark.slow
 def test_a_shorter_prompt_cuts_the_cache_back(model: Model) -> None:
     say(model, LONG[:800])
     _, reused = say(model, LONG[:400])
@@ -226,6 +227,7 @@ def test_ctrl_c_in_the_middle_of_a_step_costs_only_the_reply_that_it_ends(
     assert first + "".join(other) == alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leads", ["ended", "other"])
 def test_who_is_cancelled_in_a_shared_step_leaves_at_once_and_costs_the_others_nothing(
     model: Model, monkeypatch: pytest.MonkeyPatch, leads: str
@@ -274,6 +276,7 @@ def test_who_is_cancelled_in_a_shared_step_leaves_at_once_and_costs_the_others_n
     assert ended.stats.stop_reason == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_reply_that_is_written_gets_a_token_in_every_step_that_reads_a_long_prompt(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_context_that_is_rounded_up_is_told(smollm2: Path) -> None:
     assert make_plan(smollm2, Options(n_ctx=1024)).notes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys_too", [False, True])
 def test_an_architecture_that_is_not_known_is_told_with_the_nearest(
     smollm2: Path, tmp_path: Path, keys_too: bool

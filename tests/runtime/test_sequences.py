@@ -60,6 +60,7 @@ def either(request: pytest.FixtureRequest, model: Model, alone: Model, tidy: Mod
     return chosen
 
 
+@pytest.mark.slow
 def test_each_of_several_conversations_is_found_again(either: Model) -> None:
     texts = {prompt: say(either, prompt)[0] for prompt in (RIVER, DESERT)}
     for prompt in (RIVER, DESERT, RIVER):

@@ -41,6 +41,7 @@ def test_it_takes_what_the_model_takes(smollm2: Path) -> None:
     assert bare.metadata["llama.vocab_size"] == len(whole.metadata["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_error_names_the_file_of_the_model(smollm2: Path, tmp_path: Path) -> None:
     whole = smollm2.read_bytes()
     damaged = tmp_path / "damaged.gguf"
