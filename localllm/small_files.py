@@ -29,17 +29,27 @@ def read_line(path: Path) -> str:
 
 
 def keep_json(path: Path, document: Mapping[str, Any]) -> bool:
-    """Put the object in place of the file, with its folder; whoever reads sees the old one or the new one.
+    """Put the object in place of the file, with its folder. Says whether it could: it can be done without."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, json.dumps(document).encode())
+    except OSError:
+        return False
+    return True
 
-    Says whether it could: it is for what is good to remember and can be done without.
+
+def replace(path: Path, data: bytes) -> None:
+    """Put `data` in place of the file, with its mode; whoever reads sees the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; it is as it was, and nothing lies beside it.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(document), encoding="utf-8")
+        part.write_bytes(data)
+        with contextlib.suppress(FileNotFoundError):
+            part.chmod(path.stat().st_mode & 0o777)
         part.replace(path)
-    except OSError:
+    finally:
         with contextlib.suppress(OSError):
-            part.unlink()
-        return False
-    return True
+            part.unlink(missing_ok=True)  # also of who pressed Ctrl-C

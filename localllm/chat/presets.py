@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from localllm import small_files
 from localllm.errors import BadSettings
 
 if sys.version_info >= (3, 11):
@@ -80,9 +81,7 @@ def keep(path: Path, name: str, preset: Preset) -> None:
         document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
         table = {"sampling": dict(preset.sampling), "engine": dict(preset.engine)}
         document[name.strip()] = table if preset.system is None else {"system": preset.system, **table}
-        part = path.with_suffix(".part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(tomlkit.dumps(document), encoding="utf-8")
-        part.replace(path)
+        small_files.replace(path, tomlkit.dumps(document).encode())
     except OSError as error:
         raise BadSettings(f"The presets in {path} cannot be written: {error}.", hint="Nothing was changed.") from error

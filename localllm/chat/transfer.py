@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from localllm import small_files
 from localllm.chat import json_file, markdown_file
 from localllm.chat.conversation import CUTS, Conversation, new_id
 from localllm.chat.store import Store
@@ -53,7 +53,6 @@ def export(chats: Sequence[Conversation], path: Path, form: Format) -> None:
         BadChat: see `written`.
     """
     text = written(chats, form)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.open("x").close()  # the name is ours from now on
     except FileExistsError:
@@ -61,10 +60,8 @@ def export(chats: Sequence[Conversation], path: Path, form: Format) -> None:
     except OSError as error:
         raise _not_written(path, error) from error
     try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        small_files.replace(path, text.encode())
     except BaseException as error:
-        part.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise _not_written(path, error) from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from localllm import small_files
 from localllm.errors import BadOutput
 
 _BEGINNINGS = (b'{\n "outfile": ', b'{\n "file": ')
@@ -47,10 +47,7 @@ def write_report(path: Path, document: dict[str, Any], otherwise: str) -> None:
     Raises:
         BadOutput: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        small_files.replace(path, (json.dumps(document, indent=1) + "\n").encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise BadOutput(f"The report {path} cannot be written: {error.strerror}. {otherwise}") from error

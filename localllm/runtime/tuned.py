@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from localllm import paths
+from localllm import paths, small_files
 from localllm.errors import BadOutput
 from localllm.native import devices, lib, machine
 from localllm.runtime.options import DEFAULT_KV_TYPE, DEFAULT_UBATCH, WIDE_KV_TYPES, Options
@@ -115,14 +114,10 @@ def store(path: Path, options: Options, choice: Choice, measured: dict[str, Any]
     """
     target = file_of(path, options)
     document = {"model": _place(path), "machine": _machine(options), "choice": asdict(choice), "measured": measured}
-    part = target.with_suffix(f".{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        part.replace(target)
+        small_files.replace(target, (json.dumps(document, indent=1) + "\n").encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise BadOutput(
             f"What was found cannot be kept in {target}: {error.strerror}.",
             hint="Give the settings as flags, or set LOCALLLM_HOME to a folder that can be written.",

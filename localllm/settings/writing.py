@@ -5,16 +5,14 @@ A file with a mistake is never written over, and of two writers none loses what 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from localllm import paths
+from localllm import paths, small_files
 from localllm.errors import BadSettings
 from localllm.settings.reading import parse, read_file
 from localllm.settings.schema import GROUPS, KEYS
@@ -131,17 +129,10 @@ def _locked() -> Iterator[Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(text.encode("utf-8", "surrogateescape"))
-        with contextlib.suppress(FileNotFoundError):
-            part.chmod(path.stat().st_mode & 0o777)
-        part.replace(path)
+        small_files.replace(path, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise _not_written(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)  # also of who pressed Ctrl-C
 
 
 def _not_written(path: Path, error: OSError) -> BadSettings:
