@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from localllm.errors import LocalLLMError
+from localllm.library import filenames
 from localllm.runtime.sampling import Sampling
 from localllm.toml_lines import line_of
 
@@ -36,7 +37,6 @@ RECOMMENDED = frozenset({"temperature", "top_k", "top_p", "min_p", "repeat_penal
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PACKAGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,7 @@ class File:
     @property
     def parts(self) -> tuple[str, ...]:
         """The paths of all files of the model, in order."""
-        first = _FIRST_PART.search(self.file)
-        if first is None:
-            return (self.file,)
-        stem, count = self.file[: first.start()], int(first[1])
-        return tuple(f"{stem}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
+        return tuple(filenames.names_of_parts(self.file))
 
     @property
     def about_bytes(self) -> int:

@@ -31,6 +31,14 @@ def part_of(name: str) -> tuple[int, int]:
     return (int(part["number"]), int(part["count"])) if part else (1, 1)
 
 
+def names_of_parts(name: str) -> list[str]:
+    """The names of all parts of a model that is split, from the name of any; else its own name."""
+    count = part_of(name)[1]
+    ending = PurePath(name).suffix
+    stem = without_part(name.removesuffix(ending))
+    return [f"{stem}-{number:05}-of-{count:05}{ending}" for number in range(1, count + 1)] if count > 1 else [name]
+
+
 def parts_among(name: str, names: Iterable[str]) -> list[str]:
     """Those of `names` that are parts of the model of which `name` is one, in order; `name` alone if it is whole."""
     wanted = _PART.fullmatch(PurePath(name).stem)

@@ -107,7 +107,7 @@ def _choices(listing: Listing, found: Iterable[Variant]) -> str:
 
 
 def _variant(listing: Listing, first: str) -> Variant:
-    names = names_of_parts(first)
+    names = filenames.names_of_parts(first)
     missing = [name for name in names if name not in listing.files]
     if missing:
         raise DownloadFailed(
@@ -116,14 +116,6 @@ def _variant(listing: Listing, first: str) -> Variant:
     for name in names:
         refuse_way_out(listing.title, name)
     return Variant(tuple(listing.files[name] for name in names), quantization_of(first))
-
-
-def names_of_parts(name: str) -> list[str]:
-    """The names of all parts of a model that is split, from the name of any; else its own name."""
-    count = filenames.part_of(name)[1]
-    ending = PurePosixPath(name).suffix
-    stem = filenames.without_part(name.removesuffix(ending))
-    return [f"{stem}-{number:05}-of-{count:05}{ending}" for number in range(1, count + 1)] if count > 1 else [name]
 
 
 def refuse_way_out(title: str, name: str) -> None:

@@ -10,12 +10,12 @@ from urllib.parse import quote, unquote, urlsplit
 
 from localllm import settings
 from localllm.errors import BadOutput
-from localllm.library import refusals
+from localllm.library import filenames, refusals
 from localllm.library.pulling import transfer
 from localllm.library.pulling.copies import find_web_copy, is_web_copy
 from localllm.library.pulling.found import Here, Progress, Pulled, Remark
 from localllm.library.pulling.request import Address
-from localllm.library.pulling.variants import names_of_parts, refuse_way_out
+from localllm.library.pulling.variants import refuse_way_out
 from localllm.library.ranges import Fetcher, RemoteFile
 
 
@@ -84,7 +84,7 @@ def look_up(address: Address, remark: Remark) -> WebFile | Here:
     """
     fetcher = Fetcher(address.url, remark, explain=refusals.explain_address, go_on=transfer.GO_ON)
     files = []
-    for name in names_of_parts(address.name):
+    for name in filenames.names_of_parts(address.name):
         refuse_way_out(address.url, name)
         files.append(fetcher.ask(_beside(address, name), name))
     copy = find_web_copy(files[0][0], fetcher) if len(files) == 1 and files[0][1] else None
