@@ -12,13 +12,16 @@ _PROCESSES = Path("/proc")
 def users_of(files: Iterable[Path]) -> list[str]:
     """The programs that have one of the files open or mapped into memory: `ollama (process 1234)`.
 
+    A file with another name on the disk is in use only where it was opened under this one: the other name stays.
     Linux tells it of the processes of the same person, and of all to root; elsewhere nothing is known.
     """
-    wanted = {(state.st_dev, state.st_ino): path for path in files if (state := _state(path)) is not None}
-    paths = {os.path.realpath(path) for path in wanted.values()}
+    states = {path: state for path in files if (state := _state(path)) is not None}
+    wanted = {(state.st_dev, state.st_ino) for state in states.values() if state.st_nlink == 1}
+    paths = {os.path.realpath(path) for path in states}
     found = []
     for process in _processes():
-        if any(_identity(entry) in wanted for entry in _entries(process / "fd")) or paths & _mapped(process):
+        opened = any(_target(entry) in paths or _identity(entry) in wanted for entry in _entries(process / "fd"))
+        if opened or paths & _mapped(process):
             found.append(f"{_name(process)} (process {process.name})")
     return found
 
@@ -48,6 +51,13 @@ def _name(process: Path) -> str:
         return (process / "comm").read_text(errors="replace").strip()
     except OSError:
         return "a program"
+
+
+def _target(entry: Path) -> str:
+    try:
+        return str(entry.readlink())
+    except OSError:
+        return ""
 
 
 def _state(path: Path) -> os.stat_result | None:

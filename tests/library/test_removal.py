@@ -211,14 +211,14 @@ def program(code: str, path: Path) -> Iterator[None]:
         process.communicate(b"\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files are open")
-@pytest.mark.parametrize(
-    "code",
-    [
-        "file = open(sys.argv[1], 'rb')",
-        "with open(sys.argv[1], 'rb') as file: kept = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)",
-    ],
+OPENED = (
+    "file = open(sys.argv[1], 'rb')",
+    "with open(sys.argv[1], 'rb') as file: kept = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)",
 )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files are open")
+@pytest.mark.parametrize("code", OPENED)
 def test_a_model_that_a_program_has_open_stays(machine: Path, code: str) -> None:
     file = put(machine / "models" / "m.gguf")
     with program(code, file):
@@ -227,6 +227,17 @@ def test_a_model_that_a_program_has_open_stays(machine: Path, code: str) -> None
     assert file.exists()
     remove("m")
     assert not file.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files are open")
+@pytest.mark.parametrize("code", OPENED)
+def test_what_a_program_has_open_under_another_name_goes_and_stays_there(machine: Path, code: str) -> None:
+    file = put(machine / "models" / "m.gguf")
+    other = machine / "other.gguf"
+    other.hardlink_to(file)
+    with program(code, other):
+        remove("m")
+    assert (file.exists(), other.exists()) == (False, True)
 
 
 def test_a_file_that_cannot_be_removed(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
