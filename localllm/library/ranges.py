@@ -130,7 +130,7 @@ class Fetcher:
         while True:
             failures += 1
             try:
-                with self._response(url, {**_headers(url), **_range(0, 1)}) as response:
+                with self._response(url, {**headers_for(url), **_range(0, 1)}) as response:
                     return self._described(response, url, name)
             except (_Again, HTTPError, OSError) as error:
                 self._after(error, name, failures)
@@ -195,7 +195,7 @@ class Fetcher:
         """The bytes from `start` to `stop`, as they arrive; fewer when the connection ends early."""
         link = self._links.get(file.name)
         url = link or file.url
-        with self._response(url, {**_headers(url), **_range(start, stop)}) as response:
+        with self._response(url, {**headers_for(url), **_range(start, stop)}) as response:
             signed = urlsplit(str(response.url)).netloc != urlsplit(file.url).netloc
             if signed and response.status_code in _REFUSED:
                 self._links.pop(file.name, None)
@@ -253,7 +253,7 @@ class Fetcher:
                     self._active.discard(response)
 
 
-def _headers(url: str) -> dict[str, str]:
+def headers_for(url: str) -> dict[str, str]:
     """What every request says. A signed link is for whoever has it, and a web server is none of ours: the token stays
     with the hub.
     """

@@ -170,8 +170,8 @@ def _scanned(cache: Path) -> Any:
     info = scan_cache_dir(cache)
     if not hasattr(info, "delete_files"):
         raise MissingPackage(
-            "Removing a model from the hub's cache needs a newer huggingface_hub.",
-            hint="pip install --upgrade huggingface_hub",
+            "Removing a model from the hub's cache needs huggingface_hub 1.32 or newer.",
+            hint="pip install --upgrade 'localllm[hub]'",
         )
     return info
 

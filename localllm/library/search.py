@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from localllm.errors import DownloadFailed, MissingPackage
+from localllm.errors import MissingPackage
 from localllm.library import filenames
 
 try:
-    import huggingface_hub as hub
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub import ModelInfo
+
+    from localllm.library import asking
 except ImportError as error:
     raise MissingPackage(
         "Searching the hub needs the package huggingface_hub.", hint="pip install 'localllm[hub]'"
@@ -74,21 +74,18 @@ def search(words: Sequence[str], limit: int = 20) -> list[Hit]:
     downloaded first.
 
     Raises:
-        DownloadFailed: the hub cannot be reached, or refuses.
+        DownloadFailed: the hub does not answer within some seconds, or refuses; see `asking.listed`.
     """
-    try:
-        most = limit * _LOOKED_AT
-        found = hub.HfApi().list_models(search=" ".join(words), sort="downloads", limit=most, expand=_ASKED_FOR)
-        hits = (hit for model in found if (hit := _hit(model)))
-        return list(itertools.islice(hits, limit))
-    except OfflineModeIsEnabled as error:
-        raise DownloadFailed("HF_HUB_OFFLINE forbids to search the hub.", hint="Unset HF_HUB_OFFLINE.") from error
-    except HfHubHTTPError as error:
-        raise DownloadFailed(f"The hub ({constants.ENDPOINT}) answers {error.response.status_code}.") from error
-    except (HTTPError, OSError) as error:
-        raise DownloadFailed(
-            f"The hub ({constants.ENDPOINT}) cannot be reached.", hint="Check the network and HF_ENDPOINT."
-        ) from error
+    most = limit * _LOOKED_AT
+    hits = (hit for model in _models(words, most) if (hit := _hit(model)))
+    return list(itertools.islice(hits, limit))
+
+
+def _models(words: Sequence[str], most: int) -> Iterator[ModelInfo]:
+    """At most so many repos that match the words, the most downloaded first."""
+    asked = {"search": " ".join(words), "sort": "downloads", "limit": most, "expand": _ASKED_FOR}
+    for told in itertools.islice(asking.listed("/api/models", asked), most):
+        yield ModelInfo(**{"siblings": None, **told})
 
 
 def _hit(model: Any) -> Hit | None:

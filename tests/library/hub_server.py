@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 PIECE = 1 << 18
 
@@ -81,6 +81,7 @@ class HubServer:
         self.moved: dict[str, str] = {}
         self.files: dict[str, Path] = {}
         self.search_status = 200
+        self.page_length = 1000
         self.faults = Faults()
         self.requests: list[tuple[str, str, str]] = []
         self.sent = 0
@@ -253,11 +254,10 @@ class _Hub(_Handler):
             asked = parse_qs(urlsplit(self.path).query)
             words = asked.get("search", [""])[0].lower().split()
             named = [name for name in self.hub.repos if all(word in name.lower() for word in words)]
-            named = named[: int(asked.get("limit", ["1000"])[0])]
             if self.hub.search_status == 200:
-                self.answer_json([self.hit(name, self.hub.repos[name]) for name in named])
+                self.page(asked, named[: int(asked.get("limit", ["1000"])[0])])
             else:
-                self.refuse(self.hub.search_status, "", "")
+                self.answer(self.hub.search_status, b"", {"Retry-After": self.hub.faults.retry_after or "1"})
         elif path.startswith("/away/"):
             self.answer(302, b"", {"Location": self.hub.web + path.removeprefix("/away")})
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -266,6 +266,15 @@ class _Hub(_Handler):
                 self.resolve(found[1], repo, unquote(found[3]))
         else:
             self.refuse(404, "RepoNotFound", "Not found")
+
+    def page(self, asked: dict[str, list[str]], names: list[str]) -> None:
+        """A part of what was found, and where the next one is."""
+        first = int(asked.get("cursor", ["0"])[0])
+        after = first + self.hub.page_length
+        query = urlencode({**asked, "cursor": after}, doseq=True)
+        more = {"Link": f'<{self.hub.url}/api/models?{query}>; rel="next"'} if after < len(names) else {}
+        hits = [self.hit(name, self.hub.repos[name]) for name in names[first:after]]
+        self.answer(200, json.dumps(hits).encode(), {"Content-Type": "application/json", **more})
 
     def repo(self, name: str, revision: str) -> Repo | None:
         """The repo, or an answer that says why not."""

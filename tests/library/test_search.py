@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from huggingface_hub import constants
 
 from localllm.cli.main import main
 from localllm.errors import DownloadFailed
+from localllm.library import asking
 from localllm.library.search import search
 from tests.library.hub_server import HubServer
 from tests.library.pulls import put_models
@@ -82,8 +84,42 @@ def test_a_hub_that_refuses_and_one_that_may_not_be_asked_are_said(
         search(["tiny"])
 
 
-@pytest.mark.slow  # the hub's library asks six times, and waits 23 s in all
-def test_a_hub_that_cannot_be_reached_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DownloadFailed, match="cannot be reached"):
+def test_a_busy_hub_says_when_to_ask_again(filled: HubServer) -> None:
+    filled.search_status, filled.faults.retry_after = 429, "30"
+    with pytest.raises(DownloadFailed, match=r"answers 429\.\n.*try again in 30 s"):
         search(["tiny"])
+    assert len(filled.asked("/api/models?")) == 1
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_our_words_alone(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert main(["search", "tiny"]) == 1
+    said = capfd.readouterr().err
+    assert "http://127.0.0.1:9) cannot be reached" in said
+    assert "Retry" not in said
+
+
+def test_a_hub_that_takes_the_question_and_says_nothing_is_given_up(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(DownloadFailed, match="cannot be reached"):
+            search(["tiny"])
+
+
+def test_what_answers_otherwise_than_a_hub_is_said(filled: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", f"{filled.url}/away/page?")
+    page = filled.files["page"] = filled.repos["org/tiny"].folder / "login.html"
+    page.write_text("<html>Log in</html>")
+    with pytest.raises(DownloadFailed, match="is no hub"):
+        search(["tiny"])
+
+
+def test_the_next_page_is_asked_for_when_this_one_holds_too_few(filled: HubServer) -> None:
+    filled.page_length = 2
+    assert len(search(["tiny"])) == 4
+    assert len(filled.asked("/api/models?")) == 3
