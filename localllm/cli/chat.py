@@ -136,8 +136,10 @@ def _plain(
         chat.close()
 
 
-def open_model(wanted: Wanted, progress: Callable[[float], None]) -> Responder:
-    """Load a model in a process of its own.
+def open_model(
+    wanted: Wanted, progress: Callable[[float], None], cancelled: Callable[[], bool] | None = None
+) -> Responder:
+    """Load a model in a process of its own; when `cancelled` returns True the load is given up.
 
     Raises:
         UnsupportedModel: it writes no text; and as `ModelProcess.load`.
@@ -146,7 +148,8 @@ def open_model(wanted: Wanted, progress: Callable[[float], None]) -> Responder:
     from localllm.runtime.process import ModelProcess
     from localllm.runtime.responder import only_reads
 
-    model = ModelProcess.load(wanted.path, as_recommended(wanted.path, wanted.options), progress=progress)
+    recommended = as_recommended(wanted.path, wanted.options)
+    model = ModelProcess.load(wanted.path, recommended, progress=progress, cancelled=cancelled)
     if not model.info.writes:
         model.close()
         raise only_reads(model.info)

@@ -17,6 +17,7 @@ from localllm.cli import (
     catalog,
     chat,
     chats,
+    compare,
     completion,
     config,
     convert,
@@ -41,6 +42,7 @@ DESCRIPTION = "Convert, run and chat with local language models. Without a comma
 EPILOG = """examples:
   localllm                                  chat with the default model
   localllm run "Why is the sky blue?"       one answer on stdout
+  localllm compare A.gguf B.gguf "Hi"       two models or quantizations side by side
   localllm pull qwen3:0.6b                  download a model; `search` finds others
   localllm list                             the models on this machine, also those of Ollama and LM Studio
   localllm convert ./my-checkpoint          a Hugging Face checkpoint becomes a Q4_K_M GGUF
@@ -80,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"localllm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Command)
-    for module in (chat, chats, run, pull, catalog, search, list_models, show, rm, import_models):
+    for module in (chat, chats, run, compare, pull, catalog, search, list_models, show, rm, import_models):
         module.register(commands)
     for module in (convert, verify, plan, devices, tune, worker, config, completion):
         module.register(commands)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.cli import options, sampling_flags, values
+from localllm.cli import options, prompts, sampling_flags, values
 from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
@@ -135,27 +134,10 @@ def _model_and_prompt(args: argparse.Namespace) -> tuple[str | None, str]:
     Raises:
         BadText: what came is no valid UTF-8.
     """
-    from localllm.native.vocab import encoded
-
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
-    encoded(piped, "What came on stdin")  # told by its place there, before it is joined with anything
+    piped = prompts.piped()
     first, second = args.model, args.prompt
     if second is not None:
-        prompt = f"{second}\n\n{piped}" if piped.strip() else second
-        return first, prompt
-    if first is not None and _is_model(first, beside_a_pipe=bool(piped.strip())):
+        return first, prompts.joined(second, piped)
+    if first is not None and prompts.is_model(first, beside_a_pipe=bool(piped.strip())):
         return first, piped
-    if first is not None:
-        return None, f"{first}\n\n{piped}" if piped.strip() else first
-    return None, piped
-
-
-def _is_model(text: str, *, beside_a_pipe: bool) -> bool:
-    """Whether a lone argument names a model and is not a prompt."""
-    from localllm import library, paths
-
-    if any(character.isspace() for character in text):
-        return paths.exists(Path(text)) and Path(text).is_file()
-    known = text.endswith(".gguf") or library.knows(text) or paths.exists(Path(text))
-    # Beside a pipe a mistyped name is likelier than a prompt such as `a/b`.
-    return known or (beside_a_pipe and any(mark in text for mark in ":/"))
+    return None, piped if first is None else prompts.joined(first, piped)

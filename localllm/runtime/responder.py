@@ -30,6 +30,10 @@ class Reply(Protocol):
     def progress(self) -> Progress | None:
         """How far the prompt is evaluated; None before that begins."""
 
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are picked; once it ended, with what was left open, the seed included."""
+
     def __iter__(self) -> Iterator[str]: ...
     def __next__(self) -> str: ...
     def cancel(self) -> None:

@@ -68,8 +68,9 @@ class Script:
 
 
 class FakeReply:
-    def __init__(self, owner: FakeResponder, messages: Sequence[Message]) -> None:
+    def __init__(self, owner: FakeResponder, messages: Sequence[Message], sampling: Sampling) -> None:
         self.text = ""
+        self.sampling = sampling
         self.stats: Stats | None = None
         self.progress: Progress | None = None
         self._owner = owner
@@ -138,7 +139,7 @@ class FakeResponder:
 
     def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
         self.asked.append(list(messages))
-        return FakeReply(self, messages)
+        return FakeReply(self, messages, sampling or Sampling())
 
     @property
     def plan(self) -> Plan:
