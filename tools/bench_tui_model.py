@@ -96,7 +96,7 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
             entries: list[Entry] = []
             for number in range(old // 2):
                 entries += [UserEntry(f"Question {number}"), ReplyEntry(PARAGRAPH)]
-            self.chat._talk.show(entries)
+            self.chat.talk.show(entries)
             stops["decode"] = await self.stopped_after(
                 PROMPT, lambda: bool((turn := self.turn) and turn.pieces >= tokens)
             )
@@ -106,14 +106,14 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
 
         @property
         def turn(self) -> Any:
-            return self.chat._dialogue.turn
+            return self.chat.behind.dialogue.turn
 
         async def stopped_after(self, text: str, moment: Callable[[], bool]) -> float:
             """Send `text`, stop the reply at that moment. Returns how long that took, in milliseconds."""
             self.chat.post_message(PromptSent(text))
             await until(moment)
             began = time.monotonic()
-            self.chat.stop_reply()
+            self.chat.replies.stop()
             await until(lambda: not self.chat.busy)
             return (time.monotonic() - began) * 1000
 

@@ -107,7 +107,7 @@ class Recording:
             store.close()
 
     def _pieces(self, app: ChatApp) -> int:
-        turn = app.chat._dialogue.turn
+        turn = app.chat.behind.dialogue.turn
         return turn.pieces if turn is not None else PATIENCE_S
 
     async def _write(self, pilot: Pilot[None], text: str, caption: str) -> None:

@@ -88,7 +88,7 @@ class ChatApp(App[None]):
         if selected:
             self.copy_to_clipboard(selected)
             self.screen.clear_selection()
-        if not self.chat.stop_reply() and not selected:
+        if not self.chat.replies.stop() and not selected:
             self.notify("Ctrl+Q quits.")
 
     def copy_to_clipboard(self, text: str) -> None:
@@ -150,7 +150,7 @@ class ChatApp(App[None]):
             yield SystemCommand("Models", "Load another, or download one", self.chat.action_models)
             yield SystemCommand("All memory", "Devices, layers, what if", self.chat.action_show_memory)
             yield SystemCommand("Make room in the context", "Send less, or load more", self.chat.action_make_room)
-            yield from self.chat.reading_commands()
+            yield from self.chat.talk.commands()
             if self.chat.conversation.first_sent() is not None:
                 yield SystemCommand("Send all again", "Take away the last line", self.chat.action_send_all)
             yield SystemCommand("Load the model again", "Free it and load it anew", self.chat.action_reload)

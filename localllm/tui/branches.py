@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from localllm.chat.attachments import summary
 from localllm.chat.conversation import Node
 from localllm.errors import BadCommand
+from localllm.tui.messages import VersionWanted
 
 if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
@@ -34,14 +35,19 @@ class Branches:
         place = siblings.index(node.id) + step
         if 0 <= place < len(siblings):
             conversation.select(siblings[place])
-            self._screen.keep_leaf()
+            self._screen.chats.keep_leaf()
             self._screen.show_anew("" if conversation.leaf == siblings[place] else siblings[place])
+
+    def wanted(self, event: VersionWanted) -> None:
+        """The person clicked for another version of a message."""
+        if self._screen.may_turn():
+            self.switch(event.step, event.message)
 
     def answer_again(self) -> None:
         """Make another reply to the message, or beside it if it is one."""
         node = self._node()
         question = node if node is None or node.role == "user" else self._nearest_question(node)
-        self._screen.answer_question(question.id if question is not None else None)
+        self._screen.replies.answer_again(question.id if question is not None else None)
 
     def _nearest_question(self, node: Node) -> Node | None:
         return self._screen.conversation.nodes[node.parent] if node.parent is not None else None
@@ -52,22 +58,22 @@ class Branches:
         Raises:
             BadCommand: there is none.
         """
-        node = self._node() if self._screen.jumped_to else self._screen.conversation.question()
+        node = self._node() if self._jumped_to else self._screen.conversation.question()
         if node is None:
             raise BadCommand("There is no message to edit yet.")
         if self.edited is None:
-            self._draft = self._screen.draft
+            self._draft = self._screen.talk.prompt.text
         self.edited = node
         whose = "your message" if node.role == "user" else "the reply"
         # A message that begins with a slash is written with two.
         text = f"/{node.text}" if node.text.startswith("/") else node.text
-        self._screen.write(text, title=f"Editing {whose} · Esc leaves it")
+        self._write(text, title=f"Editing {whose} · Esc leaves it")
 
     def give_up(self) -> None:
         """The message that is edited stays as it is; what was being written before comes back."""
         if self.edited is not None:
             self.edited, draft, self._draft = None, self._draft, ""
-            self._screen.write(draft)
+            self._write(draft)
 
     def take(self) -> Node | None:
         """The message that was edited, now that the prompt was sent; None if none was."""
@@ -84,9 +90,9 @@ class Branches:
         question = self._screen.conversation.undo()
         if question is None:
             raise BadCommand("There is no question to take back.")
-        self._screen.keep_leaf()
+        self._screen.chats.keep_leaf()
         self._screen.show_anew()
-        self._screen.write(summary(question))
+        self._write(summary(question))
 
     def fork(self) -> None:
         """Begin a new chat that holds this one, up to and with the message that was jumped to.
@@ -94,13 +100,24 @@ class Branches:
         Raises:
             BadCommand: there is nothing to fork.
         """
-        fork = self._screen.conversation.fork(until=self._screen.jumped_to or None)
+        fork = self._screen.conversation.fork(until=self._jumped_to or None)
         if not fork.nodes:
             raise BadCommand("There is nothing to fork yet.")
-        self._screen.keep_fork(fork)
+        self._screen.chats.keep_fork(fork)
+
+    def _write(self, text: str, *, title: str = "") -> None:
+        """Put a text into the prompt, and say above it what it is."""
+        self._screen.talk.prompt.write(text, title=title)
+        self._screen.refresh_bindings()
+
+    @property
+    def _jumped_to(self) -> str:
+        """The id of the message that the person jumped to; empty for none."""
+        current = self._screen.talk.transcript.current
+        return current.message if current is not None else ""
 
     def _node(self, message: str = "") -> Node | None:
         """The message that is meant: the named one, the one that was jumped to, or the last."""
         conversation = self._screen.conversation
-        wanted = message or self._screen.jumped_to or conversation.leaf
+        wanted = message or self._jumped_to or conversation.leaf
         return conversation.nodes.get(wanted) if wanted else None

@@ -14,6 +14,7 @@ from localllm.chat import settings
 from localllm.chat.commands import Call, offered
 from localllm.errors import BadCommand
 from localllm.tui.entries import NoticeEntry
+from localllm.tui.messages import ChatDropped
 
 if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
@@ -25,24 +26,24 @@ class Orders:
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
         self.deeds: dict[str, Callable[[str], None]] = {
-            "new": lambda _: screen.action_new_chat(),
+            "new": lambda _: screen.chats.new(),
             "chats": self._chats,
-            "open": screen.open_chat,
+            "open": lambda name: screen.chats.open_named(name),
             "rename": self._rename,
             "pin": lambda _: screen.sidebar.pin(self._kept()),
             "delete": lambda _: self._delete(),
-            "restore": lambda _: screen.action_restore(),
-            "model": screen.choose_model,
+            "restore": lambda _: screen.sidebar.restore(),
+            "model": lambda name: screen.switching.name(name) if name else screen.switching.offer(),
             "system": self._system,
             "set": self._set,
-            "undo": lambda _: screen.undo(),
-            "edit": lambda text: screen.ask_instead(text) if text else screen.action_edit(),
+            "undo": lambda _: self._undo(),
+            "edit": lambda text: screen.sending.ask_instead(text) if text else screen.action_edit(),
             "fork": lambda _: screen.action_fork(),
-            "save": lambda name: screen.export(paths.expanded(name)),
-            "attach": lambda path: screen.attach(Path(path.strip("\"'"))),
+            "save": lambda name: screen.chats.export(paths.expanded(name)),
+            "attach": lambda path: screen.talk.composer.attach(Path(path.strip("\"'"))),
             "retry": lambda _: screen.action_answer_again(),
             "continue": lambda _: screen.action_go_on(),
-            "copy": screen.copy,
+            "copy": self._copy,
             "stats": lambda _: self._tell_stats(),
             "help": lambda _: self._tell_commands(),
             "quit": lambda _: screen.app.exit(),
@@ -77,12 +78,11 @@ class Orders:
             self._screen.sidebar.rename(self._kept(), self._screen.conversation.title)
 
     def _delete(self) -> None:
-        self._kept()
-        self._screen.drop_chat()
+        self._screen.chats.drop(ChatDropped(self._kept(), self._screen.conversation.title))
 
     def _system(self, text: str) -> None:
         if text:
-            self._screen.change_system("" if text == settings.DEFAULT else text)
+            self._screen.chats.change_system("" if text == settings.DEFAULT else text)
         system = self._screen.conversation.system
         self._screen.tell(
             NoticeEntry("System prompt" if system else "There is no system prompt.", system, alarming=False)
@@ -92,12 +92,20 @@ class Orders:
         conversation = self._screen.conversation
         if order:
             conversation.settings = settings.changed(conversation.settings, order)
-            self._screen.keep_settings()
+            self._screen.chats.keep_settings()
         told = settings.described(self._screen.sampling) or "everything as the model recommends"
         self._screen.tell(NoticeEntry("How tokens are picked in this chat", told, alarming=False))
 
+    def _undo(self) -> None:
+        if self._screen.may_turn():
+            self._screen.branches.undo()
+
+    def _copy(self, what: str) -> None:
+        talk = self._screen.talk
+        talk.action_copy_code() if what == "code" else talk.action_copy_message()
+
     def _tell_stats(self) -> None:
-        self._screen.tell(NoticeEntry("What the last reply cost", self._screen.cost_of_last(), alarming=False))
+        self._screen.tell(NoticeEntry("What the last reply cost", self._screen.replies.account(), alarming=False))
 
     def _tell_commands(self) -> None:
         lines = [f"{command.usage:<24} {command.meaning}" for command in offered() if command.name in self.deeds]

@@ -62,19 +62,29 @@ class Overflow:
         elif isinstance(remedy, Summarise):
             self._summarise(remedy)
         elif isinstance(remedy, Grow):
-            self._screen.load_with(remedy.options)
-            self._screen.answer_what_is_open()
+            self._screen.loaded.load_with(remedy.options)
+            self._screen.replies.answer_what_is_open()
         elif isinstance(remedy, Branch):
             question = conversation.question()
             if question is not None:
                 conversation.leaf = remedy.parent
-                self._screen.ask_again(question.text)
+                self._screen.show_conversation()
+                self._screen.replies.ask(question.text)
 
     def cut(self, first: str, summary: str = "") -> None:
         """Send nothing above the message `first` but the summary, and have what is open answered."""
         self._screen.conversation.cut(first, summary)
-        self._screen.keep_settings()
-        self._screen.answer_what_is_open()
+        self._screen.chats.keep_settings()
+        self._screen.replies.answer_what_is_open()
+
+    def send_all(self) -> None:
+        """Send again what is above the line."""
+        conversation = self._screen.conversation
+        first = conversation.first_sent()
+        if first is not None and self._screen.may_turn():
+            conversation.mend(first.id)
+            self._screen.chats.keep_settings()
+            self._screen.show_conversation()
 
     def _summarise(self, remedy: Summarise) -> None:
         model, conversation = self._screen.model, self._screen.conversation

@@ -34,7 +34,7 @@ class Switching:
 
     def offer(self) -> None:
         """Show the models there are."""
-        model, sample = self._screen.model, self._screen.last_sample
+        model, sample = self._screen.model, self._screen.watching.last
         opened = str(model.info.path) if model is not None else ""
         dialog = ModelsScreen(self._downloads, opened, room_after(sample.memory if sample is not None else None))
         self._screen.app.push_screen(dialog, self._chosen)
@@ -70,8 +70,8 @@ class Switching:
         """Free what is loaded, then load this; the chat remembers it."""
         if self._screen.may_turn():
             self._screen.conversation.settings[MODEL] = name
-            self._screen.keep_settings()
-            self._screen.load(Wanted(path, self._first.options))
+            self._screen.chats.keep_settings()
+            self._screen.loaded.load(Wanted(path, self._first.options))
 
     def moved(self, event: DownloadMoved) -> None:
         """Show how far a download is."""

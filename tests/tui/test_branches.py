@@ -48,7 +48,7 @@ async def test_editing_an_earlier_message_begins_a_branch_and_sends_only_what_is
         await shows(pilot, "Editing your message · Esc leaves it")
         assert prompt(pilot).text == "First?"
         await shows(pilot, "esc Leave it")
-        assert open_chat(pilot)._given() == [], "what is forecast is the message in its place"
+        assert open_chat(pilot).sending.given() == [], "what is forecast is the message in its place"
         prompt(pilot).text = "Changed?"
         await pilot.press("enter")
         await wait_until(pilot, lambda: len(garage.models[0].asked) == 3 and idle(pilot))

@@ -144,8 +144,8 @@ async def test_a_picture_of_the_screen(
     async with app.run_test(size=size, notifications=True) as pilot:
         await open_memory(pilot)
         await wait_until(pilot, lambda: "no model" not in screen_text(pilot))
-        app.chat.history.__init__()  # type: ignore[misc]
-        await wait_until(pilot, lambda: app.chat.history.lines()[0][1])
+        app.chat.watching.history.__init__()  # type: ignore[misc]
+        await wait_until(pilot, lambda: app.chat.watching.history.lines()[0][1])
         await pilot.pause()
         check(pilot, "all-memory")
 

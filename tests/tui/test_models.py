@@ -146,7 +146,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_picture_of_the_models(open_app: OpenApp, listed: None, size: tuple[int, int]) -> None:
     async with open_app().run_test(size=size, notifications=True) as pilot:
         await wait_until(pilot, lambda: "fake-1b" in screen_text(pilot))
-        await wait_until(pilot, lambda: pilot.app.chat.last_sample is not None)  # type: ignore[attr-defined]
+        await wait_until(pilot, lambda: pilot.app.chat.watching.last is not None)  # type: ignore[attr-defined]
         await pilot.press("f8")
         await wait_until(pilot, lambda: "large:70b" in screen_text(pilot))
         check(pilot, "models")

@@ -39,12 +39,12 @@ async def test_a_real_talk_that_is_stopped_continued_and_survives_the_engine(smo
         partial = app.chat.conversation.path()[-1]
         assert partial.state == "partial"
 
-        engine = app.chat._behind.loader.model
+        engine = app.chat.behind.loader.model
         assert isinstance(engine, ModelProcess)
         os.kill(engine.pid, signal.SIGKILL)
         await wait_until(pilot, lambda: "F5 loads the model again" in screen_text(pilot), "the death to be noticed")
         await pilot.press("f5")
-        await wait_until(pilot, lambda: app.chat._behind.loader.state == "ready", "the engine to be back")
+        await wait_until(pilot, lambda: app.chat.behind.loader.state == "ready", "the engine to be back")
         await pilot.press("ctrl+g")
         await wait_until(pilot, lambda: len(app.chat.conversation.path()[-1].text) > len(partial.text), "more words")
         await pilot.press("escape")

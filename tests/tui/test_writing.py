@@ -51,7 +51,7 @@ async def test_a_command_never_goes_to_the_model(open_app: OpenApp, store: Store
 
 
 async def test_every_command_that_is_listed_does_something(open_app: OpenApp) -> None:
-    assert set(open_app().chat._orders.deeds) == {command.name for command in offered()}
+    assert set(open_app().chat.sending.orders.deeds) == {command.name for command in offered()}
 
 
 @pytest.mark.parametrize(

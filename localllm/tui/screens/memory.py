@@ -51,7 +51,7 @@ class MemoryScreen(Screen[Options | None]):
     def on_mount(self) -> None:
         """Textual's."""
         self._simulator.start(self._chat.crashed)
-        self.show(self._chat.last_sample)
+        self.show(self._chat.watching.last)
 
     def on_unmount(self) -> None:
         """Textual's."""

@@ -45,12 +45,13 @@ class Panes(Screen[None]):
         return self._wanted[name]
 
     @property
-    def _talk(self) -> Talk:
+    def talk(self) -> Talk:
+        """The conversation and the prompt."""
         return self.query_one(Talk)
 
     def selected_in_prompt(self) -> str:
         """What is selected where the person writes."""
-        prompt = self._talk.prompt
+        prompt = self.talk.prompt
         return prompt.selected_text if prompt.has_focus else ""
 
     @property
@@ -63,7 +64,12 @@ class Panes(Screen[None]):
         if self._toggle("chats"):
             self.sidebar.focus_list()
         else:
-            self._talk.prompt.focus()
+            self.talk.prompt.focus()
+
+    def leave_chats(self) -> None:
+        """The person turns from the list to the conversation."""
+        self.talk.prompt.focus()
+        self.action_close_panels()
 
     def show_chats(self) -> None:
         """Show the list of chats."""
@@ -76,7 +82,7 @@ class Panes(Screen[None]):
 
     def action_scroll(self, action: str) -> None:
         """Scroll the conversation from wherever the focus is."""
-        getattr(self._talk.transcript, f"action_{action}")()
+        getattr(self.talk.transcript, f"action_{action}")()
 
     def panes_changed(self) -> None:
         """Panes were shown or hidden."""

@@ -6,11 +6,11 @@ or keeps the words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from textual import on
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
@@ -100,6 +100,13 @@ class Talk(Vertical):
     def greet(self, chats: int) -> None:
         """Tell the welcome how many chats there are."""
         self._welcome.show(chats)
+
+    def commands(self) -> Iterable[SystemCommand]:
+        """What the command palette offers on the conversation as it stands."""
+        yield SystemCommand("Find in this chat", "Look for a text", self.action_find)
+        yield SystemCommand("Copy the message", "The current one, or the last reply", self.action_copy_message)
+        yield SystemCommand("Copy the code", "The last block of it", self.action_copy_code)
+        yield SystemCommand("Fold or unfold", "The thought or the files of a message", self.action_fold)
 
     def action_find(self) -> None:
         """Find a text in the conversation."""

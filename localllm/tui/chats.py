@@ -1,0 +1,107 @@
+"""The chats on the screen: one is open, others are turned to, begun, deleted; what belongs to the open one is kept.
+
+Knows the screen only as what shows; reading and writing is the archive's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localllm.chat.conversation import Conversation, Node
+from localllm.chat.store import ChatEntry
+from localllm.tui.backstage import Backstage
+from localllm.tui.messages import ChatChosen, ChatDropped, ChatExported, ChatOpened
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+
+
+class Chats:
+    """Over one screen. All methods are for the app's thread; none turns to another chat while a reply is made."""
+
+    def __init__(self, screen: ChatScreen, behind: Backstage) -> None:
+        self._screen = screen
+        self._archive = behind.archive
+        self._dialogue = behind.dialogue
+
+    @property
+    def _open(self) -> Conversation:
+        return self._dialogue.conversation
+
+    def listed(self, entries: list[ChatEntry]) -> None:
+        """Show the chats there are; the title of the open one may have changed."""
+        for entry in entries:
+            if entry.id == self._open.id:
+                self._open.listed_as(entry.title)
+        self._screen.sidebar.show(entries, self._open.id)
+        self._screen.talk.greet(len(entries))
+
+    def choose(self, event: ChatChosen) -> None:
+        """The person picked a chat in the list."""
+        if self._screen.may_turn():
+            self._archive.open(event.chat_id, event.message)
+            self._screen.leave_chats()
+
+    def open_named(self, name: str) -> None:
+        """Open the chat that goes by this name."""
+        if self._screen.may_turn():
+            self._archive.open_named(name)
+
+    def opened(self, event: ChatOpened) -> None:
+        """A chat came from the disk."""
+        if self._screen.may_turn():
+            self._turn_to(event.conversation)
+            if event.message is not None:
+                # Only then the transcript has a size, which it lacks while the welcome is in its place.
+                self._screen.call_after_refresh(self._screen.talk.transcript.go_to, event.message)
+
+    def new(self) -> None:
+        """Begin a new chat."""
+        if self._screen.may_turn():
+            self._turn_to(None)
+
+    def _turn_to(self, conversation: Conversation | None) -> None:
+        self._screen.branches.give_up()
+        self._dialogue.open(conversation)
+        self._screen.show_anew()
+        self._archive.list()
+        self._screen.talk.prompt.focus()
+
+    def drop(self, event: ChatDropped) -> None:
+        """Delete a chat."""
+        is_open = event.chat_id == self._open.id
+        if not is_open or self._screen.may_turn():
+            self._screen.sidebar.delete(event.chat_id, event.title)
+            if is_open:
+                self._turn_to(None)
+
+    def exported(self, event: ChatExported) -> None:
+        """Say where a chat was written to."""
+        self._screen.notify(f"{event.path}: {event.messages} messages", markup=False)
+
+    def export(self, path: Path) -> None:
+        """Write the open chat to a file that is not there yet."""
+        self._archive.export(self._open, path)
+
+    def change_system(self, text: str) -> None:
+        """Another system prompt for the open chat, from the next message on."""
+        self._open.system = text
+        self._archive.keep_system(self._open.id, text)
+
+    def keep_settings(self) -> None:
+        """Remember the settings of the open chat."""
+        self._archive.keep_settings(self._open.id, dict(self._open.settings))
+
+    def keep_leaf(self) -> None:
+        """Remember which message is shown last."""
+        self._archive.show(self._open.id, self._open.leaf)
+
+    def keep_version(self, edited: Node, text: str) -> None:
+        """Put `text` beside a message that no reply follows, and show it."""
+        self._archive.keep(self._open, self._open.add_version(edited.id, text))
+        self._screen.show_anew()
+
+    def keep_fork(self, fork: Conversation) -> None:
+        """Write a new chat, and open it."""
+        self._archive.keep_fork(fork)

@@ -1,0 +1,87 @@
+"""The model behind the screen: loaded, loaded otherwise, lost; and what is said about it.
+
+Knows the screen only as what shows; loading is the loader's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from localllm.errors import EngineDied, LocalLLMError
+from localllm.runtime.options import Options
+from localllm.tui import wording
+from localllm.tui.backstage import Backstage
+from localllm.tui.loader import Wanted
+from localllm.tui.widgets.memory_panel import MemoryPanel
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+    from localllm.tui.screens.settings import Chosen
+
+
+class Loaded:
+    """Over one screen. All methods are for the app's thread."""
+
+    def __init__(self, screen: ChatScreen, behind: Backstage) -> None:
+        self._screen = screen
+        self._behind = behind
+        self._loader = behind.loader
+        self._explained: LocalLLMError | None = None
+
+    def load(self, wanted: Wanted) -> None:
+        """Load this instead of what is loaded."""
+        self._loader.start(wanted)
+
+    def load_with(self, options: Options) -> None:
+        """Load the model again with other options."""
+        self.load(replace(self._loader.wanted, options=options))
+
+    def load_again(self) -> None:
+        """Load what was wanted before, or if that did not load what did."""
+        self._loader.start()
+
+    def changed(self) -> None:
+        """The model is loading, is loaded, or failed to load."""
+        loader = self._loader
+        if loader.error is not None and loader.error is not self._explained:
+            self._explained = loader.error
+            self._screen.tell(wording.model_notice(loader.error))
+        if loader.state != "ready":
+            self._screen.query_one(MemoryPanel).show(None)
+            self._screen.talk.transcript.show_cached(frozenset())
+        else:
+            self._behind.sampler.now()
+            self._screen.sending.look_ahead()
+        self._screen.refresh_status()
+        if loader.state != "loading" or not loader.fraction:
+            self._screen.refresh_bindings()
+
+    def explain(self, error: LocalLLMError | None) -> None:
+        """Say what went wrong, once; a model that died is of no more use."""
+        if isinstance(error, EngineDied):
+            self._loader.fail(error)
+        elif error is not None and error is not self._loader.error:
+            self._screen.tell(wording.notice(error))
+
+    def show_settings(self) -> None:
+        """Show the settings of the chat, and use what the person settles for."""
+        model = self._loader.model
+        if model is None:
+            self._screen.notify("The settings need a model that is loaded.", severity="warning")
+        elif self._screen.may_turn():
+            from localllm.tui.screens.settings import SettingsScreen
+
+            self._screen.app.push_screen(SettingsScreen(self._screen, model.plan, self._loader.took_s), self._settle)
+
+    def _settle(self, chosen: Chosen | None) -> None:
+        if chosen is None or not self._screen.may_turn():
+            return
+        conversation, model = self._screen.conversation, self._loader.model
+        conversation.settings = chosen.settled.into(conversation.settings)
+        self._screen.chats.keep_settings()
+        if chosen.system != conversation.system:
+            self._screen.chats.change_system(chosen.system)
+        if model is not None and chosen.settled.options != model.plan.options:
+            self.load_with(chosen.settled.options)
+        self._screen.sending.look_ahead()

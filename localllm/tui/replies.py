@@ -1,0 +1,185 @@
+"""The reply in the making, on the screen: it is asked for, grows, ends, is stopped and goes on.
+
+Turns what happens to it into what is seen; the rules of who may do what when are the dialogue's. Knows no model and no
+SQL, and nothing of the other chats.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual.timer import Timer
+
+from localllm.chat.conversation import Conversation, Node
+from localllm.errors import ContextFull
+from localllm.runtime.types import Stats
+from localllm.tui import wording
+from localllm.tui.backstage import Backstage
+from localllm.tui.turn import Turn
+from localllm.tui.widgets.status_line import Status
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+
+TICK_S = 0.1
+"""How often a growing reply is drawn."""
+
+SHARE = 6
+"""Drawing takes at most one part in this many of the time, however long the open block is."""
+
+
+class Replies:
+    """Over one screen, at most one reply at a time; with `titles` the model names a chat after its first. All methods
+    are for the app's thread."""
+
+    def __init__(self, screen: ChatScreen, behind: Backstage, *, titles: bool) -> None:
+        self._screen = screen
+        self._behind = behind
+        self._dialogue = behind.dialogue
+        self._titles = titles
+        self._stats: Stats | None = None
+        self._ticker: Timer | None = None
+        self._next_draw = 0.0
+        self.context_used = 0
+        """Tokens in the KV cache, as far as they are known."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is being made."""
+        return self._dialogue.turn is not None
+
+    def start(self) -> None:
+        """The screen is there to be drawn on."""
+        self._ticker = self._screen.set_interval(TICK_S, self._tick, pause=True)
+
+    def ask(self, text: str) -> None:
+        """Send a message after what is shown, and have it answered. Only while no reply is made."""
+        self._dialogue.send(text)
+        question, reply = self._dialogue.conversation.path()[-2:]
+        self._screen.talk.ask(question, reply)
+        self._follow()
+
+    def ask_instead(self, question: Node, text: str) -> None:
+        """Ask `text` beside a question that was asked before. Only while no reply is made."""
+        self._make(lambda: self._dialogue.ask_instead(question.id, text))
+
+    def answer_again(self, question_id: str | None) -> None:
+        """Make another reply to a question; None is the last one, and if there is none that is said."""
+        if not self._screen.may_turn():
+            return
+        if not self._dialogue.can_answer_again():
+            self._screen.notify("There is no question to answer yet.", severity="warning")
+        elif self._screen.may_answer():
+            self._make(lambda: self._dialogue.answer_again(question_id))
+
+    def go_on(self) -> None:
+        """Go on with a reply that ended early; says so if none did."""
+        if not self._screen.may_turn():
+            return
+        if not self._dialogue.can_go_on():
+            self._screen.notify("No reply here ended early.", severity="warning")
+        elif self._screen.may_answer():
+            self._make(self._dialogue.go_on)
+
+    def answer_what_is_open(self) -> None:
+        """Go on with the last reply if it ended early; else answer the last message."""
+        if self._dialogue.can_go_on():
+            self.go_on()
+        elif self._dialogue.can_answer_again():
+            self.answer_again(None)
+
+    def stop(self) -> bool:
+        """Stop the reply, if one is being made."""
+        stopped = self._dialogue.stop()
+        self._draw()
+        return stopped
+
+    def _make(self, begin: Callable[[], None]) -> None:
+        begin()
+        self._screen.show_conversation(growing=True)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Show the reply that is being made as it grows."""
+        self._stats = None
+        self._behind.titler.stop()
+        if self._ticker is not None:
+            self._ticker.resume()
+        self._screen.panes_changed()
+        self._draw()
+        self._screen.refresh_bindings()
+
+    def _tick(self) -> None:
+        began = time.monotonic()
+        if began >= self._next_draw:
+            self._draw()
+            self._next_draw = began + SHARE * (time.monotonic() - began)
+
+    def _draw(self) -> None:
+        turn = self._dialogue.turn
+        if turn is not None:
+            self._screen.talk.grow(self._dialogue.take(), wording.waiting_note(turn))
+        self._screen.refresh_status()
+
+    def began(self, turn: Turn) -> None:
+        """The first piece of a reply is there."""
+        if turn is self._dialogue.turn:
+            model = self._behind.loader.model
+            self._screen.talk.begin(model.info.opens_thought if model is not None else "")
+            self._draw()
+            self._behind.archive.list()
+
+    def ended(self, turn: Turn) -> None:
+        """A reply ended, whatever the reason."""
+        if self._ticker is not None:
+            self._ticker.pause()
+        self._draw()
+        node = self._dialogue.finish()
+        self._stats = turn.stats
+        self._screen.panes_changed()
+        self._show_end(turn, node)
+        self._screen.loaded.explain(turn.error)
+        self._screen.loaded.explain(turn.store_error)
+        if isinstance(turn.error, ContextFull) or (turn.stats is not None and turn.stats.stop_reason == "context"):
+            self._screen.overflow.offer()
+        if turn.stats is not None:
+            self.context_used = turn.stats.prompt_tokens + turn.stats.completion_tokens
+        self._screen.refresh_status()
+        self._screen.refresh_bindings()
+        self._behind.archive.list()
+        self._screen.sending.look_ahead()
+
+    def _show_end(self, turn: Turn, node: Node | None) -> None:
+        conversation, talk = self._dialogue.conversation, self._screen.talk
+        if node is not None:
+            note = wording.ending_note(node, conversation.siblings(node.id))
+            talk.end(note, alarming=node.state == "partial")
+            self._name_chat(node)
+            return
+        talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True, withdrawn=True)
+        if conversation.leaf != turn.task.reply.parent:
+            self._screen.show_anew()  # the reply that was there before
+
+    def _name_chat(self, reply: Node) -> None:
+        """Have the model name the chat after its first reply, if it is to."""
+        conversation, model = self._dialogue.conversation, self._behind.loader.model
+        is_first = len(conversation.nodes) == 2 and not conversation.given_title
+        if self._titles and is_first and reply.state == "done" and model is not None:
+            self._behind.titler.begin(model, conversation.id, conversation.messages())
+
+    def show_stats_of(self, conversation: Conversation) -> None:
+        """Another path is shown: its last reply is the one that was made last."""
+        last = conversation.path()[-1:]
+        self._stats = last[0].stats if last else None
+
+    def account(self) -> str:
+        """What the last reply cost, and how full the context is, in words."""
+        return wording.account(self._dialogue.conversation, self.context_used, self._behind.loader)
+
+    def status(self) -> Status:
+        """How things stand, without downloads."""
+        following = self._screen.talk.transcript.following
+        turn, used = self._dialogue.turn, self.context_used
+        return wording.status(self._behind.loader, turn, self._stats, used, following=following)
