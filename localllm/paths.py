@@ -17,7 +17,7 @@ import platformdirs
 def home() -> Path:
     """The folder that holds everything that belongs to the person: models, chats, snapshots."""
     override = os.environ.get("LOCALLLM_HOME")
-    return Path(override).expanduser() if override else platformdirs.user_data_path("localllm")
+    return expanded(override) if override else platformdirs.user_data_path("localllm")
 
 
 def models_dirs(first: Iterable[Path]) -> list[Path]:
@@ -32,7 +32,7 @@ def models_dirs(first: Iterable[Path]) -> list[Path]:
 def settings_file() -> Path:
     """The TOML file of the person's settings."""
     override = os.environ.get("LOCALLLM_HOME")
-    return (Path(override).expanduser() if override else platformdirs.user_config_path("localllm")) / "settings.toml"
+    return (expanded(override) if override else platformdirs.user_config_path("localllm")) / "settings.toml"
 
 
 def chats_file() -> Path:
@@ -68,7 +68,7 @@ def headers_file() -> Path:
 def log_file() -> Path:
     """Where llama.cpp's own log goes when it is not asked for on the screen."""
     override = os.environ.get("LOCALLLM_HOME")
-    folder = Path(override).expanduser() / "log" if override else platformdirs.user_log_path("localllm")
+    folder = expanded(override) / "log" if override else platformdirs.user_log_path("localllm")
     return folder / "llama.log"
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from localllm import paths
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
@@ -50,7 +52,7 @@ def find_here(origin: Origin, near: Sequence[Path]) -> Path | None:
     if origin.repo and origin.commit:
         cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
         repository = f"models--{origin.repo.replace('/', '--')}"
-        folders.append(Path(cache).expanduser() / repository / "snapshots" / origin.commit)
+        folders.append(paths.expanded(cache) / repository / "snapshots" / origin.commit)
     return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
 

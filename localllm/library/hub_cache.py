@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from localllm import small_files
+from localllm import paths, small_files
 from localllm.library import filenames
 from localllm.library.stored import Stored, is_there, models_in, names_in, stored_file
 
@@ -32,7 +32,7 @@ def folder() -> Path:
         return Path(constants.HF_HUB_CACHE)
     for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if os.environ.get(variable):
-            return Path(os.environ[variable], below).expanduser()
+            return paths.expanded(Path(os.environ[variable], below))
     return _cache_home() / "huggingface" / "hub"
 
 
@@ -42,7 +42,7 @@ def llama_cpp_folders() -> list[Path]:
     if override:
         return [Path(override)]
     if sys.platform == "darwin":
-        return [Path.home() / "Library" / "Caches" / "llama.cpp"]
+        return [paths.expanded("~/Library/Caches/llama.cpp")]
     return [_cache_home() / "llama.cpp"]
 
 
@@ -89,7 +89,7 @@ def blobs(sha256: str) -> Iterator[Path]:
 
 
 def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or paths.expanded("~/.cache"))
 
 
 def _repos(cache: Path) -> list[Path]:

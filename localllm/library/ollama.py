@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from localllm import small_files
+from localllm import paths, small_files
 from localllm.library.stored import Stored, is_there
 
 _MODEL = "application/vnd.ollama.image.model"
@@ -29,9 +29,9 @@ def folders() -> list[Path]:
     """Where the models are: `OLLAMA_MODELS`, else below the home folder, and on Linux that of Ollama's own service."""
     override = os.environ.get("OLLAMA_MODELS")
     if override:
-        return [Path(override).expanduser()]
+        return [paths.expanded(override)]
     service = [Path("/usr/share/ollama/.ollama/models")] if sys.platform == "linux" else []
-    return [Path.home() / ".ollama" / "models", *service]
+    return [paths.expanded("~/.ollama/models"), *service]
 
 
 def read(folder: Path) -> Iterator[Stored]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from localllm import settings, small_files
+from localllm import paths, settings, small_files
 from localllm.library import hub_cache, ollama
 from localllm.library.catalog import load_catalog
 from localllm.library.stored import Stored, models_in, stored_file
@@ -94,7 +94,7 @@ def files_named(name: str, size: int) -> Iterator[Path]:
 
 def lmstudio_folders() -> list[Path]:
     """Where LM Studio keeps models, as `publisher/repo/file.gguf`: what its settings say, else its usual folders."""
-    home = Path.home()
+    home = paths.expanded("~")
     pointed = small_files.read_line(home / ".lmstudio-home-pointer")
     homes = [Path(pointed)] if Path(pointed).is_absolute() else [home / ".lmstudio", home / ".cache" / "lm-studio"]
     found = []

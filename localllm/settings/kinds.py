@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localllm import paths
+
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 WINDOWS = ("stop", "drop-oldest-turns", "shift")
 MAX_THREADS, LARGEST_SEED, MOST_TOKENS = 512, (1 << 32) - 2, (1 << 31) - 1
@@ -107,14 +109,20 @@ def _text(value: Any) -> str:
 def _folders(value: Any) -> tuple[Path, ...]:
     _require(isinstance(value, Sequence) and not isinstance(value, str) and bool(value))
     _require(all(isinstance(folder, str) and folder for folder in value))
-    found = tuple(Path(folder).expanduser() for folder in value)
+    found = tuple(paths.expanded(folder) for folder in value)
     _require(all(folder.is_absolute() for folder in found))
     return found
 
 
 def _folders_from_text(text: str) -> list[str]:
     # A text is written where the person is; a file is read from anywhere.
-    return [str(Path(folder).expanduser().absolute()) for folder in text.split(os.pathsep) if folder]
+    return [_from_here(folder) for folder in text.split(os.pathsep) if folder]
+
+
+def _from_here(folder: str) -> str:
+    path = paths.expanded(folder)
+    # The home of nobody stays as it is, for `check` to refuse it.
+    return folder if str(path).startswith("~") else str(path.absolute())
 
 
 def _number_or_text(text: str) -> int | float | str:

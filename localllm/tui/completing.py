@@ -1,6 +1,6 @@
 """What a half-written word in the prompt may become: a `/` command, or the path of a file.
 
-Knows nothing of widgets. Commands are found at once; `paths` reads folders, and may wait for a disk.
+Knows nothing of widgets. Commands are found at once; `path_choices` reads a folder, and may wait for a disk.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from localllm import paths
 from localllm.chat import commands
 
 MOST_PATHS = 200
@@ -70,9 +70,9 @@ def path_choices(word: Word) -> list[Choice]:
     folder, _, beginning = typed.rpartition("/")
     folder = f"{folder}/" if "/" in typed else ""
     try:
-        with os.scandir(Path(folder or ".").expanduser()) as entries:
+        with os.scandir(paths.expanded(folder or ".")) as entries:
             seen = [(entry.name, entry.is_dir()) for entry, _ in zip(entries, range(MOST_READ), strict=False)]
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         return []
     hidden = beginning.startswith(".")
     fitting = [

@@ -86,6 +86,8 @@ def test_ollama_moved_by_its_variable(machine: Path, monkeypatch: pytest.MonkeyP
     put_ollama(machine / "elsewhere", "a:1b", gguf())
     put_ollama(machine / ".ollama" / "models", "b:1b", gguf())
     assert only().name == "a:1b"
+    monkeypatch.setenv("OLLAMA_MODELS", "~nobody-of-this-name")
+    assert list(places.stored_models()) == []
 
 
 def test_an_adapter_in_ollama_is_told(machine: Path) -> None:
@@ -219,6 +221,16 @@ def test_a_folder_that_may_not_be_read_is_as_good_as_none(machine: Path, monkeyp
 
     monkeypatch.setattr(Path, "is_file", is_file)
     assert list(places.stored_models()) == []
+
+
+def test_a_person_without_a_home_has_no_models_there(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(machine / "models" / "a.gguf")
+
+    def expanduser(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    assert only().path == machine / "models" / "a.gguf"
 
 
 def test_files_by_name_and_size(machine: Path) -> None:

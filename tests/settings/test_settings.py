@@ -73,6 +73,7 @@ def test_auto_in_the_environment_goes_before_a_number_in_the_file(monkeypatch: p
         ('window = "slide"\n', "one of stop, drop-oldest-turns, shift", ""),
         ('models = "~/models"\n', "`models` must be a list of folders", ""),
         ('models = ["here"]\n', "`models` must be a list of folders from the root on", ""),
+        ('models = ["~nobody-of-this-name/models"]\n', "from the root on or from ~", ""),
         ('default_model = ""\n', "`default_model` must be a text", ""),
         ("ctx = \n", "are not valid TOML", "config edit"),
         ("ctx = 1\nctx = 2\n", "are not valid TOML", ""),
@@ -93,7 +94,14 @@ def test_a_file_that_cannot_be_read_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "text"), [("CTX", "many"), ("TEMPERATURE", "-1"), ("KV_TYPE", "f16/x"), ("ANIMATION", "FULL")]
+    ("variable", "text"),
+    [
+        ("CTX", "many"),
+        ("TEMPERATURE", "-1"),
+        ("KV_TYPE", "f16/x"),
+        ("ANIMATION", "FULL"),
+        ("MODELS", "~nobody-of-this-name"),
+    ],
 )
 def test_a_mistake_in_the_environment_names_the_variable(
     variable: str, text: str, monkeypatch: pytest.MonkeyPatch
@@ -114,6 +122,17 @@ def test_folders_of_the_environment_may_be_relative(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path / "person"))
     monkeypatch.setenv("LOCALLLM_MODELS", "here:~/there")
     assert settings.models_dirs()[:2] == [tmp_path / "here", tmp_path / "person" / "there"]
+
+
+def test_the_home_of_a_user_who_is_not_there_is_a_name_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOCALLLM_HOME", "~nobody-of-this-name")
+    assert (paths.home(), paths.log_file().parent.parent) == (Path("~nobody-of-this-name"),) * 2
+    write("ctx = 512\n")
+    assert settings.load().settings.ctx == 512
+    assert (tmp_path / "~nobody-of-this-name" / "settings.toml").is_file()
 
 
 def test_variables_that_are_no_settings_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("attach", "da", ["data one.csv"]),
         ("attach", ".", [".hidden"]),
         ("attach", "nowhere/", []),
+        ("attach", "~nobody-of-this-name/", []),
         ("attach", "", ["docs/", "data one.csv", "Draft.md"]),
     ],
 )
