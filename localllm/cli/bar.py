@@ -16,10 +16,14 @@ _INTERVAL = 1.0
 
 
 class Bar:
-    """A bar on stderr, drawn from the first call of `update` on. A context manager: leaving it ends the line."""
+    """A bar on stderr, drawn from the first call of `update` on. A context manager: leaving it ends the line.
 
-    def __init__(self, source: Path | Files | None, unit: str = " weights") -> None:
+    A `passing` bar is of something that nobody waits for: it is drawn when that has taken a second, and goes away.
+    """
+
+    def __init__(self, source: Path | Files | None, unit: str = " weights", *, passing: bool = False) -> None:
         self._unit = unit
+        self._passing = passing
         self._received = None if source is None or isinstance(source, Path) else source.received
         self._bar: tqdm[NoReturn] | None = None
         self._seen: tuple[float, int] | None = None
@@ -38,7 +42,14 @@ class Bar:
         if self._bar is None:
             # What an earlier run did is no work of this one: the rate leaves it out.
             self._bar = tqdm(
-                total=total, initial=done, unit=self._unit, unit_scale=True, file=sys.stderr, dynamic_ncols=True
+                total=total,
+                initial=done,
+                unit=self._unit,
+                unit_scale=True,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=not self._passing,
+                delay=_INTERVAL if self._passing else 0,
             )
         self._show_download(self._bar)
         self._bar.update(done - self._bar.n)

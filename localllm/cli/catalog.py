@@ -18,7 +18,7 @@ EPILOG = """examples:
 
 "memory" is what a load takes on a processor: weights, a KV cache in F16 for 8,192 tokens, and the buffers it computes
 in. "fits" compares that with the memory that is free now, GPUs included. `localllm pull` fetches what stands in the
-first column; `localllm search` finds what is not here.
+first column; `localllm search` finds what is not here. A narrow terminal shows fewer columns.
 """
 
 
@@ -96,5 +96,5 @@ def _print_table(found: list[tuple[Entry, File]], free: int) -> None:
         )
         for entry, file in found
     ]
-    for line in table.lines(rows, right={2, 3, 5}):
+    for line in table.fitting(rows, right={2, 3, 5}, spare=(5, 1), cut=True):
         print(line)

@@ -21,7 +21,7 @@ EPILOG = """examples:
 Where it looks, in the order in which a name is looked for: the models folders, packages that carry a model, the cache
 of the Hugging Face hub, the cache of llama.cpp, LM Studio, Ollama. What they hold is used where it is: each model runs
 by the name in the first column, and nothing is copied. "fits" is a quick estimate for 8,192 tokens and the memory that
-is free now; `localllm plan NAME` is exact.
+is free now; `localllm plan NAME` is exact. A narrow terminal shows fewer columns; `localllm list | cat` shows them all.
 """
 
 
@@ -49,7 +49,7 @@ def handle(args: argparse.Namespace) -> int:
         for name, _ in chosen_models(args.words):
             print(name)
         return 0
-    with Bar(None, " headers") as bar:
+    with Bar(None, " headers", passing=True) as bar:
         rows = inventory(args.words, bar.update if sys.stderr.isatty() else None)
     models = [row.model for row in rows]
     if args.json:
@@ -107,5 +107,5 @@ def _print_table(rows: Sequence[Row]) -> None:
         )
         for row in rows
     ]
-    for line in table.lines([heading, *cells], right={1, 3, 4}):
+    for line in table.fitting([heading, *cells], right={1, 3, 4}, spare=(3, 6, 4, 5)):
         print(line)

@@ -53,21 +53,22 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _print_table(hits: list[Hit]) -> None:
-    rows = [("downloads", "weights", "licence", "kind", "localllm pull …")]
+    rows = [("downloads", "weights", "licence", "kind", "localllm pull …", "")]
     rows += [
         (
             f"{hit.downloads:,}",
             table.count(hit.parameters),
             (hit.licence or "?") + (", ask for access" if hit.gated else ""),
             hit.kind,
-            hit.pull + _others(hit),
+            hit.pull,
+            _others(hit),
         )
         for hit in hits
     ]
-    for line in table.lines(rows, right={0}):
+    for line in table.fitting(rows, right={0}, spare=(3, 5, 1, 2), cut=True):
         print(line)
 
 
 def _others(hit: Hit) -> str:
     """The quantizations that there are, where there is a choice."""
-    return f"   ({', '.join(hit.quantizations)})" if len(hit.quantizations) > 1 else ""
+    return f"({', '.join(hit.quantizations)})" if len(hit.quantizations) > 1 else ""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Collection, Sequence
+
+
+_LEAST = 16
+"""Characters of a column that is cut."""
 
 
 def lines(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
@@ -21,6 +27,32 @@ def lines(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[st
         for row in rows
     ]
     return ["  ".join(cells).rstrip() for cells in aligned]
+
+
+def fitting(
+    rows: Sequence[Sequence[str]],
+    right: Collection[int] = (),
+    *,
+    spare: Sequence[int] = (),
+    cut: bool = False,
+    width: int | None = None,
+) -> list[str]:
+    """As `lines`, in lines no wider than `width`, by default the terminal's; as wide as they are where stdout is none.
+
+    The columns numbered in `spare` are left out, in this order, until the others fit. With `cut` the last column is
+    shortened, before any is left out for it.
+    """
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    shown = list(range(len(rows[0])))
+    last = shown[-1] if cut else None
+    for column in (None, *spare):
+        shown = [index for index in shown if index != column]
+        found = lines([[row[index] for index in shown] for row in rows], {shown.index(i) for i in right if i in shown})
+        excess = [max(len(row[last]) - _LEAST, 0) if last in shown else 0 for row in rows]
+        if all(len(line) - over <= width for line, over in zip(found, excess, strict=True)):
+            break
+    return [line if last not in shown or len(line) <= width else f"{line[: width - 1]}…" for line in found]
 
 
 def printable(text: str) -> str:

@@ -34,6 +34,12 @@ def test_the_rate_is_that_since_it_was_last_said(tmp_path: Path, capsys: pytest.
     assert "10.0 MB/s from the hub" in capsys.readouterr().err
 
 
+def test_what_passes_in_no_time_is_not_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bar(None, " headers", passing=True) as bar:
+        bar.update(3, 3)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_folder_has_no_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Bar(tmp_path) as bar:
         bar.update(3, 3)

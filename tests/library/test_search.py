@@ -62,7 +62,7 @@ def test_the_command_shows_a_table_or_json(filled: HubServer, capsys: pytest.Cap
     assert main(["search", "tiny", "--limit", "9"]) == 0
     out = capsys.readouterr().out
     assert "2,000  1.7B     apache-2.0" in out
-    assert "org/tiny-GGUF   (Q4_K_M, Q8_0)" in out
+    assert "(Q4_K_M, Q8_0)" in out
     assert "?, ask for access" in out
     assert main(["search", "one", "--json"]) == 0
     document = json.loads(capsys.readouterr().out.splitlines()[-1])
