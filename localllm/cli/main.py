@@ -63,9 +63,12 @@ class _Command(argparse.ArgumentParser):
             return super().parse_known_args(*args, **options)
         self._inside = True
         try:
-            return self.parse_known_intermixed_args(*args, **options)
+            found, unknown = self.parse_known_intermixed_args(*args, **options)
         finally:
             self._inside = False
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with what is wrong, and not with forty flags above it."""

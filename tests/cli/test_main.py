@@ -58,6 +58,14 @@ def test_flags_default_to_what_the_runtime_defaults_to() -> None:
     assert (values.MAX_THREADS, values.LARGEST_SEED) == (MAX_THREADS, LARGEST_SEED)
 
 
+def test_an_unknown_flag_is_told_by_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["rm", "a", "--dry-run"])
+    assert caught.value.code == 2
+    told = "localllm rm: error: unrecognized arguments: --dry-run\n  usage: `localllm rm --help` shows all flags.\n"
+    assert capsys.readouterr().err == told
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
