@@ -151,7 +151,7 @@ def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callabl
             if args.resume:
                 note("what is done is kept; the same command with --resume goes on with it")
             raise
-    convert_result.proven(result)
+    convert_result.proven(result.verification)
     if args.report:
         write_report(args.report, convert_result.report_document(result), "The model is written.")
     print(f"done in {result.seconds:.1f} s", file=sys.stderr)

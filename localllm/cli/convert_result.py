@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from localllm.convert import Conversion, Preview
     from localllm.convert.proof.chats import TemplateProof
+    from localllm.convert.proof.verification import Verification
     from localllm.convert.verify import TokenizerProof
 
 
@@ -26,9 +27,8 @@ def announce(preview: Preview, target: Path) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def proven(result: Conversion) -> None:
+def proven(proof: Verification) -> None:
     """What was proven of the finished file, on stderr."""
-    proof = result.verification
     if proof.losses:
         print(f"  weights: {loss_in_words(proof.rmse)}; looked at {proof.looked_at:.1%} of them", file=sys.stderr)
     if proof.template:

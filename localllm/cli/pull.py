@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from localllm.cli import options
+from localllm.cli import convert_result, options, table
 from localllm.cli.bar import Bar
 from localllm.cli.interrupt import stopped_by_sigterm
 from localllm.cli.sources import note
 
 if TYPE_CHECKING:
+    from localllm.convert.proof.verification import Verification
     from localllm.library.pulling import Pulled
 
 EPILOG = """examples:
@@ -60,17 +62,50 @@ def handle(args: argparse.Namespace) -> int:
     if found.converts:
         options.route_log(args)
     print(found.about, file=sys.stderr)
-    with stopped_by_sigterm(), Bar(None, " weights" if found.converts else "B") as bar:
-        try:
+    try:
+        with stopped_by_sigterm(), Bar(None, " weights" if found.converts else "B") as bar:
             pulled = found.fetch(bar.update)
-        except (KeyboardInterrupt, SystemExit):
-            note("the same command goes on with what has arrived")
-            raise
+    except (KeyboardInterrupt, SystemExit):
+        note("the same command goes on with what has arrived")
+        raise
     seconds = time.monotonic() - start
     if pulled.received:
         print(f"{pulled.received / 1e6:,.1f} MB downloaded in {seconds:.1f} s", file=sys.stderr)
-    print(json.dumps(_document(args.name, pulled, seconds)) if args.json else pulled.path)
+    if pulled.verification is not None:
+        _verified(pulled.verification)
+    called = _called(pulled)
+    if called is not None:
+        does = "chat" if _writes(pulled) else "show"
+        print(
+            f"it is called {table.printable(called)}: localllm {does} {table.printable(shlex.quote(called))}",
+            file=sys.stderr,
+        )
+    document = {**_document(args.name, pulled, seconds), "called": called}
+    print(json.dumps(document) if args.json else pulled.path)
     return 0
+
+
+def _verified(proof: Verification) -> None:
+    print(f"verified: all {proof.count:,} tensors are in the file as planned", file=sys.stderr)
+    if proof.tokenizer is not None:
+        print(f"  tokenizer: {convert_result.tokenizer_in_words(proof.tokenizer)}", file=sys.stderr)
+    convert_result.proven(proof)
+
+
+def _called(pulled: Pulled) -> str | None:
+    """The name by which every command finds it; None where only its path does."""
+    from localllm.library.shelf import placed
+
+    label, _ = placed(str(pulled.path))
+    return None if label == str(pulled.path) else label
+
+
+def _writes(pulled: Pulled) -> bool:
+    """Whether it continues a text, as all but models of embeddings do."""
+    from localllm.gguf_file import read_header
+
+    header = read_header(pulled.path)
+    return bool(header.get(f"{header.architecture}.attention.causal", True))
 
 
 def _document(name: str, pulled: Pulled, seconds: float) -> dict[str, Any]:
@@ -85,4 +120,5 @@ def _document(name: str, pulled: Pulled, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "origin": pulled.origin or None,
         "files": files,
+        "verification": pulled.verification and pulled.verification.document(),
     }

@@ -25,6 +25,9 @@ from localllm.convert.tensor import RowSource
 Progress = Callable[[int, int], None]
 """Called from the caller's thread with the numbers handled so far and in all."""
 
+NOTHING_YET = "starting at the beginning: nothing of it is done yet"
+"""What is remarked where there is nothing to go on with: news to who asked to go on."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -96,8 +99,7 @@ def _begun(journal: Journal, target: Target, work: Sequence[Slab], total: int) -
         if journal.was_there:
             target.remark("what an interrupted conversion had done is dropped; --resume goes on with it")
     elif journal.reason is not None:
-        why = journal.reason if journal.was_there else "nothing of it is done yet"
-        target.remark(f"starting at the beginning: {why}")
+        target.remark(f"starting at the beginning: {journal.reason}" if journal.was_there else NOTHING_YET)
     missing = {slab.tensor.name for slab in work if journal.find(slab) is None}
     count = sum(slab.count for slab in work if journal.find(slab) is not None)
     if count:

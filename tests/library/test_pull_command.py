@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import localllm
 from localllm.cli.main import main
 from localllm.library.pulling.partial import BLOCK
 from tests.library.hub_server import HubServer
-from tests.library.pulls import put_models, unfinished
+from tests.library.pulls import blocks_noted, put_models, stopped_after, unfinished
 
 SIZE = 24 * BLOCK
 
@@ -48,22 +47,11 @@ def finished(environment: dict[str, str]) -> dict[str, object]:
     return document
 
 
-def blocks_noted(folder: Path) -> int:
-    return sum(
-        path.read_bytes().partition(b"\n")[2].count(1) for path in unfinished(folder) if path.suffix == ".arrived"
-    )
-
-
 @contextmanager
 def in_the_middle(hub: HubServer, environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """The command, when some blocks have arrived and no more come until the block ends."""
-    hub.faults.hang_after = 8 * BLOCK
-    with subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        while child.poll() is None and blocks_noted(tmp_path) < 2:
-            time.sleep(0.005)
+    with stopped_after(8 * BLOCK, hub, COMMAND, environment, tmp_path) as child:
         yield child
-        hub.faults.hang_after = math.inf
-        child.wait(60)
 
 
 @pytest.mark.slow
@@ -93,6 +81,7 @@ def test_stopped_in_the_middle_it_says_how_to_go_on(
         _, err = child.communicate(timeout=60)
     assert child.returncode == code, err
     assert "the same command goes on with what has arrived" in err
+    assert "%|" not in err.partition("the same command")[2], "the bar ends before"
     assert "Traceback" not in err
     assert blocks_noted(tmp_path) >= 2
 
@@ -131,6 +120,7 @@ def test_the_command_tells_what_came(
     assert main(["pull", "org/m-GGUF"]) == 0
     out, err = capsys.readouterr()
     assert out.strip() == document["path"]
-    assert err.startswith("already on this machine: ")
+    assert err == "already on this machine\nit is called org/m-GGUF:Q4_K_M: localllm chat org/m-GGUF:Q4_K_M\n"
+    assert document["called"] == "org/m-GGUF:Q4_K_M"
     assert main(["pull", "org/m-GGUF:Q2_K"]) == 1
     assert "Choose one:\n    org/m-GGUF:Q4_K_M  25 MB" in capsys.readouterr().err

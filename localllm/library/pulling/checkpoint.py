@@ -11,6 +11,7 @@ from localllm.convert import convert
 from localllm.convert.files import Files
 from localllm.convert.origin import Origin
 from localllm.convert.quantizations import parse_type
+from localllm.convert.writer import NOTHING_YET
 from localllm.errors import BadModelFile, BadOutput
 from localllm.gguf_file import read_header
 from localllm.library.pulling.found import Here, Progress, Pulled, Remark
@@ -46,8 +47,12 @@ class Checkpoint:
         """
         self.target.parent.mkdir(parents=True, exist_ok=True)
         files = self.open()
-        result = convert(files, self.target, type=self.type, resume=True, progress=progress, remark=self.remark)
-        return Pulled(result.outfile, result.files, files.received(), self._title)
+        result = convert(files, self.target, type=self.type, resume=True, progress=progress, remark=self._tell)
+        return Pulled(result.outfile, result.files, files.received(), self._title, verification=result.verification)
+
+    def _tell(self, remark: str) -> None:
+        if remark != NOTHING_YET:
+            self.remark(remark)
 
 
 def look_up(origin: Origin, open: Callable[[], Files], type: str | None, remark: Remark) -> Checkpoint | Here:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from localllm.convert.proof.verification import Verification
 
 Progress = Callable[[int, int], None]
 """Called with what is done and all there is, in the unit of what is pulled."""
@@ -19,7 +22,8 @@ class Pulled:
     """A model that is on this machine now. `path` is what programs are given: the first of its files.
 
     `received` are the bytes that came over the network; `sha256` the hash of each file that was downloaded, where
-    it is of that kind. `origin` is `org/repo@commit`, an address, or empty for what was here.
+    it is of that kind. `origin` is `org/repo@commit`, an address, or empty for what was here. `verification` is the proof
+    of what was converted.
     """
 
     path: Path
@@ -27,6 +31,7 @@ class Pulled:
     received: int = 0
     origin: str = ""
     sha256: dict[Path, str] = field(default_factory=dict)
+    verification: Verification | None = None
 
     @property
     def size(self) -> int:
@@ -62,8 +67,8 @@ class Here:
 
     @property
     def about(self) -> str:
-        """Where it is."""
-        return f"already on this machine: {self.files[0]}"
+        """That nothing has to come."""
+        return "already on this machine"
 
     def fetch(self, progress: Progress) -> Pulled:
         """Nothing is left to do."""
