@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Collection, Sequence
 
-
 _LEAST = 16
 """Characters of a column that is cut."""
 

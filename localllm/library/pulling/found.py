@@ -22,8 +22,8 @@ class Pulled:
     """A model that is on this machine now. `path` is what programs are given: the first of its files.
 
     `received` are the bytes that came over the network; `sha256` the hash of each file that was downloaded, where
-    it is of that kind. `origin` is `org/repo@commit`, an address, or empty for what was here. `verification` is the proof
-    of what was converted.
+    it is of that kind. `origin` is `org/repo@commit`, an address, or empty for what was here. `verification` is the
+    proof of what was converted.
     """
 
     path: Path
