@@ -95,7 +95,6 @@ class _Run:
         self._at = 0
 
     def close(self) -> None:
-        self._batch.close()
         self._context.close()
 
     def measure(self, effort: Effort) -> Speed:

@@ -20,14 +20,19 @@ def logits_at(context: Any, index: int, n_vocab: int) -> NDArray[np.float32]:
 
     A view of llama.cpp's memory, gone with the next decode.
     """
-    pointer = lib.llama().llama_get_logits_ith(context, index)
-    values = _floats(n_vocab).from_address(ctypes.addressof(pointer.contents))
-    return np.frombuffer(memoryview(values), np.float32)
+    return _view(_getter()(context, index), n_vocab)
 
 
 @functools.cache
-def _floats(count: int) -> type[ctypes.Array[ctypes.c_float]]:
-    return ctypes.c_float * count
+def _getter() -> Any:
+    """`llama_get_logits_ith` that returns an address: the one of the bindings makes an object of each pointer."""
+    return lib.bind(lib.llama()._lib, "llama_get_logits_ith", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)
+
+
+@functools.lru_cache(maxsize=64)
+def _view(address: int, count: int) -> NDArray[np.float32]:
+    """What stands at an address, whatever that is now: llama.cpp puts the logits at the same few again and again."""
+    return np.frombuffer(memoryview((ctypes.c_float * count).from_address(address)), np.float32)
 
 
 class Candidates:

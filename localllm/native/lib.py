@@ -24,7 +24,8 @@ from localllm.native import log
 T = TypeVar("T")
 
 _lock = threading.RLock()
-_computes_in: int | None = None  # the process whose threads compute
+_computed = False  # something was, by this process or the one that it was forked from
+_left_behind = False  # this process was forked from one that had computed
 
 
 MOST_SPINNING_CPUS = 32
@@ -205,14 +206,22 @@ def check_not_forked() -> None:
     Raises:
         EngineDied: this process was forked from one that had computed before.
     """
-    global _computes_in
-    if _computes_in is None:
-        _computes_in = os.getpid()
-    elif _computes_in != os.getpid():
+    global _computed
+    _computed = True
+    if _left_behind:
         raise EngineDied(
             "This process was forked from one in which llama.cpp computes; the threads that compute are not in it.",
             hint='Use localllm.load_process, or start the process with the method "spawn" of multiprocessing.',
         )
+
+
+def _forked() -> None:
+    global _left_behind
+    _left_behind = _computed
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def listen() -> None:

@@ -130,7 +130,6 @@ class DraftModel:
 
     def close(self) -> None:
         """Free it. No drafter may be used after that."""
-        self._batch.close()
         self._context.close()
         self._model.close()
 

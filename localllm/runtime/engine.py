@@ -70,7 +70,6 @@ class Engine:
                 self._drop(stream)
             if self._context.pointer is not None:
                 self._sequences.keep()
-                self._step.close()
                 self._context.close()
 
     def start(

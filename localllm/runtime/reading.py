@@ -97,7 +97,6 @@ class Reader:
                     for index in range(len(part)):
                         found[start + index] = logits_at(context.pointer, index, self._vocab.size)
             finally:
-                batch.close()
                 context.close()
         return found
 
@@ -138,18 +137,15 @@ class Reader:
             return found
         context = self._context(max(BATCH, *map(len, texts)), pooling)
         batch = Batch(context.n_batch)
-        try:
-            for group in _groups(texts, context.n_batch):
-                batch.clear()
-                if context.memory is not None:
-                    lib.llama().llama_memory_clear(context.memory, False)
-                for sequence, index in enumerate(group):
-                    batch.add(sequence, 0, array("i", texts[index]), outputs=len(texts[index]))
-                self._run(context, batch)
-                for sequence, index in enumerate(group):
-                    found[index] = _vector(context, sequence, width)
-        finally:
-            batch.close()
+        for group in _groups(texts, context.n_batch):
+            batch.clear()
+            if context.memory is not None:
+                lib.llama().llama_memory_clear(context.memory, False)
+            for sequence, index in enumerate(group):
+                batch.add(sequence, 0, array("i", texts[index]), outputs=len(texts[index]))
+            self._run(context, batch)
+            for sequence, index in enumerate(group):
+                found[index] = _vector(context, sequence, width)
         return found
 
     def _context(self, tokens: int, pooling: int) -> handles.ContextHandle:

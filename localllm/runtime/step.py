@@ -28,7 +28,7 @@ SHARED_CHUNK = 256
 """Tokens of a prompt that are read in a batch while others wait for their next token."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Part:
     """What one stream has in a batch: `tokens`, the last of them `guesses`.
 
@@ -63,14 +63,12 @@ class Step:
         self._guesses = 0 if kv.whole else guesses  # a wrong one must be taken back
         self._batch = Batch(self._chunk)
 
-    def close(self) -> None:
-        """Free the batch."""
-        self._batch.close()
-
     def run(self, group: list[Stream], streams: list[Stream]) -> None:
         """Decode one batch for `group`, some of all `streams`, and sample. One for which there is no place waits."""
         lib.check_not_forked()
         spin.watch()
+        if len(group) == 1 and not self._guesses and self._went_on(group[0]):
+            return
         placed: list[Stream] = []
         for stream in sorted(group, key=lambda stream: stream.sequence is None):
             if (not placed or self._has_room(stream)) and self._place(stream, group, streams):
@@ -89,6 +87,23 @@ class Step:
                 text = f"llama.cpp could not evaluate the prompt: {reason}."
                 self._fail(parts, EngineDied(text, hint="Try again, or reload the model."))
             return
+
+    def _went_on(self, stream: Stream) -> bool:
+        """The usual step, of one reply that is being written: what `run` does, by a shorter way. False if it failed.
+
+        After a decode, which reads all weights, hardly anything of Python is left in the processor's caches: each
+        function, object and list that a token needs is a wait for memory, and costs ten times what it does in a loop.
+        """
+        sequence = stream.sequence
+        if sequence is None or not sequence.settled or stream.in_prompt or stream.left != 1:
+            return False
+        self._batch.hold(sequence.id, len(sequence.tokens), stream.tokens[-1])
+        self._sequences.begin(sequence)
+        if self._api.llama_decode(self._context.pointer, self._batch.native) != _DONE:
+            return False  # not settled: `run` does so before it tries again
+        self._sequences.added(sequence, stream.tokens[-1:])
+        self._sample_one(stream, 0)
+        return True
 
     def _place(self, stream: Stream, group: list[Stream], streams: list[Stream]) -> bool:
         """Whether the stream has a sequence, now; one that nobody waits for is taken from its stream if need be."""
@@ -180,12 +195,7 @@ class Step:
         """Sample behind the last token, and behind each guess for as long as it is what was sampled."""
         stream, right = part.stream, 0
         for index in range(len(part.guesses) + 1):
-            try:
-                token = stream.sampler.sample(self._context.pointer, part.output + index)
-            except Exception as error:  # a dead end of its grammar: the others in the batch go on
-                stream.finish("cancelled", error)
-                break
-            stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)
+            token = self._sample_one(stream, part.output + index)
             if not stream.active or index == len(part.guesses) or token != part.guesses[index]:
                 break
             right += 1
@@ -193,6 +203,16 @@ class Step:
             stream.checked(len(part.guesses), right)
             if stream.sequence is not None:
                 self._sequences.take_back(stream.sequence, len(part.guesses) - right)
+
+    def _sample_one(self, stream: Stream, output: int) -> int | None:
+        """Sample the next token of a stream from the logits at `output`. None if that fails, which ends the stream."""
+        try:
+            token = stream.sampler.sample(self._context.pointer, output)
+        except Exception as error:  # a dead end of its grammar: the others in the batch go on
+            stream.finish("cancelled", error)
+            return None
+        stream.sampled(token, ends=self._vocab.ends_generation(token), n_ctx=self._context.n_ctx)
+        return token
 
     def _fail(self, parts: list[_Part], error: Exception) -> None:
         for part in parts:

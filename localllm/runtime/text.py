@@ -18,12 +18,14 @@ class Text:
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self.ended = False
         self._stops = tuple(stops)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._open = b""  # the start of a character
         self._held = ""
 
     def feed(self, data: bytes) -> str:
         """The text that is certain now; the rest is held back until it cannot be the start of a stop string."""
-        text = self._decoder.decode(data)
+        data = self._open + data
+        text, used = codecs.utf_8_decode(data, "replace", False)
+        self._open = data[used:]
         if not self._stops:
             return text
         text, self._held = self._held + text, ""
