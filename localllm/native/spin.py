@@ -24,9 +24,9 @@ from localllm.native import lib
 CHECK_SECONDS = 0.1
 """How often it is looked whether the cores are shared."""
 
-CROWDED = 0.3
+CROWDED = 0.45
 """Seconds that all our threads together waited for a core, a second, from which on cores count as shared: on free cores
-it was up to 0.08, beside one busy process from 0.7 on."""
+it was up to 0.08, beside an app that draws the reply up to 0.4, beside one busy process from 0.7 on."""
 
 FIRST_PAUSE, NEXT_PAUSE, LONGEST_PAUSE = 0.1, 0.5, 8.0
 """Seconds of spinning briefly before spinning long is tried: at first, after it failed, and after it always failed."""

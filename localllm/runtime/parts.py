@@ -161,8 +161,9 @@ def _engine(vocab: Vocab, context: handles.ContextHandle, kv: KV, options: Optio
         ram=options.kv_ram,
         disk=disk,
         guesses=options.guesses,
-        # Without flash attention the CPU multiplies with every cell; with it, it passes over those of others.
-        looks_at_all=options.flash_attention is False and not options.gpu_layers,
+        # The CPU's threads share out all cells in use by their place. Without flash attention they multiply with those
+        # of others too; with it they pass over them, and a thread that has only such cells waits for the rest.
+        looks_at_all=not options.gpu_layers,
     )
 
 

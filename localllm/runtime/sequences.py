@@ -191,7 +191,9 @@ class Sequences:
         reach = self._reach(prompt, best.tokens)
         needed = reach > self.states.best(prompt)[1] and 2 * reach >= len(best.tokens)
         others = [held for held in free if held.tokens and not (needed and held is best)]
-        if sum(len(held.tokens) for held in others) >= WORTH_LEAVING:
+        # What a branch shares with the one that stays, no reply passes over.
+        stays = best.tokens if needed else array("i")
+        if sum(len(held.tokens) - shared(held.tokens, stays) for held in others) >= WORTH_LEAVING:
             for held in others:
                 if self.states.has_room(self._kv.size(held.id)):
                     self._park(held)

@@ -11,6 +11,7 @@ import pytest
 
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
+from localllm.runtime.sequences import WORTH_LEAVING
 from tests.runtime import conftest
 from tests.runtime.conftest import GREEDY
 
@@ -41,8 +42,8 @@ def alone(smollm2: Path) -> Iterator[Model]:
 
 
 @pytest.fixture(scope="module")
-def tidy(smollm2: Path) -> Iterator[Model]:
-    """A model that sends idle conversations to RAM, because every token would look at their cells."""
+def unfused(smollm2: Path) -> Iterator[Model]:
+    """A model without flash attention."""
     with Model.load(smollm2, Options(n_ctx=1024, flash_attention=False)) as model:
         yield model
 
@@ -54,8 +55,8 @@ def tidy(smollm2: Path) -> Iterator[Model]:
         pytest.param("without flash attention", marks=pytest.mark.slow),
     ]
 )
-def either(request: pytest.FixtureRequest, model: Model, alone: Model, tidy: Model) -> Model:
-    chosen = {"four sequences": model, "one sequence": alone}.get(request.param, tidy)
+def either(request: pytest.FixtureRequest, model: Model, alone: Model, unfused: Model) -> Model:
+    chosen = {"four sequences": model, "one sequence": alone}.get(request.param, unfused)
     chosen.forget()
     return chosen
 
@@ -70,21 +71,30 @@ def test_each_of_several_conversations_is_found_again(either: Model) -> None:
 
 
 @pytest.mark.slow
-def test_idle_conversations_leave_where_every_token_would_look_at_them(tidy: Model) -> None:
-    tidy.forget()
+def test_idle_conversations_leave_where_they_would_slow_down_every_token(either: Model) -> None:
     river, desert = RIVER * 3, DESERT * 3
-    say(tidy, river)
-    say(tidy, desert)
-    assert tidy._writer().cells() < count(tidy, desert) + 16
-    assert tidy._writer().ram() > 0
-    _, reused = say(tidy, river)
-    assert reused == count(tidy, river) - 1
-    assert tidy._writer().cells() < count(tidy, river) + 16
+    say(either, river)
+    say(either, desert)
+    assert either._writer().cells() < count(either, desert) + 16
+    assert either._writer().ram() > 0
+    _, reused = say(either, river)
+    assert reused == count(either, river) - 1
+    assert either._writer().cells() < count(either, river) + 16
+
+
+@pytest.mark.slow
+def test_a_branch_stays_however_much_it_shares(model: Model) -> None:
+    trunk = RIVER * 3
+    say(model, trunk + "In winter the ice was thick.")
+    say(model, trunk + "In summer, music was heard.")
+    assert count(model, trunk) >= WORTH_LEAVING
+    assert model._writer().ram() == 0
+    assert model._writer().cells() > count(model, trunk + "In summer, music was heard.")
 
 
 @pytest.mark.slow
 def test_they_stay_if_ram_has_no_room(smollm2: Path) -> None:
-    with Model.load(smollm2, Options(n_ctx=1024, flash_attention=False, kv_ram=1000)) as model:
+    with Model.load(smollm2, Options(n_ctx=1024, kv_ram=1000)) as model:
         river, desert = RIVER * 3, DESERT * 3
         say(model, river)
         say(model, desert)
