@@ -96,8 +96,8 @@ class HubServer:
 
     @property
     def store(self) -> str:
-        """Where large files are."""
-        return self._servers[1].url
+        """Where large files are: another host, as that of the real one is."""
+        return self._servers[1].url.replace("127.0.0.1", "localhost")
 
     @property
     def web(self) -> str:
