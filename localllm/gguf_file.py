@@ -11,7 +11,9 @@ UTF-8.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import math
 import re
 import struct
@@ -315,6 +317,23 @@ def read_header(path: Path) -> Header:
         raise BadModelFile(f"{path} is a folder, not a GGUF file.", hint=hint) from None
     except OSError as error:
         raise BadModelFile(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def read_start(name: str, start: bytes) -> Header:
+    """What the first bytes of the GGUF file `name` tell: the keys that are in them as a whole, and no tensors.
+
+    Raises:
+        BadModelFile: it does not begin as a GGUF file does.
+    """
+    path = Path(name)
+    reader = _Reader(path, io.BytesIO(start))
+    version, _, n_keys = reader.preamble()
+    metadata: dict[str, Value] = {}
+    with contextlib.suppress(BadModelFile):  # where the bytes end
+        for index in range(n_keys):
+            key = reader.string(f"name of key {index} of {n_keys}")
+            metadata[key] = reader.value(key)
+    return Header(path, version, DEFAULT_ALIGNMENT, metadata, (), len(start), len(start))
 
 
 def _nearest(path: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from localllm.convert.header import KeyValue, f32s, flag, i32s, lay_out, text, texts, u32
 from localllm.errors import BadModelFile, LocalLLMError, ModelNotFound
-from localllm.gguf_file import Array, read_header
+from localllm.gguf_file import Array, read_header, read_start
 
 KEYS: dict[str, KeyValue] = {
     "general.architecture": text("llama"),
@@ -71,6 +71,16 @@ def test_a_small_file_comes_back_as_it_was_written(good: Path) -> None:
         ("output_norm.weight", (250,), "F32", 1000),
     ]
     assert all(tensor.offset % 32 == 0 for tensor in header.tensors)
+
+
+def test_the_first_bytes_tell_the_keys_that_are_whole(good: Path) -> None:
+    header, data = read_header(good), good.read_bytes()
+    cut = header.spans["tokenizer.ggml.tokens"][1] - 1
+    start = read_start(good.name, data[:cut])
+    assert start.metadata == {key: value for key, value in header.metadata.items() if not key.startswith("tokenizer")}
+    assert (start.n_layer, start.integer("{arch}.attention.head_count_kv"), start.tensors) == (2, 4, ())
+    with pytest.raises(BadModelFile, match="starts with b'<htm'"):
+        read_start("page", b"<html>" * 100)
 
 
 def test_without_a_file_type_the_most_common_type_names_the_quantization(tmp_path: Path) -> None:

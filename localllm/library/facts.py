@@ -14,6 +14,7 @@ from typing import Any
 
 from localllm import paths, small_files
 from localllm.errors import LocalLLMError
+from localllm.gguf_file import Header, read_parts
 from localllm.library.stored import Stored
 
 _FORMAT = 1
@@ -56,25 +57,32 @@ def facts_of(models: Sequence[Stored], progress: Callable[[int, int], None] | No
 def _read(model: Stored) -> Facts:
     if not model.whole:
         return Facts(problem=f"{len(model.parts)} of its {model.count} parts are here")
-    from localllm.gguf_file import read_parts
-    from localllm.runtime.estimate import bytes_on_cpu
-    from localllm.runtime.options import DEFAULT_UBATCH, Options
-    from localllm.runtime.plan import DEFAULT_CTX
-
     try:
         parts = read_parts(model.path)
         header = replace(parts[0], tensors=tuple(tensor for part in parts for tensor in part.tensors))
-        n_ctx = min(header.context_length or DEFAULT_CTX, DEFAULT_CTX)
-        options = Options(n_ctx=n_ctx, kv_type="f16", n_ubatch=DEFAULT_UBATCH, gpu_layers=0)
         return Facts(
             header.architecture,
             header.quantization,
             header.parameters,
             header.context_length,
-            bytes_on_cpu(header, options),
+            needed_by(header),
         )
     except LocalLLMError as error:
         return Facts(problem=error.message.removeprefix(f"{model.path}").lstrip(": "))
+
+
+def needed_by(header: Header) -> int:
+    """About the bytes that a load takes with the usual context: the tensors in the header, a KV cache, compute.
+
+    Raises:
+        BadModelFile: the header contradicts itself.
+    """
+    from localllm.runtime.estimate import bytes_on_cpu
+    from localllm.runtime.options import DEFAULT_UBATCH, Options
+    from localllm.runtime.plan import DEFAULT_CTX
+
+    n_ctx = min(header.context_length or DEFAULT_CTX, DEFAULT_CTX)
+    return bytes_on_cpu(header, Options(n_ctx=n_ctx, kv_type="f16", n_ubatch=DEFAULT_UBATCH, gpu_layers=0))
 
 
 def _stamp(model: Stored) -> list[int]:

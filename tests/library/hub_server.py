@@ -72,7 +72,11 @@ class Faults:
 
 
 class HubServer:
-    """Repos by name, what was asked for, and over how many connections."""
+    """Repos by name, what was asked for, and over how many connections.
+
+    A search is answered with `search_status`, `page_length` repos at a time; one by words that are `held` waits for
+    their event.
+    """
 
     token = "hf_test"
 
@@ -82,6 +86,7 @@ class HubServer:
         self.files: dict[str, Path] = {}
         self.search_status = 200
         self.page_length = 1000
+        self.held: dict[str, threading.Event] = {}
         self.faults = Faults()
         self.requests: list[tuple[str, str, str]] = []
         self.sent = 0
@@ -253,6 +258,8 @@ class _Hub(_Handler):
         elif path == "/api/models":
             asked = parse_qs(urlsplit(self.path).query)
             words = asked.get("search", [""])[0].lower().split()
+            if hold := self.hub.held.get(" ".join(words)):
+                hold.wait(10)
             named = [name for name in self.hub.repos if all(word in name.lower() for word in words)]
             if self.hub.search_status == 200:
                 self.page(asked, named[: int(asked.get("limit", ["1000"])[0])])

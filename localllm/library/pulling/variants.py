@@ -97,13 +97,17 @@ def _choices(listing: Listing, found: Iterable[Variant]) -> str:
     found = list(found)
     if not found:
         return "It has no GGUF files."
+    named = zip(names(listing, found), found, strict=True)
+    return "Choose one:\n" + "\n".join(f"  {name}  {variant.size / 1e6:,.0f} MB" for name, variant in named)
+
+
+def names(listing: Listing, found: Sequence[Variant]) -> list[str]:
+    """What to pull each of these models of a repo by: its quantization where no other has it, else its file."""
     labels = [variant.quantization for variant in found]
-    lines = []
-    for variant in found:
-        own = variant.quantization and labels.count(variant.quantization) == 1
-        name = f"{listing.repo}:{variant.quantization}" if own else f"{listing.repo}/{variant.name}"
-        lines.append(f"  {name}  {variant.size / 1e6:,.0f} MB")
-    return "Choose one:\n" + "\n".join(lines)
+    return [
+        f"{listing.repo}:{label}" if label and labels.count(label) == 1 else f"{listing.repo}/{variant.name}"
+        for label, variant in zip(labels, found, strict=True)
+    ]
 
 
 def _variant(listing: Listing, first: str) -> Variant:
