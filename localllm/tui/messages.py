@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
@@ -23,6 +24,10 @@ from localllm.tui.outlook import Question
 from localllm.tui.room import Crowding, Growth
 from localllm.tui.turn import Turn
 from localllm.tui.vitals import Machine
+
+if TYPE_CHECKING:
+    from localllm.library.offers import Offer
+    from localllm.library.search import Hit as RepoHit
 
 
 class PromptSent(Message):
@@ -91,6 +96,27 @@ class ModelsListed(Message):
         self.choices = choices
 
 
+class HubSearched(Message):
+    """What the hub has by some words, or why it did not tell."""
+
+    def __init__(self, words: str, hits: Sequence[RepoHit], error: LocalLLMError | None) -> None:
+        super().__init__()
+        self.words = words
+        self.hits = hits
+        self.error = error
+
+
+class HubOffered(Message):
+    """The models in a repo that a search by `words` found, or why the hub did not tell."""
+
+    def __init__(self, words: str, repo: str, offers: Sequence[Offer], error: LocalLLMError | None) -> None:
+        super().__init__()
+        self.words = words
+        self.repo = repo
+        self.offers = offers
+        self.error = error
+
+
 class ModelNamed(Message):
     """The person named a model, and it is here."""
 
@@ -101,14 +127,21 @@ class ModelNamed(Message):
 
 
 class DownloadMoved(Message):
-    """How far a download is, in bytes, and how many come in a second."""
+    """How far a download is, in bytes, and how many come in a second; of one that `converts`, weights instead.
 
-    def __init__(self, name: str, done: int, total: int, rate: float) -> None:
+    `remark` is what it waits for, while it does.
+    """
+
+    def __init__(
+        self, name: str, done: int, total: int, rate: float, *, converts: bool = False, remark: str = ""
+    ) -> None:
         super().__init__()
         self.name = name
         self.done = done
         self.total = total
         self.rate = rate
+        self.converts = converts
+        self.remark = remark
 
     def can_replace(self, message: Message) -> bool:
         """Only the latest counts."""

@@ -19,8 +19,9 @@ from localllm.tui.amounts import size
 class Choice:
     """A model by the name that commands know it by. `path` is None for one that is not here yet.
 
-    `bytes` are those of its files, `needed` about those that a load takes; 0 is not known. `problem` says why it cannot
-    be loaded.
+    `bytes` are those of its files, of which `arrived` are here from a download that was stopped; `needed` are about
+    those that a load takes; 0 is not known. `source` are the bytes of the checkpoint that it is converted from on the
+    way. `problem` says why it cannot be loaded.
     """
 
     name: str
@@ -29,16 +30,40 @@ class Choice:
     quantization: str
     needed: int
     problem: str = ""
+    arrived: int = 0
+    source: int = 0
 
     def note(self, room: int | None) -> str:
         """Size, quantization and whether it fits in `room` bytes, in a line."""
-        parts = [size(self.bytes) if self.bytes else "", self.quantization]
-        if self.problem:
-            parts.append(self.problem)
-        elif room is not None and self.needed:
-            fits = self.needed <= room
-            parts.append(f"fits: about {size(self.needed)}" if fits else f"does not fit: about {size(self.needed)}")
-        return " · ".join(part for part in parts if part)
+        return _joined(self._size(), self.quantization, self.problem or self._fit(room))
+
+    def short_note(self, room: int | None) -> str:
+        """As `note`, where the quantization is told already."""
+        return _joined(self._size(), self.problem or self._fit(room))
+
+    def matches(self, words: str) -> bool:
+        """Whether each of the words is in its name or quantization."""
+        text = f"{self.name} {self.quantization}".casefold()
+        return all(word in text for word in words.casefold().split())
+
+    def _size(self) -> str:
+        if not self.bytes:
+            return ""
+        if self.source and self.path is None:
+            return f"about {size(self.bytes)}, converted from {size(self.source)}"
+        here = f", {size(self.arrived)} here" if self.arrived and self.path is None else ""
+        return f"{size(self.bytes)}{here}"
+
+    def _fit(self, room: int | None) -> str:
+        if room is None:
+            return ""
+        if not self.needed:
+            return "does not fit" if self.bytes > room else ""
+        return f"{'fits' if self.needed <= room else 'does not fit'}: about {size(self.needed)}"
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
 
 
 def choices() -> list[Choice]:

@@ -36,7 +36,8 @@ class Switching:
         """Show the models there are."""
         model, sample = self._screen.model, self._screen.watching.last
         opened = str(model.info.path) if model is not None else ""
-        dialog = ModelsScreen(self._downloads, opened, room_after(sample.memory if sample is not None else None))
+        room = room_after(sample.memory if sample is not None else None)
+        dialog = ModelsScreen(self._downloads, opened, room, self._screen.crashed)
         self._screen.app.push_screen(dialog, self._chosen)
         self._list(dialog)
 
@@ -64,7 +65,8 @@ class Switching:
 
     def _chosen(self, choice: Choice | None) -> None:
         if choice is not None and choice.path is not None:
-            self.load(choice.name, choice.path)
+            # A repo of a checkpoint is no name of the file that was made of it.
+            self.load(str(choice.path) if choice.source else choice.name, choice.path)
 
     def load(self, name: str, path: Path) -> None:
         """Free what is loaded, then load this; the chat remembers it."""
@@ -83,12 +85,14 @@ class Switching:
         """A download ended: say so, and list what is here now."""
         self.line = ""
         self._downloads.ended()
-        if event.error is not None:
+        dialog = self._screen.app.screen
+        if isinstance(dialog, ModelsScreen):
+            dialog.ended(event)
+            self._list(dialog)
+        elif event.error is not None:
             self._screen.notify(f"{event.error}", severity="warning", markup=False, timeout=15)
         else:
             self._screen.notify(f"{event.name} is on this machine now. F8 loads it.", markup=False, timeout=15)
-        if isinstance(self._screen.app.screen, ModelsScreen):
-            self._list(self._screen.app.screen)
 
     def close(self) -> None:
         """Stop a download; what has arrived is kept."""

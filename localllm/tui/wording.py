@@ -144,6 +144,10 @@ def account(conversation: Conversation, context_used: int, loader: Loader) -> st
 
 def download_line(moved: DownloadMoved) -> str:
     """How far a download is: "45% of 98.4 MiB · 12.3 MiB/s"."""
+    if moved.remark:
+        return moved.remark
+    if moved.converts:
+        return f"converting: {moved.done / max(moved.total, 1):.0%}{GAP}{moved.rate / 1e6:,.1f} M weights/s"
     share = f"{moved.done / moved.total:.0%} of {size(moved.total)}" if moved.total else size(moved.done)
     return f"downloading: {share}{GAP}{size(round(moved.rate))}/s"
 

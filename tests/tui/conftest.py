@@ -1,4 +1,4 @@
-"""What the tests of the app share: a store in a folder of its own, and apps over fake models."""
+"""What the tests of the app share: a store in a folder of its own, apps over fake models, and a hub."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from localllm.chat.store import Store
 from localllm.runtime.options import Options
 from localllm.tui.app import ChatApp
 from localllm.tui.loader import Wanted
+from tests.library.conftest import hub as hub
 from tests.tui.driving import OpenApp
 from tests.tui.fake import INFO, Garage, Script
 

@@ -1,11 +1,12 @@
-"""The models on this machine and in the catalogue, to pick from or to download.
+"""The models on this machine, in the catalogue and on the hub, to pick from or to download.
 
 Shows choices; its result is the one to load. Downloads go on when it is closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -14,71 +15,207 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from localllm.errors import LocalLLMError
 from localllm.tui.downloads import Downloads
-from localllm.tui.messages import DownloadMoved, ModelsListed
+from localllm.tui.hub_search import HubSearch
+from localllm.tui.messages import DownloadEnded, DownloadMoved, HubOffered, HubSearched, ModelsListed
 from localllm.tui.models import Choice
+from localllm.tui.picking import Row, Search, View, rows
 from localllm.tui.wording import download_line
 from localllm.tui.wrapping import printable
 
-HERE = "Enter loads it · Esc back"
-ABSENT = "Enter downloads it, beside the chat · Esc back"
-UNDER_WAY = "Delete stops it; what has arrived is kept · Esc back"
+HERE = "Enter loads it"
+ABSENT = "Enter downloads it, beside the chat"
+CONVERTED = "Enter downloads and converts it"
+UNDER_WAY = "Ctrl+X stops it; what has arrived is kept"
+SEARCHES = "Enter searches the hub"
+HUB = "F3 searches the hub"
+NEXT = "Tab next repo"
 
 
 class ModelsScreen(ModalScreen[Choice | None]):
-    """A list; Enter loads what is here and downloads what is not."""
+    """Letters filter the list; Enter loads what is here and downloads what is not."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f8", "dismiss", "Back"),
-        Binding("delete,backspace", "stop", "Stop the download"),
+        Binding("escape", "back", "Back"),
+        Binding("f8", "dismiss", "Back"),
+        Binding("f3", "search", "Search the hub"),
+        Binding("up", "move('cursor_up')", show=False),
+        Binding("down", "move('cursor_down')", show=False),
+        Binding("pageup", "move('page_up')", show=False),
+        Binding("pagedown", "move('page_down')", show=False),
+        Binding("tab", "jump(1)", "The next repo", show=False),
+        Binding("shift+tab", "jump(-1)", "The repo before", show=False),
+        # Before the filter, which they edit where no download is chosen.
+        Binding("ctrl+x,delete", "stop", "Stop the download", priority=True),
     ]
 
-    def __init__(self, downloads: Downloads, open_name: str, room: int | None) -> None:
+    def __init__(
+        self, downloads: Downloads, open_name: str, room: int | None, crashed: Callable[[BaseException], object]
+    ) -> None:
         super().__init__()
         self._downloads = downloads
-        self._open = open_name
-        self._room = room
-        self._choices: Sequence[Choice] = ()
-        self._progress = ""
+        self._hub = HubSearch(self.post_message, crashed)
+        self._choices: Sequence[Choice] | None = None
+        self._search: Search | None = None
+        self._leads_to_hub = False
+        self._rows: list[Row] = []
+        self._progress, self._moved = "", 0
+        self._arrived: dict[str, Path] = {}
+        self._kept: dict[str, int] = {}
+        self._view = View(open_name, room, self._arrived, self._kept, self._progress_of)
 
     def compose(self) -> ComposeResult:
         """Textual's."""
         with Vertical(id="models") as box:
             box.border_title = "Models"
             box.border_subtitle = "looking for models…"
-            yield OptionList(id="models-choices")
+            yield Input(placeholder="Filter, or search the hub: F3", compact=True, id="models-filter")
+            choices = OptionList(id="models-choices")
+            choices.can_focus = False
+            yield choices
+            yield Static(id="models-note")
+
+    def on_mount(self) -> None:
+        """Textual's."""
+        self._say("")
+
+    def on_unmount(self) -> None:
+        """Textual's."""
+        self._hub.cancel()
+
+    @property
+    def _words(self) -> str:
+        return " ".join(self.query_one("#models-filter", Input).value.split())
+
+    def _progress_of(self, name: str) -> str:
+        return self._progress if name == self._downloads.name else ""
 
     @on(ModelsListed)
     def _listed(self, event: ModelsListed) -> None:
         self._choices = event.choices
+        self._show()
+
+    @on(Input.Changed)
+    def _filtered(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._search is not None and self._search.words != self._words:
+            self._hub.cancel()
+            self._search = None
+        self._say("")
+        self._show(anew=True)
+
+    def _show(self, *, anew: bool = False) -> None:
+        """List what there is. The row that was chosen stays so, unless the list is for other words."""
         options = self.query_one(OptionList)
-        at = options.highlighted
-        options.set_options([self._option(number, choice) for number, choice in enumerate(self._choices)])
-        opened = (number for number, choice in enumerate(self._choices) if self._is_open(choice))
-        options.highlighted = at if at is not None else next(opened, 0)
+        chosen = None if anew else self._chosen()
+        top = options.scroll_y
+        self._rows = rows(self._choices or (), self._words, self._search, self._view)
+        options.set_options([Option(_drawn(row), disabled=row.only_tells) for row in self._rows])
+        options.highlighted = self._index_of(chosen)
+        if not anew:
+            options.scroll_to(y=top, animate=False, force=True)
+            # After the layout, which a note below may change.
+            self.call_after_refresh(options.scroll_to_highlight)
         self._hint()
 
-    def _is_open(self, choice: Choice) -> bool:
-        return choice.path is not None and str(choice.path) == self._open
-
-    def _option(self, number: int, choice: Choice) -> Option:
-        mark = "▌" if self._is_open(choice) else "↓" if choice.path is None else " "
-        note = self._progress if choice.name == self._downloads.name and self._progress else choice.note(self._room)
-        text = Content(f"{mark} {printable(choice.name)}")
-        text = Content("\n").join([text, Content(f"  {printable(note)}").stylize("$foreground 60%")])
-        return Option(text, id=str(number), disabled=bool(choice.problem))
+    def _index_of(self, chosen: Row | None) -> int | None:
+        numbered = [(number, row) for number, row in enumerate(self._rows) if not row.only_tells]
+        same = (number for number, row in numbered if chosen is not None and row.key == chosen.key)
+        opened = (number for number, row in numbered if row.choice and str(row.choice.path) == self._view.open)
+        first = next((number for number, _ in numbered), None)
+        return next(same, first if self._words else next(opened, first))
 
     def moved(self, event: DownloadMoved) -> None:
         """Show how far a download is."""
-        self._progress = download_line(event)
-        for number, choice in enumerate(self._choices):
-            if choice.name == event.name:
-                option = self._option(number, choice)
-                self.query_one(OptionList).replace_option_prompt(str(number), option.prompt)
+        self._progress, self._moved = download_line(event), 0 if event.converts else event.done
+        self._rows = rows(self._choices or (), self._words, self._search, self._view)
+        for number, row in enumerate(self._rows):
+            if row.choice is not None and row.choice.name == event.name:
+                self.query_one(OptionList).replace_option_prompt_at_index(number, _drawn(row))
         self._hint()
+
+    def ended(self, event: DownloadEnded) -> None:
+        """A download ended: what is here can be loaded now, and why it is not is said."""
+        self._progress = ""
+        if event.path is not None:
+            self._arrived[event.name] = event.path
+            self._say(f"{event.name} is on this machine now: Enter loads it.")
+        elif event.error is not None:
+            self._kept[event.name] = self._moved
+            self._say_error(event.error)
+        self._show()
+
+    def action_search(self) -> None:
+        """Search the hub for what is in the filter."""
+        words = self._words
+        if not words:
+            self._say("Write what to search the hub for.")
+            return
+        self._say("")
+        self._search = Search(words)
+        self._leads_to_hub = True
+        self._hub.start(words)
+        self._show()
+
+    @on(HubSearched)
+    def _searched(self, event: HubSearched) -> None:
+        search = self._search
+        if search is None or search.words != event.words:
+            return
+        search.error = event.error
+        if event.error is not None:
+            self._say_error(event.error)
+        else:
+            search.hits = event.hits
+        self._show()
+
+    @on(HubOffered)
+    def _offered(self, event: HubOffered) -> None:
+        if self._search is not None and self._search.words == event.words:
+            self._search.offers[event.repo] = event.error or event.offers
+            self._show()
+            if self._leads_to_hub:
+                self._lead_to_hub()
+
+    def _lead_to_hub(self) -> None:
+        """Show what the hub has and choose its first model, until the person turns to another row."""
+        options = self.query_one(OptionList)
+        of_hub = [number for number, row in enumerate(self._rows) if row.of_hub]
+        options.highlighted = next((number for number in of_hub if not self._rows[number].only_tells), None)
+        above = sum(1 + bool(row.note) for row in self._rows[: of_hub[0]])
+        options.scroll_to(y=above, animate=False, force=True)
+
+    def action_back(self) -> None:
+        """End a search that is under way, else go back."""
+        if self._search is not None and self._search.is_waiting:
+            self._hub.cancel()
+            self._search = None
+            self._show()
+        else:
+            self.dismiss(None)
+
+    def action_move(self, how: str) -> None:
+        """Choose another row."""
+        self._leads_to_hub = False
+        getattr(self.query_one(OptionList), f"action_{how}")()
+
+    def action_jump(self, step: int) -> None:
+        """Choose the first model of the next repo, or of the one before; those here count as one."""
+        options = self.query_one(OptionList)
+        firsts = [
+            number
+            for number, row in enumerate(self._rows)
+            if not row.only_tells and (number == 0 or self._rows[number - 1].only_tells)
+        ]
+        at = options.highlighted if options.highlighted is not None else -1
+        further = [number for number in firsts if (number > at if step > 0 else number < at)]
+        self._leads_to_hub = False
+        if further:
+            options.highlighted = further[0] if step > 0 else further[-1]
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
@@ -86,27 +223,80 @@ class ModelsScreen(ModalScreen[Choice | None]):
         self._hint()
 
     def _hint(self) -> None:
-        choice = self._chosen()
-        hint = "" if choice is None else HERE if choice.path is not None else ABSENT
-        if choice is not None and choice.name == self._downloads.name:
-            hint = UNDER_WAY
-        self.query_one("#models", Vertical).border_subtitle = hint
+        row = self._chosen()
+        hints = [] if row is None else [SEARCHES] if row.searches else []
+        if row is not None and row.choice is not None:
+            hints = [self._hint_of(row.choice)]
+        if self._search is not None and self._search.hits:
+            hints.append(NEXT)
+        elif self._words and not (row is not None and row.searches):
+            hints.append(HUB)
+        self.query_one("#models", Vertical).border_subtitle = " · ".join([*hints, "Esc back"])
 
-    def _chosen(self) -> Choice | None:
+    def _hint_of(self, choice: Choice) -> str:
+        if choice.name == self._downloads.name:
+            return UNDER_WAY
+        if choice.path is not None:
+            return HERE
+        return CONVERTED if choice.source else ABSENT
+
+    def _chosen(self) -> Row | None:
         at = self.query_one(OptionList).highlighted
-        return self._choices[at] if at is not None and at < len(self._choices) else None
+        return self._rows[at] if at is not None and at < len(self._rows) else None
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.query_one(OptionList).action_select()
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        choice = self._choices[event.option_index]
+        row = self._rows[event.option_index]
+        if row.searches:
+            self.action_search()
+        elif row.choice is not None:
+            self._take(row.choice)
+
+    def _take(self, choice: Choice) -> None:
         if choice.path is not None:
             self.dismiss(choice)
-        elif choice.name != self._downloads.name and not self._downloads.start(choice.name):
-            self.notify(f"{self._downloads.name} is still on its way.", severity="warning")
+        elif choice.name == self._downloads.name:
+            return
+        elif self._downloads.start(choice.name):
+            self._say("")
+            self._progress, self._moved = "asking for it…", 0
+            self._show()
         else:
-            self._hint()
+            self._say(f"{self._downloads.name} is still on its way.", wrong=True)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's: the key that stops a download edits the filter where none is chosen."""
+        if action == "stop":
+            row = self._chosen()
+            return row is not None and row.choice is not None and row.choice.name == self._downloads.name
+        return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
         """Stop the download."""
         self._downloads.cancel()
+
+    def _say_error(self, error: LocalLLMError) -> None:
+        self._say(" · ".join(f"{error}".splitlines()), wrong=True)
+
+    def _say(self, text: str, *, wrong: bool = False) -> None:
+        note = self.query_one("#models-note", Static)
+        note.display = bool(text)
+        note.set_class(wrong, "-wrong")
+        note.update(Content(printable(text)))
+
+
+def _drawn(row: Row) -> Content:
+    title = Content(printable(row.title))
+    if row.heading:
+        title = title.stylize("bold")
+    elif row.only_tells:
+        title = title.stylize("$foreground 60%")
+    if not row.note:
+        return title
+    return Content("\n").join([title, Content(printable(row.note)).stylize("$foreground 60%")])
