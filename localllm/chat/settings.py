@@ -2,25 +2,33 @@
 
     {"model": "qwen3:0.6b", "sampling": {"temperature": 0.2, "top_k": 20}, "engine": {"n_ctx": 4096}}
 
-`engine` is how the model was loaded for it. What is not there is as everywhere else. Knows nothing of where they are
-kept.
+`model` is the one that answered last, or that a person chose for it, by a name or as a path; `engine` is how it was
+loaded, as far as that was chosen for this chat. What is not there is as everywhere else. Knows nothing of where they
+are kept.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from localllm.errors import BadSettings
+from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 
 MODEL, SAMPLING, ENGINE = "model", "sampling", "engine"
 
 NAMES = tuple(field.name for field in fields(Sampling) if field.name not in ("grammar", "schema", "logprobs"))
 """What `/set` can change."""
+
+ENGINE_NAMES = ("n_ctx", "kv_type", "gpu_layers", "threads", "flash_attention")
+"""The fields of `Options` that a chat can have of its own."""
+
+SWITCH: dict[str, bool | None] = {"auto": None, "on": True, "off": False}
+"""The words for flash attention."""
 
 DEFAULT = "-"
 """The value that takes a setting back."""
@@ -42,6 +50,44 @@ def sampling_of(settings: Mapping[str, Any], usual: Sampling) -> Sampling:
         return replace(usual, **values)
     except (ValueError, TypeError) as error:
         raise BadSettings(f"A setting of this chat is wrong: {error}.", hint=_TAKE_BACK) from None
+
+
+def options_of(settings: Mapping[str, Any], usual: Options) -> Options:
+    """How a model is loaded for a chat with these settings; `usual` is how for others.
+
+    Raises:
+        BadSettings: they hold a value that no model can be loaded with.
+    """
+    values = settings.get(ENGINE, {})
+    if not isinstance(values, Mapping) or not set(values) <= set(ENGINE_NAMES):
+        raise BadSettings("How the model was loaded for this chat cannot be read.", hint=_LOAD_ANEW)
+    try:
+        return replace(usual, **{name: _meant(name, value) for name, value in values.items()})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadSettings(f"The model cannot be loaded as it was for this chat: {error}.", hint=_LOAD_ANEW) from None
+
+
+_LOAD_ANEW = "F7 in the app chooses how the model is loaded for this chat."
+
+
+def _meant(name: str, value: Any) -> Any:
+    if name == "flash_attention":
+        if value not in SWITCH:
+            raise ValueError(f"flash attention is auto, on or off, not {value!r}")
+        return SWITCH[value]
+    if isinstance(value, bool) or not isinstance(value, str if name == "kv_type" else int):
+        raise TypeError(f"{name} cannot be {value!r}")
+    return value
+
+
+def engine_of(options: Options, names: Iterable[str] = ENGINE_NAMES) -> dict[str, Any]:
+    """These fields of `options` as a chat keeps them; what they leave open is left out."""
+    values = {name: getattr(options, name) for name in names}
+    words = {meaning: word for word, meaning in SWITCH.items()}
+    if "flash_attention" in values:
+        values["flash_attention"] = words[values["flash_attention"]]
+    left_open = {"gpu_layers": (None,)}
+    return {name: value for name, value in values.items() if value not in left_open.get(name, (0, "auto"))}
 
 
 _TAKE_BACK = "`/set NAME -` takes one back, and `/set -` all of them."

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from localllm.cli import options, sampling_flags
-from localllm.errors import LocalLLMError, MissingPackage
+from localllm.errors import BadSettings, LocalLLMError, MissingPackage, ModelNotFound
 
 if TYPE_CHECKING:
     from localllm.chat.conversation import Conversation
     from localllm.chat.store import Store
+    from localllm.runtime.options import Options
     from localllm.runtime.responder import Responder
     from localllm.runtime.sampling import Sampling
     from localllm.tui.loader import Wanted
@@ -65,10 +66,13 @@ def handle(args: argparse.Namespace) -> int:
     store = Store.open(paths.chats_file())
     try:
         conversation = _conversation(args, store)
-        wanted = _wanted(args, conversation)
+        usual = options.engine_options(args)
+        wanted = _wanted(args, conversation, usual)
         for worker in args.worker:
             rpc.ask(worker)
-        return (_plain if plain else _app)(args, wanted, store, conversation, sampling)
+        if plain:
+            return _plain(args, wanted, store, conversation, sampling)
+        return _app(args, wanted, usual, store, conversation, sampling)
     finally:
         store.close()
 
@@ -86,18 +90,49 @@ def _conversation(args: argparse.Namespace, store: Store) -> Conversation | None
     return store.load(chat_named(args.chat, chats).id) if args.chat else None
 
 
-def _wanted(args: argparse.Namespace, conversation: Conversation | None) -> Wanted:
-    """The model that is named, else the chat's own, else the default."""
-    from localllm import library
-    from localllm.chat.settings import MODEL
-    from localllm.tui.loader import Wanted
+def _wanted(args: argparse.Namespace, conversation: Conversation | None, usual: Options) -> Wanted:
+    """The model that is named, else the chat's own, else the default; loaded as flags say, else as the chat was.
 
-    own = conversation.settings.get(MODEL) if conversation is not None else None
-    return Wanted(library.resolve(args.model or (own if isinstance(own, str) else None)), options.engine_options(args))
+    A chat whose model is not on this machine any more goes on with the default; the chat says so.
+    """
+    from localllm import library
+    from localllm.tui.loader import Wanted
+    from localllm.tui.own_model import find_own
+
+    if conversation is None:
+        return Wanted(library.resolve(args.model), usual)
+    _take_flags(args, conversation, usual)
+    try:
+        return find_own(conversation.settings, usual, None)
+    except (ModelNotFound, BadSettings):
+        if args.model is not None:
+            raise
+        return Wanted(library.resolve(None), usual)
+
+
+_FLAGS = {"n_ctx": "ctx"}
+"""The flags that are not called as the fields of `Options` are."""
+
+
+def _take_flags(args: argparse.Namespace, conversation: Conversation, usual: Options) -> None:
+    """What the person says now goes before what the chat was used with."""
+    from localllm.chat.settings import ENGINE, ENGINE_NAMES, MODEL, engine_of
+
+    if args.model is not None:
+        conversation.settings[MODEL] = args.model
+    given = [name for name in ENGINE_NAMES if _FLAGS.get(name, name) not in args.left_out]
+    if given:
+        own = {name: value for name, value in conversation.settings.get(ENGINE, {}).items() if name not in given}
+        conversation.settings[ENGINE] = {**own, **engine_of(usual, given)}
 
 
 def _app(
-    args: argparse.Namespace, wanted: Wanted, store: Store, conversation: Conversation | None, sampling: Sampling
+    args: argparse.Namespace,
+    wanted: Wanted,
+    usual: Options,
+    store: Store,
+    conversation: Conversation | None,
+    sampling: Sampling,
 ) -> int:
     from localllm import settings
     from localllm.tui.app import ChatApp
@@ -109,6 +144,7 @@ def _app(
         store,
         sampling=sampling,
         system=args.system,
+        usual=usual,
         conversation=conversation,
         theme=looks.theme,
         animation=looks.animation,

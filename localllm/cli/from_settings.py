@@ -23,12 +23,13 @@ class FromSettings:
 
 
 def fill(args: argparse.Namespace) -> argparse.Namespace:
-    """Put the settings where flags were left out. Returns `args`.
+    """Put the settings where flags were left out, whose names are then in `args.left_out`. Returns `args`.
 
     Raises:
         BadSettings: the settings have a mistake.
     """
     left_out = {name: value for name, value in vars(args).items() if isinstance(value, FromSettings)}
+    args.left_out = frozenset(left_out)
     if left_out:
         from localllm.settings import load
 

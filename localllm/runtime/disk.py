@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.states import State
 
-WORTH_A_FILE = 128
-"""Tokens. Computing fewer again is as cheap as finding them on disk."""
+WORTH_A_FILE = 32
+"""Tokens. Computing fewer again is as cheap as finding them on disk, see docs/experiments.md; and a chat of a question
+and an answer holds more."""
 
 KEEP_SECONDS = 2
 """How long closing may take to write conversations to disk."""

@@ -62,8 +62,15 @@ def load(
 def plan(path: Path, options: Options | None = None) -> Plan:
     """`make_plan` where it is safe: in this process, or in a child process if there are workers."""
     options = options or Options()
-    if not options.workers:
-        return make_plan(path, options)
+    return plan_apart(path, options) if options.workers else make_plan(path, options)
+
+
+def plan_apart(path: Path, options: Options) -> Plan:
+    """`make_plan` in a child process, which alone ends if llama.cpp aborts over the file or a worker.
+
+    Raises:
+        EngineDied: it did; and as `make_plan`.
+    """
     engine = EngineProcess()
     try:
         event = engine.begin(0, MakePlan(str(Path(path).absolute()), options)).get()

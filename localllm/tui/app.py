@@ -20,6 +20,7 @@ from textual.screen import Screen
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.errors import BadSettings
+from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 from localllm.tui import background
 from localllm.tui.clipboard import copy, native_command
@@ -34,7 +35,8 @@ LOOK_SECONDS = 1.0
 class ChatApp(App[None]):
     """Chats with the model that is `wanted`, which `open_model` loads, kept in `store`.
 
-    Begins with `conversation`, or a new one; with `titles` the model names the chats. The model loads in the
+    Begins with `conversation`, or a new one; `usual` is how models are loaded for chats that have no settings for that,
+    where `wanted` is for one that has; with `titles` the model names the chats. The model loads in the
     background: the app can be used, and written in, from its first picture on.
     """
 
@@ -58,6 +60,7 @@ class ChatApp(App[None]):
         system: str = "",
         theme: str | None = None,
         animation: Literal["full", "basic", "none"] | None = None,
+        usual: Options | None = None,
         conversation: Conversation | None = None,
         titles: bool = False,
     ) -> None:
@@ -67,7 +70,14 @@ class ChatApp(App[None]):
         if animation is not None:
             self.animation_level = animation
         self.chat = ChatScreen(
-            open_model, wanted, store, sampling or Sampling(), system=system, conversation=conversation, titles=titles
+            open_model,
+            wanted,
+            store,
+            sampling or Sampling(),
+            system=system,
+            usual=usual,
+            conversation=conversation,
+            titles=titles,
         )
 
     def _known_theme(self, name: str) -> str:

@@ -65,6 +65,7 @@ class Chats:
         self._screen.branches.give_up()
         self._dialogue.open(conversation)
         self._screen.show_anew()
+        self._screen.resuming.look()
         self._archive.list()
         self._screen.talk.prompt.focus()
 

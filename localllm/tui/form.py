@@ -11,12 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from localllm.chat.presets import Preset
-from localllm.chat.settings import ENGINE, SAMPLING
+from localllm.chat.settings import ENGINE, SAMPLING, SWITCH
 from localllm.runtime.options import KV_TYPES, Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Plan
-
-SWITCH: dict[str, bool | None] = {"auto": None, "on": True, "off": False}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Loaded:
         self._loader.start(wanted)
 
     def load_with(self, options: Options) -> None:
-        """Load the model again with other options."""
+        """Load the model again with other options, which the chat keeps."""
+        self._screen.resuming.chose(options)
         self.load(replace(self._loader.wanted, options=options))
 
     def load_again(self) -> None:
@@ -54,6 +55,8 @@ class Loaded:
             self._behind.sampler.now()
             self._screen.sending.look_ahead()
         self._screen.refresh_status()
+        if loader.state != "loading":
+            self._screen.resuming.loaded()
         if loader.state != "loading" or not loader.fraction:
             self._screen.refresh_bindings()
 

@@ -21,6 +21,7 @@ from localllm.runtime.types import Forecast, MemorySample, Plan
 from localllm.tui import models
 from localllm.tui.completing import Choice, Word
 from localllm.tui.outlook import Question
+from localllm.tui.own_model import OwnModel
 from localllm.tui.room import Crowding, Growth
 from localllm.tui.turn import Turn
 from localllm.tui.vitals import Machine
@@ -124,6 +125,28 @@ class ModelNamed(Message):
         super().__init__()
         self.name = name
         self.path = path
+
+
+class OwnModelFound(Message):
+    """What the open chat was used with; `look` is the number of the look that found it."""
+
+    def __init__(self, offer: OwnModel, look: int) -> None:
+        super().__init__()
+        self.offer = offer
+        self.look = look
+
+
+class OwnModelWanted(Message):
+    """The person wants the model loaded that the chat was used with: Enter in an empty prompt, or a click."""
+
+
+class ModelLabelled(Message):
+    """The name that stands for a model on this machine."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        super().__init__()
+        self.path = path
+        self.label = label
 
 
 class DownloadMoved(Message):

@@ -56,6 +56,7 @@ class Replies:
 
     def ask(self, text: str) -> None:
         """Send a message after what is shown, and have it answered. Only while no reply is made."""
+        self._screen.resuming.load()
         self._dialogue.send(text)
         question, reply = self._dialogue.conversation.path()[-2:]
         self._screen.talk.ask(question, reply)
@@ -97,6 +98,7 @@ class Replies:
         return stopped
 
     def _make(self, begin: Callable[[], None]) -> None:
+        self._screen.resuming.load()
         begin()
         self._screen.show_conversation(growing=True)
         self._follow()
@@ -146,6 +148,7 @@ class Replies:
             self._screen.overflow.offer()
         if turn.stats is not None:
             self.context_used = turn.stats.prompt_tokens + turn.stats.completion_tokens
+            self._screen.resuming.used()
         self._screen.refresh_status()
         self._screen.refresh_bindings()
         self._behind.archive.list()

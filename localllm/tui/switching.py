@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from localllm.chat.settings import MODEL
 from localllm.errors import LocalLLMError
+from localllm.runtime.options import Options
 from localllm.tui import background
 from localllm.tui.downloads import Downloads
 from localllm.tui.loader import Wanted
 from localllm.tui.messages import DownloadEnded, DownloadMoved, Failed, ModelNamed, ModelsListed
 from localllm.tui.models import Choice, choices, room_after
+from localllm.tui.own_model import label_of
 from localllm.tui.screens.models import ModelsScreen
 from localllm.tui.wording import download_line
 
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Switching:
-    """Over one screen. `first` is what the app was started with: its options hold for every model."""
+    """Over one screen. `usual` is how models are loaded, whichever it is."""
 
-    def __init__(self, screen: ChatScreen, first: Wanted) -> None:
+    def __init__(self, screen: ChatScreen, usual: Options) -> None:
         self._screen = screen
-        self._first = first
+        self._usual = usual
         self._downloads = Downloads(screen.post_message, screen.crashed)
         self.line = ""
         """How far a download is; empty while there is none."""
@@ -57,7 +59,8 @@ class Switching:
             from localllm import library
 
             try:
-                self._screen.post_message(ModelNamed(name, library.resolve(name)))
+                path = library.resolve(name)
+                self._screen.post_message(ModelNamed(label_of(path), path))
             except LocalLLMError as error:
                 self._screen.post_message(Failed(error))
 
@@ -73,7 +76,7 @@ class Switching:
         if self._screen.may_turn():
             self._screen.conversation.settings[MODEL] = name
             self._screen.chats.keep_settings()
-            self._screen.loaded.load(Wanted(path, self._first.options))
+            self._screen.loaded.load(Wanted(path, self._usual))
 
     def moved(self, event: DownloadMoved) -> None:
         """Show how far a download is."""

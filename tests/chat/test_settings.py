@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from localllm.chat.settings import changed, described, sampling_of
+from localllm.chat.settings import changed, described, engine_of, options_of, sampling_of
 from localllm.errors import BadSettings
+from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 
 
@@ -48,3 +51,34 @@ def test_a_wrong_one_says_what_would_be_right(order: str, message: str, hint: st
 def test_settings_that_somebody_else_wrote_are_checked(values: object) -> None:
     with pytest.raises(BadSettings):
         sampling_of({"sampling": values}, Sampling())
+
+
+def test_how_a_model_is_loaded_is_kept_as_json_can_say_it_and_read_back() -> None:
+    options = Options(n_ctx=4096, kv_type="q8_0", gpu_layers=0, flash_attention=True)
+    kept = engine_of(options)
+    assert kept == {"n_ctx": 4096, "kv_type": "q8_0", "gpu_layers": 0, "flash_attention": "on"}
+    assert options_of({"engine": kept}, Options(threads=3)) == replace(options, threads=3)
+    assert engine_of(Options()) == {}
+    assert engine_of(options, ["n_ctx"]) == {"n_ctx": 4096}
+    assert options_of({}, options) == options
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"n_ctx": "8"},
+        {"n_ctx": True},
+        {"n_ctx": -1},
+        {"kv_type": "q9"},
+        {"kv_type": 1},
+        {"mmap": False},
+        {"flash_attention": "perhaps"},
+        {"flash_attention": "off", "kv_type": "q8_0"},
+        {"threads": None},
+        7,
+    ],
+)
+def test_how_no_model_can_be_loaded_is_refused(engine: object) -> None:
+    with pytest.raises(BadSettings) as caught:
+        options_of({"engine": engine}, Options())
+    assert "F7" in caught.value.hint

@@ -171,7 +171,7 @@ async def test_commands_of_chats_and_settings(open_app: OpenApp, store: Store) -
         await say(pilot, "/pin")
         await wait_until(pilot, lambda: store.chats()[0].pinned)
         chat = only_chat(store)
-        assert (chat.system, chat.settings) == ("Be brief.", {"sampling": {"temperature": 0.3}})
+        assert (chat.system, chat.settings["sampling"]) == ("Be brief.", {"temperature": 0.3})
         await say(pilot, "/delete")
         await wait_until(pilot, lambda: not store.chats())
         await say(pilot, "/restore")

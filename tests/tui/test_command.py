@@ -13,15 +13,20 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from localllm import paths
+from localllm.chat.conversation import Conversation
 from localllm.cli import chat
 from localllm.cli.from_settings import fill
 from localllm.cli.main import build_parser, main
-from localllm.errors import MissingPackage
+from localllm.cli.options import engine_options
+from localllm.errors import MissingPackage, ModelNotFound
+from localllm.runtime.options import Options
+from localllm.tui.loader import Wanted
 
 
 def test_without_a_terminal_it_names_the_command_for_pipes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,3 +151,38 @@ def test_the_app_ends_with_its_terminal_where_no_signal_tells_it(tmp_path: Path)
             shown += os.read(ours, 1 << 16)
         os.close(ours)
         assert app.wait(timeout=60) == 128 + signal.SIGHUP
+
+
+def wanted(chat_of_its_own: Conversation | None, *flags: str) -> tuple[Wanted, Options]:
+    args = fill(build_parser().parse_args(["chat", *flags]))
+    usual = engine_options(args)
+    return chat._wanted(args, chat_of_its_own, usual), usual
+
+
+def used_with(**settings: object) -> Conversation:
+    return Conversation(settings=dict(settings))
+
+
+def test_a_chat_that_goes_on_has_its_model_and_its_settings(smollm2: Path, smollm2_q2: Path) -> None:
+    own = used_with(model=str(smollm2_q2), engine={"n_ctx": 640, "kv_type": "q8_0"})
+    found, usual = wanted(own)
+    assert found == Wanted(smollm2_q2, replace(usual, n_ctx=640, kv_type="q8_0"))
+    assert usual.n_ctx == 0, "other chats are loaded as usual"
+    assert wanted(used_with())[0].path == smollm2
+    assert wanted(None)[0].path == smollm2
+
+
+def test_what_is_said_now_goes_before_what_a_chat_was_used_with(smollm2: Path, smollm2_q2: Path) -> None:
+    own = used_with(model=str(smollm2_q2), engine={"n_ctx": 640, "threads": 1})
+    found, usual = wanted(own, str(smollm2), "--ctx", "512", "--gpu-layers", "0")
+    assert found == Wanted(smollm2, replace(usual, threads=1))
+    assert (usual.n_ctx, usual.gpu_layers) == (512, 0)
+    assert own.settings == {"model": str(smollm2), "engine": {"n_ctx": 512, "gpu_layers": 0, "threads": 1}}
+
+
+def test_a_chat_whose_model_is_gone_goes_on_with_the_default(smollm2: Path) -> None:
+    gone = used_with(model="nowhere/gone.gguf")
+    assert wanted(gone)[0].path == smollm2
+    assert wanted(used_with(engine={"n_ctx": "many"}))[0].path == smollm2
+    with pytest.raises(ModelNotFound, match=r"missing\.gguf"):
+        wanted(gone, "missing.gguf")

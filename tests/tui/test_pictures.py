@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from localllm.chat.conversation import Conversation
+from localllm.chat.settings import MODEL
 from localllm.chat.store import Store
 from localllm.errors import DoesNotFit
+from localllm.runtime.options import Options
 from localllm.runtime.types import Stats
+from localllm.tui import own_model
+from localllm.tui.app import ChatApp
+from localllm.tui.messages import ChatOpened
 from localllm.tui.widgets.suggestions import Suggestions
 from tests.tui import pictures
 from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, wait_until
-from tests.tui.fake import Script
+from tests.tui.fake import PLAN, Script
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("width", [80, 160])]
 
@@ -70,17 +76,29 @@ async def settled(pilot: Driver) -> None:
         before = now
 
 
+async def sampled(pilot: Driver, app: ChatApp) -> None:
+    """Until the memory is shown as it is now."""
+    app.chat.behind.sampler.now()
+    await wait_until(
+        pilot,
+        lambda: (
+            app.chat.watching.last and app.chat.model and app.chat.replies.context_used == app.chat.model.context_used()
+        ),
+    )
+
+
 async def picture(pilot: Driver, name: str) -> None:
     await settled(pilot)
     pictures.check(pilot, name)
 
 
-def past_chat(store: Store, question: str, answer: str) -> None:
+def past_chat(store: Store, question: str, answer: str) -> Conversation:
     chat = Conversation()
     store.add(chat, chat.add_user(question))
     reply = chat.add_reply(chat.path()[-1].id)
     store.add(chat, chat.extend(reply.id, answer))
     store.update(chat.finish(reply.id, Stats(10, 4, 3, 0.1, 100.0, 30.0, "end"), model="m"))
+    return chat
 
 
 async def test_empty(open_app: OpenApp, width: int) -> None:
@@ -147,6 +165,41 @@ async def test_the_list_of_chats(open_app: OpenApp, store: Store, width: int) ->
         await pilot.press(*(["f3"] if width < 132 else ["f3", "f3"]))
         await shows(pilot, "prime number")
         await picture(pilot, "chats")
+
+
+async def test_a_full_context_and_a_summary(open_app: OpenApp, width: int) -> None:
+    script = Script()
+    app = open_app(script, options=Options(n_ctx=1200))
+    async with app.run_test(size=(width, 40)) as pilot:
+        for name in ("First", "Second", "Third"):
+            await ask(pilot, f"{name}. {'Tell me more of it. ' * 60}")
+        await say(pilot, f"Fourth. {'Tell me more of it. ' * 60}")
+        await shows(pilot, "Grow the context to")
+        await pilot.press("left", "left", "left")
+        await sampled(pilot, app)
+        await picture(pilot, "full-context")
+        script.reply = "They spoke of the capital of France, which is Paris, and of more of it. " * 4
+        await pilot.press("down", "enter")
+        await shows(pilot, "Enter sends this")
+        await sampled(pilot, app)
+        await picture(pilot, "summary")
+
+
+async def test_a_chat_that_used_another_model(
+    open_app: OpenApp, store: Store, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "gemma-3-270m.gguf"
+    other.write_bytes(b"GGUF")
+    monkeypatch.setattr(own_model, "plan_apart", lambda *_: replace(PLAN, options=replace(PLAN.options, n_ctx=4096)))
+    chat = past_chat(store, "Name three rivers in Europe", "Rhine, Danube, Loire.")
+    store.set_settings(chat.id, {MODEL: str(other)})
+    app = open_app(options=Options(n_ctx=2048, kv_disk=1 << 30))
+    async with app.run_test(size=(width, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        app.chat.behind.loader.took_s = 0.6
+        app.chat.post_message(ChatOpened(store.load(chat.id)))
+        await shows(pilot, "4,096 tokens")
+        await picture(pilot, "other-model")
 
 
 async def test_memory_over_the_chat(open_app: OpenApp, width: int) -> None:

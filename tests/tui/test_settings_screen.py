@@ -109,7 +109,7 @@ async def test_settings_are_used_and_kept_and_only_what_must_be_is_loaded(open_a
         await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
         assert app.chat.sampling.temperature == 0.2
         (entry,) = store.chats()
-        await wait_until(pilot, lambda: store.load(entry.id).settings == {SAMPLING: {"temperature": 0.2}})
+        await wait_until(pilot, lambda: store.load(entry.id).settings.get(SAMPLING) == {"temperature": 0.2})
         assert len(garage.models) == 1
         await pilot.press("f7")
         await wait_until(pilot, lambda: isinstance(app.screen, SettingsScreen))
@@ -132,7 +132,7 @@ async def test_a_wrong_value_cannot_be_used(open_app: OpenApp) -> None:
         assert isinstance(app.screen, SettingsScreen)
         await pilot.press("escape")
         await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
-        assert app.chat.conversation.settings == {}
+        assert SAMPLING not in app.chat.conversation.settings
 
 
 @pytest.mark.slow

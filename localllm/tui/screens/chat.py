@@ -21,6 +21,7 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.settings import sampling_of
 from localllm.chat.store import Store
 from localllm.errors import LocalLLMError
+from localllm.runtime.options import Options
 from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
 from localllm.tui import background, markdown, wording
@@ -33,6 +34,7 @@ from localllm.tui.loaded import Loaded
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.overflow import Overflow
 from localllm.tui.replies import Replies
+from localllm.tui.resuming import Resuming
 from localllm.tui.screens.panes import Panes
 from localllm.tui.sending import Sending
 from localllm.tui.switching import Switching
@@ -51,6 +53,7 @@ class ChatScreen(Panes):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop"),
         Binding("escape", "leave_edit", "Leave it"),
+        Binding("escape", "keep_model", "Keep the model"),
         Binding("escape", "close_panels", "Back"),
         Binding("ctrl+g", "go_on", "Go on"),
         Binding("ctrl+r", "answer_again", "Again"),
@@ -82,6 +85,7 @@ class ChatScreen(Panes):
         sampling: Sampling,
         *,
         system: str = "",
+        usual: Options | None = None,
         conversation: Conversation | None = None,
         titles: bool = False,
     ) -> None:
@@ -91,7 +95,8 @@ class ChatScreen(Panes):
         self.replies = Replies(self, self.behind, titles=titles)
         self.chats = Chats(self, self.behind)
         self.loaded = Loaded(self, self.behind)
-        self.switching = Switching(self, wanted)
+        self.resuming = Resuming(self, self.behind, usual or wanted.options)
+        self.switching = Switching(self, usual or wanted.options)
         self.overflow = Overflow(self)
         self.branches = Branches(self)
         self.watching = Watching(self)
@@ -112,6 +117,7 @@ class ChatScreen(Panes):
         self.replies.start()
         self.show_conversation()
         self.behind.start()
+        self.resuming.look()
         self.call_after_refresh(background.start, self._warm_up, "warm up", self.crashed)
 
     def _warm_up(self) -> None:
@@ -206,6 +212,8 @@ class ChatScreen(Panes):
             return self.busy
         if action == "leave_edit":
             return self.branches.edited is not None and not self.busy
+        if action == "keep_model":
+            return self.resuming.offer is not None and not self.busy
         if action == "edit":
             return not self.busy and bool(self.conversation.nodes)
         if action == "close_panels":
@@ -225,6 +233,10 @@ class ChatScreen(Panes):
     def action_leave_edit(self) -> None:
         """The message that is edited stays as it is."""
         self.branches.give_up()
+
+    def action_keep_model(self) -> None:
+        """Keep what is loaded for this chat, which was used with something else."""
+        self.resuming.keep()
 
     def action_go_on(self) -> None:
         """Go on with a reply that ended early."""

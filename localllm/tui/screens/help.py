@@ -63,6 +63,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("F2, F9", "memory beside the chat; all of it, and what other settings would take"),
             ("F5", "load the model again"),
             ("F7", "settings of this chat, and presets"),
+            ("Enter, Esc", "where a chat used another model: load it; keep the one that is loaded"),
             ("F8", "models: load another; download one beside the chat, F3 there searches the hub"),
             ("F6", "make room in the context"),
             ("Ctrl+P", "commands and themes"),

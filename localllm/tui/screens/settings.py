@@ -1,7 +1,5 @@
 """The settings of the chat: system prompt, how tokens are picked, how the model is loaded, and presets of these.
 
-How the model is loaded holds from when the person uses the form, not from when the chat is opened.
-
 What a load with them takes is planned while they are written. Its result is what the person settled for.
 """
 

@@ -13,7 +13,15 @@ from textual.widgets import TextArea
 
 from localllm.chat.attachments import dropped, is_long
 from localllm.tui.completing import Choice, Word, command_choices, word_before
-from localllm.tui.messages import BackspaceAtStart, FilesDropped, LongPaste, PathWanted, PromptEdited, PromptSent
+from localllm.tui.messages import (
+    BackspaceAtStart,
+    FilesDropped,
+    LongPaste,
+    OwnModelWanted,
+    PathWanted,
+    PromptEdited,
+    PromptSent,
+)
 from localllm.tui.widgets.suggestions import Suggestions
 
 
@@ -69,6 +77,8 @@ class Prompt(TextArea):
                 self.scroll_cursor_visible()
             elif self.text.strip() or self._may_be_empty():
                 self._send(self.text.strip("\n"))
+            else:
+                self.post_message(OwnModelWanted())
         elif event.key == "backspace" and self.selection.is_empty and self.cursor_location == (0, 0):
             self.post_message(BackspaceAtStart())
 

@@ -22,6 +22,7 @@ from localllm.tui.messages import FindChanged, FindClosed, FindMoved, Found
 from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.find_line import FindLine
+from localllm.tui.widgets.offer_line import OfferLine
 from localllm.tui.widgets.transcript import Transcript
 from localllm.tui.widgets.welcome import Welcome
 
@@ -42,6 +43,7 @@ class Talk(Vertical):
         super().__init__(id=id)
         self.transcript = Transcript(id="transcript")
         self._find_line = FindLine(id="find")
+        self.offer_line = OfferLine(id="offer")
         self.composer = Composer(model, id="composer")
         self.prompt = self.composer.prompt
         self._welcome = Welcome(id="welcome")
@@ -53,6 +55,8 @@ class Talk(Vertical):
         yield self.transcript
         with Horizontal(classes="measure"):
             yield self._find_line
+        with Horizontal(classes="measure"):
+            yield self.offer_line
         yield self.composer
 
     def show(self, entries: Sequence[Entry], *, growing: bool = False) -> None:
