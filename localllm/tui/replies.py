@@ -6,7 +6,6 @@ SQL, and nothing of the other chats.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,17 +16,12 @@ from localllm.errors import ContextFull
 from localllm.runtime.types import Stats
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
+from localllm.tui.pace import TICK_S, Pace
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status
 
 if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
-
-TICK_S = 0.1
-"""How often a growing reply is drawn."""
-
-SHARE = 6
-"""Drawing takes at most one part in this many of the time, however long the open block is."""
 
 
 class Replies:
@@ -41,7 +35,7 @@ class Replies:
         self._titles = titles
         self._stats: Stats | None = None
         self._ticker: Timer | None = None
-        self._next_draw = 0.0
+        self._pace = Pace()
         self.context_used = 0
         """Tokens in the KV cache, as far as they are known."""
 
@@ -114,10 +108,8 @@ class Replies:
         self._screen.refresh_bindings()
 
     def _tick(self) -> None:
-        began = time.monotonic()
-        if began >= self._next_draw:
+        if self._pace.due():
             self._draw()
-            self._next_draw = began + SHARE * (time.monotonic() - began)
 
     def _draw(self) -> None:
         turn = self._dialogue.turn

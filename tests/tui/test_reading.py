@@ -24,7 +24,7 @@ def transcript(pilot: Driver) -> Transcript:
 
 
 async def test_a_thought_is_seen_while_it_grows_and_folds_when_the_answer_begins(open_app: OpenApp) -> None:
-    async with open_app(Script(reply=THINKING, piece_s=0.02)).run_test(size=(100, 30)) as pilot:
+    async with open_app(Script(reply=THINKING, piece_s=0.06)).run_test(size=(100, 30)) as pilot:
         await say(pilot, "Capital?")
         await shows(pilot, "▾ Thinking…")
         await shows(pilot, "▎ The person asks")
