@@ -8,10 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from localllm import paths
 from localllm.cli import options, prompts, sampling_flags, table, values
 from localllm.cli.interrupt import on_interrupt
 
@@ -78,7 +76,7 @@ def handle(args: argparse.Namespace) -> int:
 
     loaded_with = options.engine_options(args)
     found = [library.resolve(name) for name in names]
-    contenders = [Contender(_label(name), path, loaded_with) for name, path in zip(names, found, strict=True)]
+    contenders = [Contender.called(name, path, loaded_with) for name, path in zip(names, found, strict=True)]
     options.route_log(args)
     if sampling.temperature is None:
         sampling = replace(sampling, temperature=0.0)
@@ -113,11 +111,6 @@ def _models_and_prompt(args: argparse.Namespace) -> tuple[list[str], str]:
     if not prompt.strip():
         args.usage_error(f"there is no prompt: {last!r} was taken for a model; give one behind it or on stdin")
     return names, prompt
-
-
-def _label(name: str) -> str:
-    """A model as a column is headed: of a path the last part."""
-    return Path(name).name if paths.exists(Path(name)) else name
 
 
 class InTurn:

@@ -25,14 +25,15 @@ def figures(answer: Answer) -> list[tuple[str, str]]:
     stats, info, plan, memory = answer.stats, answer.info, answer.plan, answer.memory
     about = "" if plan is None or plan.exact else "about "
     return [
-        ("decode", _of(stats, lambda it: f"{_rate(it.decode_tps)}, {it.completion_tokens:,} tokens")),
-        ("prefill", _of(stats, _prefill)),
-        ("first token", _of(stats, lambda it: f"{it.ttft_s:.2f} s")),
-        ("weights", _of(plan, lambda it: about + mib(part_of(it, "weights")) + _resident(memory))),
-        ("KV cache", _of(plan, lambda it: about + mib(part_of(it, "kv")) + _kv_used(it, memory))),
+        ("decode", _of(stats, lambda it: f"{_rate(it.decode_tps)}, {_tokens(it.completion_tokens)}")),
+        ("prefill", _of(stats, lambda it: f"{_rate(it.prefill_tps)}, {_tokens(it.prompt_tokens - it.cached_tokens)}")),
+        ("first token", _of(stats, _first_token)),
+        ("weights", _of(plan, lambda it: about + mib(part_of(it, "weights")) + _resident(it, memory))),
+        ("KV cache", _of(plan, lambda it: about + mib(part_of(it, "kv")) + _kv_used(memory))),
         ("compute", _of(plan, lambda it: about + mib(part_of(it, "compute")))),
         ("process", _of(memory, lambda it: f"{mib(it.process)} in RAM")),
         ("file", _of(info, _file)),
+        ("context", _of(info, lambda it: f"{it.n_ctx:,} tokens")),
         ("ended", _ending(answer)),
     ]
 
@@ -106,20 +107,26 @@ def _rate(per_second: float) -> str:
     return f"{per_second:,.1f} tok/s" if per_second else f"{UNKNOWN} tok/s"
 
 
-def _prefill(stats: Stats) -> str:
-    reused = f", {stats.cached_tokens:,} of them reused" if stats.cached_tokens else ""
-    return f"{_rate(stats.prefill_tps)}, {stats.prompt_tokens:,} tokens{reused}"
+def _tokens(count: int) -> str:
+    return f"{count:,} token{'' if count == 1 else 's'}"
 
 
-def _resident(memory: MemorySample | None) -> str:
+def _first_token(stats: Stats) -> str:
+    # What was computed before makes it sooner: not to be compared with one that read all.
+    reused = f", {_tokens(stats.cached_tokens)} reused" if stats.cached_tokens else ""
+    return f"{stats.ttft_s:.2f} s{reused}"
+
+
+def _resident(plan: Plan, memory: MemorySample | None) -> str:
     if memory is None or memory.weights_resident is None:
         return ""
-    return f", {mib(memory.weights_resident + memory.weights_copied)} in memory"
+    # Pages of what was copied out of the file may be in RAM as well.
+    held = min(part_of(plan, "weights"), memory.weights_resident + memory.weights_copied)
+    return f", {mib(held)} in RAM"
 
 
-def _kv_used(plan: Plan, memory: MemorySample | None) -> str:
-    used = f", {mib(memory.kv_used)} used" if memory is not None else ""
-    return f" for {plan.n_ctx:,} tokens{used}"
+def _kv_used(memory: MemorySample | None) -> str:
+    return f", {mib(memory.kv_used)} used" if memory is not None else ""
 
 
 def _file(info: ModelInfo) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from localllm import paths
 from localllm.errors import LocalLLMError
 from localllm.runtime.options import Options
 from localllm.runtime.responder import Reply, Responder
@@ -30,6 +31,11 @@ class Contender:
     name: str
     path: Path
     options: Options = field(default_factory=Options)
+
+    @classmethod
+    def called(cls, name: str, path: Path, options: Options) -> Contender:
+        """The model at `path`, which the person called `name`: of a path the last part is shown."""
+        return cls(Path(name).name if paths.exists(Path(name)) else name, path, options)
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,12 @@ class Plan:
                 freed[part.name] += part.weights
         return all(needs(device) <= device.free + freed.get(device.name, 0) for device in self.devices)
 
+    def fits_beside(self, loaded: Plan) -> bool:
+        """Whether every device has room for its part while `loaded` stays, which is in memory now."""
+        # Pages of its mapped file count as available, and a model runs well only while they stay.
+        kept = {part.name: part.weights for part in loaded.devices if part.kind == "cpu" and loaded.options.mmap}
+        return all(needs(device) + kept.get(device.name, 0) <= device.free for device in self.devices)
+
     @property
     def total(self) -> int:
         """Bytes on all devices together."""

@@ -98,8 +98,13 @@ class ChatApp(App[None]):
         if selected:
             self.copy_to_clipboard(selected)
             self.screen.clear_selection()
-        if not self.chat.replies.stop() and not selected:
+        if not self._stop() and not selected:
             self.notify("Ctrl+Q quits.")
+
+    def _stop(self) -> bool:
+        from localllm.tui.screens.compare import CompareScreen
+
+        return self.screen.interrupt() if isinstance(self.screen, CompareScreen) else self.chat.replies.stop()
 
     def copy_to_clipboard(self, text: str) -> None:
         """Textual's: by a program of this desktop where there is one, else by the terminal."""
@@ -158,6 +163,7 @@ class ChatApp(App[None]):
             yield SystemCommand("Memory", "Show or hide the memory panel", self.chat.action_toggle_memory)
             yield SystemCommand("Settings", "Of this chat, and presets", self.chat.action_settings)
             yield SystemCommand("Models", "Load another, or download one", self.chat.action_models)
+            yield SystemCommand("Compare", "One prompt, two models side by side", self.chat.action_compare)
             yield SystemCommand("All memory", "Devices, layers, what if", self.chat.action_show_memory)
             yield SystemCommand("Make room in the context", "Send less, or load more", self.chat.action_make_room)
             yield from self.chat.talk.commands()

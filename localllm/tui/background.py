@@ -6,11 +6,20 @@ the threads do.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import NoReturn, TypeVar
+
+from localllm.errors import Cancelled
 
 Job = Callable[[], None]
+T = TypeVar("T")
+
+LOOK_S = 0.05
+"""Who waits for a thread looks so often whether to give up."""
 
 
 def start(job: Job, name: str, crashed: Callable[[BaseException], object]) -> threading.Thread:
@@ -25,6 +34,40 @@ def start(job: Job, name: str, crashed: Callable[[BaseException], object]) -> th
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def wait_for(job: Callable[[], T], given_up: threading.Event, too_late: Callable[[T], object]) -> T:
+    """What `job` returns, which runs in a thread of its own. Blocks until then, or until soon after `given_up` is set.
+
+    What it still returns after that goes to `too_late`.
+
+    Raises:
+        Cancelled: it was given up; and whatever `job` raises.
+    """
+    ended: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            made = job()
+        except BaseException as error:
+            ended.put(partial(_again, error))
+        else:
+            ended.put(lambda: made)
+
+    def discard() -> None:
+        with contextlib.suppress(Exception):
+            too_late(ended.get()())
+
+    threading.Thread(target=run, name="waited for", daemon=True).start()
+    while not given_up.is_set():
+        with contextlib.suppress(queue.Empty):
+            return ended.get(timeout=LOOK_S)()
+    threading.Thread(target=discard, name="too late", daemon=True).start()
+    raise Cancelled("It was given up.")
+
+
+def _again(error: BaseException) -> NoReturn:
+    raise error
 
 
 class Queue:

@@ -91,6 +91,16 @@ class Loader:
             background.start(dead.close, "close the model", self._crashed)
         self._changed()
 
+    def unload(self) -> None:
+        """Free the model until `start` loads it again. Blocks until its memory is free."""
+        self.state, self.error = "failed", None
+        self.close()
+        self._changed()
+
+    def open_beside(self, wanted: Wanted, progress: Callable[[float], None]) -> Responder:
+        """Another model, which is the caller's to close. Blocks, and raises errors of the tree."""
+        return self._open_model(wanted, progress)
+
     def close(self) -> None:
         """Free the model; a load that is under way is cancelled at its next step."""
         with self._lock:

@@ -26,9 +26,11 @@ from localllm.tui.room import Crowding, Growth
 from localllm.tui.turn import Turn
 from localllm.tui.vitals import Machine
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what few need, and the first picture would wait for
     from localllm.library.offers import Offer
     from localllm.library.search import Hit as RepoHit
+    from localllm.measure.comparing import Contender
+    from localllm.tui.beside import Seat
 
 
 class PromptSent(Message):
@@ -147,6 +149,23 @@ class ModelLabelled(Message):
         super().__init__()
         self.path = path
         self.label = label
+
+
+class ContenderFound(Message):
+    """A model for side `number` of a comparison, or why there is none."""
+
+    def __init__(self, number: int, contender: Contender | LocalLLMError) -> None:
+        super().__init__()
+        self.number = number
+        self.contender = contender
+
+
+class SeatsPlanned(Message):
+    """How the models of a comparison would come into memory."""
+
+    def __init__(self, seats: Sequence[Seat]) -> None:
+        super().__init__()
+        self.seats = seats
 
 
 class DownloadMoved(Message):

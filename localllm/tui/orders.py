@@ -34,6 +34,7 @@ class Orders:
             "delete": lambda _: self._delete(),
             "restore": lambda _: screen.sidebar.restore(),
             "model": lambda name: screen.switching.name(name) if name else screen.switching.offer(),
+            "compare": lambda name: screen.action_compare(name),
             "system": self._system,
             "set": self._set,
             "undo": lambda _: self._undo(),

@@ -5,6 +5,7 @@ Knows the screen only as what shows and loads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,13 @@ class Switching:
         self.line = ""
         """How far a download is; empty while there is none."""
 
-    def offer(self) -> None:
-        """Show the models there are."""
+    def offer(self, chosen: Callable[[Choice | None], None] | None = None) -> None:
+        """Show the models there are. What is picked is loaded, or goes to `chosen`."""
         model, sample = self._screen.model, self._screen.watching.last
         opened = str(model.info.path) if model is not None else ""
         room = room_after(sample.memory if sample is not None else None)
         dialog = ModelsScreen(self._downloads, opened, room, self._screen.crashed)
-        self._screen.app.push_screen(dialog, self._chosen)
+        self._screen.app.push_screen(dialog, chosen or self._chosen)
         self._list(dialog)
 
     def _list(self, dialog: ModelsScreen) -> None:

@@ -135,7 +135,7 @@ class FakeResponder:
 
     @property
     def info(self) -> ModelInfo:
-        return replace(INFO, n_ctx=self.plan.n_ctx)
+        return replace(INFO, path=self.wanted.path, n_ctx=self.plan.n_ctx)
 
     def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
         self.asked.append(list(messages))
@@ -176,18 +176,20 @@ class FakeResponder:
 
 @dataclass
 class Garage:
-    """Opens fake models, and keeps those it opened."""
+    """Opens fake models, and keeps those it opened. `others` says what the models at some paths do."""
 
     script: Script = field(default_factory=Script)
     models: list[FakeResponder] = field(default_factory=list)
+    others: dict[Path, Script] = field(default_factory=dict)
 
     def open(self, wanted: Wanted, progress: Callable[[float], None]) -> Responder:
-        steps = 10 if self.script.load_s else 1
+        script = self.others.get(wanted.path, self.script)
+        steps = 10 if script.load_s else 1
         for step in range(1, steps + 1):
-            threading.Event().wait(self.script.load_s / steps)
+            threading.Event().wait(script.load_s / steps)
             progress(step / steps)
-        if self.script.load_error is not None:
-            raise self.script.load_error
-        model = FakeResponder(self.script, wanted=wanted)
+        if script.load_error is not None:
+            raise script.load_error
+        model = FakeResponder(script, wanted=wanted)
         self.models.append(model)
         return model

@@ -64,6 +64,7 @@ class ChatScreen(Panes):
         Binding("f7", "settings", "Settings", show=False, priority=True),
         Binding("f8", "models", "Models", show=False),
         Binding("f9", "show_memory", "All memory", show=False),
+        Binding("f12", "compare", "Compare", show=False),
         Binding("f5", "reload", "Load again"),
         # Before the prompt, whose own F6 selects a line.
         Binding("f6", "make_room", "Make room", show=False, priority=True),
@@ -285,6 +286,13 @@ class ChatScreen(Panes):
     def action_show_memory(self) -> None:
         """Show where the memory goes on a whole screen."""
         self.watching.show_all()
+
+    def action_compare(self, model: str = "") -> None:
+        """Ask the model of this chat and another one, which may be named, the same."""
+        from localllm.tui.screens.compare import CompareScreen
+
+        if self.may_turn():
+            self.app.push_screen(CompareScreen(self, model))
 
     def action_reload(self) -> None:
         """Load the model again."""

@@ -65,6 +65,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("F7", "settings of this chat, and presets"),
             ("Enter, Esc", "where a chat used another model: load it; keep the one that is loaded"),
             ("F8", "models: load another; download one beside the chat, F3 there searches the hub"),
+            ("F12, /compare", "one prompt to two models, side by side"),
             ("F6", "make room in the context"),
             ("Ctrl+P", "commands and themes"),
             ("Ctrl+Q", "quit"),

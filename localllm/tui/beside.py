@@ -1,0 +1,177 @@
+"""The engines of a comparison: that of the open chat, which is lent, and at most one beside it.
+
+Where both do not fit at once, the chat's model is truly unloaded, and loaded again in the end. Knows nothing of
+widgets.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from localllm.errors import Cancelled, EngineDied, LocalLLMError
+from localllm.gguf_file import read_header
+from localllm.measure.comparing import Contender
+from localllm.runtime.plan import check_fits
+from localllm.runtime.process import plan_apart
+from localllm.runtime.responder import Responder
+from localllm.runtime.types import Plan
+from localllm.tui import background
+from localllm.tui.amounts import size
+from localllm.tui.loader import Loader, Wanted
+
+
+@dataclass(frozen=True)
+class Seat:
+    """How a contender comes into memory: it is `loaded` already; it `joins` the chat's model, `replaces` it, or is
+    `alone` where that is not loaded; or it `fails`.
+
+    `plan` is what a load takes; `error` says why it cannot be loaded.
+    """
+
+    name: str
+    how: Literal["loaded", "joins", "replaces", "alone", "fails"]
+    plan: Plan | None = None
+    error: LocalLLMError | None = None
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return str(self.error)
+        if self.plan is None:
+            return f"{self.name} is loaded."
+        free = sum(device.free for device in self.plan.devices)
+        takes = f"{self.name} takes {size(self.plan.total)}, {size(free)} are free"
+        if self.how == "alone":
+            return f"{takes}: it fits."
+        if self.how == "joins":
+            return f"{takes}: it fits beside the model of the chat."
+        return f"{takes}: both do not fit. The model of the chat is unloaded for it, and loaded again when you leave."
+
+
+class Beside:
+    """Opens what is compared. `open` and `seats` block and are for a thread; `close` frees the second engine."""
+
+    def __init__(self, loader: Loader, crashed: Callable[[BaseException], object]) -> None:
+        self._loader = loader
+        self._crashed = crashed
+        self._second: tuple[Contender, Responder] | None = None
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._unloaded = False
+        self._n_ctx = 0
+
+    def own(self) -> Contender:
+        """The model of the chat."""
+        wanted, model = self._loader.wanted, self._loader.model
+        name = f"{model.info.name} {model.info.quantization}".strip() if model is not None else wanted.path.stem
+        return Contender(name, wanted.path, wanted.options)
+
+    def other(self, name: str, path: Path) -> Contender:
+        """Another model, loaded as the chat's is: with its context, if it was trained with as much.
+
+        Raises:
+            BadModelFile: it is no GGUF.
+        """
+        options, model = self._loader.wanted.options, self._loader.model
+        self._n_ctx = model.plan.n_ctx if model is not None else self._n_ctx or options.n_ctx
+        trained = read_header(path).context_length or self._n_ctx
+        # What is compared is not worth keeping on disk.
+        return Contender.called(name, path, replace(options, n_ctx=min(self._n_ctx, trained), kv_disk=0))
+
+    def seats(self, contenders: Sequence[Contender], given_up: threading.Event) -> list[Seat]:
+        """How each would come into memory as things are now.
+
+        Raises:
+            Cancelled: it was given up.
+        """
+        return [self._seat(contender, given_up) for contender in contenders]
+
+    def open(self, contender: Contender, progress: Callable[[float], None], stopped: threading.Event) -> Responder:
+        """The model, loaded; see `Engines`."""
+        own = self._own(stopped)
+        if own is not None and self._is_own(contender):
+            return own
+        known = self._loaded_already(contender)
+        if known is not None:
+            return known
+        self._free_second()
+        seat = self._seat(contender, stopped)
+        if seat.error is not None:
+            raise seat.error
+        if seat.how == "replaces":
+            self._unloaded = True
+            self._loader.unload()
+
+        def heard(fraction: float) -> None:
+            if stopped.is_set():
+                raise Cancelled("The load was given up.")
+            progress(fraction)
+
+        wanted = Wanted(contender.path, contender.options)
+        model = background.wait_for(lambda: self._loader.open_beside(wanted, heard), stopped, lambda late: late.close())
+        with self._lock:
+            self._second = contender, model
+        if self._closed.is_set():
+            self._free_second()
+        return model
+
+    def release(self, model: Responder) -> None:
+        """It stays: the next prompt may follow."""
+
+    def close(self) -> None:
+        """Free the second engine, and load the chat's model again if it had to go. Blocks until memory is free."""
+        self._closed.set()
+        self._free_second()
+        if self._unloaded:
+            self._loader.start()
+
+    def _own(self, stopped: threading.Event) -> Responder | None:
+        """The model of the chat once it is loaded; None where it is not."""
+        try:
+            return self._loader.wait(stopped)
+        except LocalLLMError:
+            return None
+
+    def _is_own(self, contender: Contender) -> bool:
+        return contender.path == self._loader.wanted.path
+
+    def _loaded_already(self, contender: Contender) -> Responder | None:
+        with self._lock:
+            second = self._second
+        if second is None or second[0] != contender:
+            return None
+        try:
+            second[1].memory()
+        except EngineDied:
+            return None
+        return second[1]
+
+    def _free_second(self) -> None:
+        with self._lock:
+            second, self._second = self._second, None
+        if second is not None:
+            second[1].close()
+
+    def _seat(self, contender: Contender, given_up: threading.Event) -> Seat:
+        own = self._own(given_up)
+        if own is not None and self._is_own(contender):
+            return Seat(contender.name, "loaded")
+        if self._loaded_already(contender) is not None:
+            return Seat(contender.name, "loaded")
+        try:
+            plan = background.wait_for(lambda: plan_apart(contender.path, contender.options), given_up, lambda _: None)
+            if own is None:
+                check_fits(plan)
+                return Seat(contender.name, "alone", plan)
+            if plan.fits_beside(own.plan):
+                return Seat(contender.name, "joins", plan)
+            if not plan.fits_instead_of(own.plan):
+                check_fits(plan)
+            return Seat(contender.name, "replaces", plan)
+        except Cancelled:
+            raise
+        except LocalLLMError as error:
+            return Seat(contender.name, "fails", error=error)

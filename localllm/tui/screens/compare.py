@@ -1,0 +1,320 @@
+"""One prompt to two models, side by side: what each says, how fast, and where the memory goes.
+
+They answer one after the other. The open chat and its engine stay as they are, unless both models do not fit at once;
+the screen says so before it happens.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Static
+
+from localllm.chat.attachments import split
+from localllm.errors import Cancelled, LocalLLMError
+from localllm.measure.compared import as_markdown, verdicts
+from localllm.measure.comparing import MAX_TOKENS, Answer, Comparison, Contender, Request, Said, Step
+from localllm.runtime.sampling import Sampling
+from localllm.tui import background
+from localllm.tui.beside import Beside
+from localllm.tui.messages import ContenderFound, SeatsPlanned
+from localllm.tui.models import Choice
+from localllm.tui.widgets.figures import Figures
+from localllm.tui.widgets.key_line import KeyLine
+from localllm.tui.widgets.question import Question
+from localllm.tui.widgets.side import Side
+from localllm.tui.wrapping import printable
+
+if TYPE_CHECKING:
+    from localllm.tui.screens.chat import ChatScreen
+
+TICK_S = 0.1
+"""How often growing answers are drawn."""
+
+BESIDE_FROM = 100
+"""From so many columns on the sides stand beside each other; below that, one above the other."""
+
+SIDES = ("left", "right")
+NO_MODEL = "no model yet"
+IN_TURN = "They answer one after the other: at once they would share the cores."
+CHOOSE = "F7 chooses the left model, F8 the right one; any on this machine."
+
+
+class CompareScreen(Screen[None]):
+    """Enter asks both; Esc stops what runs, then leaves."""
+
+    AUTO_FOCUS = "Question"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop"),
+        Binding("escape", "leave", "Back"),
+        # Before the prompt, whose own they are.
+        Binding("f7", "choose('left')", "Left model", priority=True),
+        Binding("f8", "choose('right')", "Right model", priority=True),
+        Binding("f6", "sample_otherwise", "Sampling", priority=True),
+        Binding("c", "copy", "Copy"),
+        Binding("ctrl+o", "copy", "Copy", show=False),
+    ]
+
+    def __init__(self, chat: ChatScreen, right: str = "") -> None:
+        super().__init__()
+        self._chat = chat
+        self._named = right
+        self._engines = Beside(chat.behind.loader, chat.crashed)
+        self._contenders: list[Contender | None] = [self._engines.own(), None]
+        self._greedy = True
+        self._comparison: Comparison | None = None
+        self._done: tuple[Request, list[Answer]] | None = None
+        self._steps: deque[tuple[int, Step] | None] = deque()
+        self._planning = threading.Event()
+
+    def compose(self) -> ComposeResult:
+        """Textual's."""
+        with Container(id="compare-sides"):
+            for name in SIDES:
+                yield Side(id=f"compare-{name}")
+        with VerticalScroll(id="compare-both", can_focus=False):
+            yield Figures(id="compare-figures")
+        yield Static(id="compare-note")
+        yield Question(self._last_prompt(), id="compare-prompt")
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Textual's."""
+        self._ticker = self.set_interval(TICK_S, self._draw, pause=True)
+        self._chat.behind.titler.stop()
+        for number in range(len(SIDES)):
+            self._show_contender(number)
+        self._show_sampling()
+        self._say(f"{CHOOSE} {IN_TURN}")
+        if self._named:
+            self._find(1, self._named)
+
+    def on_unmount(self) -> None:
+        """Textual's: what runs ends, and the second engine is freed."""
+        self._planning.set()
+        if self._comparison is not None:
+            self._comparison.stop()
+        background.start(self._engines.close, "free the second model", self._chat.crashed)
+
+    def on_resize(self) -> None:
+        """Textual's: the sides stand where there is room."""
+        self.set_class(self.app.size.width < BESIDE_FROM, "-stacked")
+        self._show_both()
+
+    def _last_prompt(self) -> str:
+        """What the person asked last in the open chat, without the files that went with it."""
+        said = (node.text for node in reversed(self._chat.conversation.path()) if node.role == "user")
+        return split(next(said, ""))[1].strip()
+
+    def _sides(self) -> Iterator[Side]:
+        return iter(self.query(Side))
+
+    def _side(self, number: int) -> Side:
+        return self.query_one(f"#compare-{SIDES[number]}", Side)
+
+    def _show_contender(self, number: int) -> None:
+        contender = self._contenders[number]
+        self._side(number).name_model(contender.name if contender is not None else NO_MODEL)
+
+    def _say(self, text: str) -> None:
+        self.query_one("#compare-note", Static).update(Content(printable(text)))
+
+    # Choosing.
+
+    def action_choose(self, side: str) -> None:
+        """Pick the model of a side."""
+        if self._comparison is None:
+            number = SIDES.index(side)
+            self._chat.switching.offer(lambda choice: self._chosen(number, choice))
+
+    def _chosen(self, number: int, choice: Choice | None) -> None:
+        if choice is not None and choice.path is not None:
+            self._find(number, choice.name, choice.path)
+
+    def _find(self, number: int, name: str, path: Path | None = None) -> None:
+        """Look at a model that was named or picked, in a thread."""
+
+        def find() -> None:
+            from localllm import library
+
+            found: Contender | LocalLLMError
+            try:
+                found = self._engines.other(name, path or library.resolve(name))
+            except LocalLLMError as error:
+                found = error
+            self.post_message(ContenderFound(number, found))
+
+        background.start(find, "find a model to compare", self._chat.crashed)
+
+    @on(ContenderFound)
+    def _found(self, event: ContenderFound) -> None:
+        if isinstance(event.contender, LocalLLMError):
+            self._say(f"{event.contender}")
+            return
+        own = self._engines.own()
+        is_own = event.contender.path == own.path
+        self._contenders[event.number] = replace(own, name=event.contender.name) if is_own else event.contender
+        for number in range(len(SIDES)):
+            self._show_contender(number)
+        self._show_both()
+        self._plan()
+
+    def _plan(self) -> None:
+        """Ask how both would come into memory."""
+        contenders = [one for one in self._contenders if one is not None]
+        self._planning.set()
+        given_up = self._planning = threading.Event()
+        self._say("Planning what they take in memory…")
+
+        def plan() -> None:
+            try:
+                seats = self._engines.seats(contenders, given_up)
+            except Cancelled:
+                return
+            if not given_up.is_set():
+                self.post_message(SeatsPlanned(seats))
+
+        background.start(plan, "plan a comparison", self._chat.crashed)
+
+    @on(SeatsPlanned)
+    def _planned(self, event: SeatsPlanned) -> None:
+        if self._comparison is None and self._done is None:
+            self._say(" ".join([*map(str, event.seats), IN_TURN]))
+
+    def action_sample_otherwise(self) -> None:
+        """Greedily, or as the open chat does."""
+        if self._comparison is None:
+            self._greedy = not self._greedy
+            self._show_sampling()
+
+    def _show_sampling(self) -> None:
+        how = "greedy" if self._greedy else "as the chat samples, one seed"
+        system = "system prompt of the chat · " if self._chat.conversation.system else ""
+        prompt = self.query_one(Question)
+        prompt.border_title = "Ask both"
+        prompt.border_subtitle = f"{system}{how} · at most {MAX_TOKENS} tokens"
+
+    # Running.
+
+    @on(Question.Asked)
+    def _ask(self, event: Question.Asked) -> None:
+        contenders = [one for one in self._contenders if one is not None]
+        if self._comparison is not None:
+            return
+        if len(contenders) < len(SIDES):
+            self._say(CHOOSE)
+            return
+        try:
+            sampling = Sampling(temperature=0) if self._greedy else self._chat.sampling
+        except LocalLLMError as error:
+            self._say(f"{error}")
+            return
+        self._planning.set()
+        for side in self._sides():
+            side.clear()
+        self._done = None
+        self._show_both()
+        request = Request(event.text, sampling, self._chat.conversation.system, MAX_TOKENS)
+        self._begin(Comparison(contenders, request, self._engines))
+
+    def _begin(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+        self._steps.clear()
+
+        def run() -> None:
+            try:
+                comparison.run(lambda number, step: self._steps.append((number, step)))
+            finally:
+                self._steps.append(None)
+
+        background.start(run, "compare", self._chat.crashed)
+        self._say(IN_TURN)
+        self._ticker.resume()
+        self.refresh_bindings()
+
+    def _draw(self) -> None:
+        """Show what happened since the last time; words that follow each other in one go."""
+        said: list[str] = []
+        speaker = 0
+        while self._steps:
+            step = self._steps.popleft()
+            if step is not None and isinstance(step[1], Said):
+                speaker = step[0]
+                said.append(step[1].text)
+                continue
+            self._flush(speaker, said)
+            if step is None:
+                self._end()
+            else:
+                self._side(step[0]).take(step[1])
+        self._flush(speaker, said)
+
+    def _flush(self, speaker: int, said: list[str]) -> None:
+        if said:
+            self._side(speaker).take(Said("".join(said)))
+            said.clear()
+
+    def _end(self) -> None:
+        comparison, self._comparison = self._comparison, None
+        self._ticker.pause()
+        answers = [side.answer for side in self._sides() if side.answer is not None]
+        for side in self._sides():
+            side.border_subtitle = "" if side.answer is not None else "not asked"
+        if comparison is not None and answers:
+            self._done = comparison.request, answers
+        told = verdicts(answers) if len(answers) > 1 else []
+        stopped = ["Stopped."] if comparison is not None and comparison.stopped else []
+        self._say(" ".join([*stopped, *told]))
+        self._show_both()
+        self._side(0).focus_text()
+        self.refresh_bindings()
+
+    def _show_both(self) -> None:
+        """The figures of both in one table, which is seen where the sides are not beside each other."""
+        answers = [side.answer for side in self._sides()]
+        both = self.query_one("#compare-figures", Figures)
+        both.show(answers if any(answers) else [])
+        self.query_one("#compare-both").display = any(answers) and self.has_class("-stacked")
+
+    def interrupt(self) -> bool:
+        """Stop what runs, at any stage. Whether something did."""
+        if self._comparison is None:
+            return False
+        self._comparison.stop()
+        self._say("Stopping…")
+        return True
+
+    def action_stop(self) -> None:
+        """Stop what runs."""
+        self.interrupt()
+
+    def action_leave(self) -> None:
+        """Go back to the chat."""
+        self.dismiss()
+
+    def action_copy(self) -> None:
+        """Copy prompt, figures and texts as Markdown."""
+        if self._done is not None:
+            self.app.copy_to_clipboard(as_markdown(*self._done))
+            self.notify("Copied as Markdown.")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's: which keys mean something now."""
+        if action == "stop":
+            return self._comparison is not None
+        if action in ("leave", "choose", "sample_otherwise"):
+            return self._comparison is None
+        if action == "copy":
+            return self._done is not None and self._comparison is None
+        return super().check_action(action, parameters)
