@@ -169,7 +169,7 @@ class Comparison:
 
     def _listen(self, model: Responder, answer: Answer, hear: Callable[[Step], object]) -> Answer:
         request = self.request
-        reply = model.reply(request.messages, sampling=request.sampling, max_tokens=request.max_tokens)
+        reply = model.reply(request.messages, sampling=request.sampling, max_tokens=request.max_tokens, anew=True)
         with self._lock:
             self._reply = reply
             if self.stopped:

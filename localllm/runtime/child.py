@@ -160,7 +160,7 @@ class Child:
         if command.gap is not None:
             reply = model.fill(*command.gap, **options)  # type: ignore[arg-type]
         elif command.prompt is None:
-            reply = model.reply(command.messages, **options)  # type: ignore[arg-type]
+            reply = model.reply(command.messages, anew=command.anew, **options)  # type: ignore[arg-type]
         else:
             reply = model.complete(command.prompt, **options)  # type: ignore[arg-type]
         with self._lock:

@@ -73,9 +73,17 @@ class Engine:
                 self._context.close()
 
     def start(
-        self, prompt: Sequence[int], sampler: Sampler, max_tokens: int = 0, drafter: Drafter | None = None
+        self,
+        prompt: Sequence[int],
+        sampler: Sampler,
+        max_tokens: int = 0,
+        drafter: Drafter | None = None,
+        *,
+        anew: bool = False,
     ) -> Stream:
         """A reply to `prompt`; nothing is computed before the first `next_token`. Give it back with `end`.
+
+        With `anew` the whole prompt is computed, whatever of it is in the KV cache.
 
         Raises:
             ContextFull: the prompt alone fills the context.
@@ -92,7 +100,7 @@ class Engine:
                 hint="Make the context larger (--ctx, n_ctx in Python), shorten the prompt, start a new chat, or let "
                 "the oldest turns go (--window drop-oldest-turns, window in Python).",
             )
-        stream = Stream(prompt, sampler, max_tokens, drafter)
+        stream = Stream(prompt, sampler, max_tokens, drafter, anew=anew)
         with self._changed:
             self.check_open()
             self._streams.append(stream)

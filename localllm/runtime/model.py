@@ -138,7 +138,12 @@ class Model(AsyncAnswers):
         return Chat(self, system=system, sampling=sampling, max_tokens=max_tokens)
 
     def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
+        self,
+        messages: Sequence[Message],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int = 0,
+        anew: bool = False,
     ) -> LocalReply:
         """Answer a conversation; see `Responder.reply`.
 
@@ -148,7 +153,7 @@ class Model(AsyncAnswers):
         """
         said = tuple(messages)
         check_request(max_tokens, messages=said)
-        return self._answer(self._prompter.conversation(said, max_tokens), sampling, max_tokens)
+        return self._answer(self._prompter.conversation(said, max_tokens), sampling, max_tokens, anew=anew)
 
     def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> LocalReply:
         """Continue `prompt` as it stands, without a chat template."""
@@ -265,7 +270,7 @@ class Model(AsyncAnswers):
         if self._closed:
             raise EngineDied("The model is closed.", hint="Load it again.")
 
-    def _answer(self, source: Source, sampling: Sampling | None, max_tokens: int) -> LocalReply:
+    def _answer(self, source: Source, sampling: Sampling | None, max_tokens: int, *, anew: bool = False) -> LocalReply:
         from localllm.runtime.reply import LocalReply
         from localllm.runtime.sampler import check
 
@@ -276,7 +281,9 @@ class Model(AsyncAnswers):
             if self.plan.options.mmap:
                 self._parts.files.check()
             drafter = self._parts.draft.drafter() if self._parts.draft is not None else Ngrams()
-            reply = LocalReply(self._writer(), self._vocab, self._tokens, source, resolved, max_tokens, drafter)
+            reply = LocalReply(
+                self._writer(), self._vocab, self._tokens, source, resolved, max_tokens, drafter, anew=anew
+            )
             self._parts.replies.add(reply)
         return reply
 

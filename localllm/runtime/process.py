@@ -158,12 +158,17 @@ class ModelProcess(AsyncAnswers):
         return Chat(self, system=system, sampling=sampling, max_tokens=max_tokens)
 
     def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
+        self,
+        messages: Sequence[Message],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int = 0,
+        anew: bool = False,
     ) -> RemoteReply:
         """Answer a conversation; see `Responder.reply`."""
         said = tuple(messages)
         check_request(max_tokens, messages=said)
-        return self._request(said, None, sampling, max_tokens)
+        return self._request(said, None, sampling, max_tokens, anew=anew)
 
     def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> RemoteReply:
         """Continue `prompt` as it stands, without a chat template."""
@@ -239,8 +244,10 @@ class ModelProcess(AsyncAnswers):
         sampling: Sampling | None,
         max_tokens: int,
         gap: tuple[str, str] | None = None,
+        *,
+        anew: bool = False,
     ) -> RemoteReply:
-        command = Generate(self._next_request(), messages, prompt, sampling or Sampling(), max_tokens, gap)
+        command = Generate(self._next_request(), messages, prompt, sampling or Sampling(), max_tokens, gap, anew)
         return RemoteReply(command, lambda: (self._engine, self._options.workers), self._recovered)
 
     def _next_request(self) -> int:

@@ -47,7 +47,7 @@ class Load:
 @dataclass(frozen=True)
 class Generate:
     """Answer `messages`, or continue `prompt` as it stands, or fill the `gap` between two texts; answered by events and
-    then `Finished` or `Failed`."""
+    then `Finished` or `Failed`. With `anew` a prompt of `messages` is computed as a whole."""
 
     request: int
     messages: tuple[Message, ...]
@@ -55,6 +55,7 @@ class Generate:
     sampling: Sampling
     max_tokens: int
     gap: tuple[str, str] | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True)

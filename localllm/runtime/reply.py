@@ -34,13 +34,15 @@ class LocalReply:
         sampling: Sampling,
         max_tokens: int,
         drafter: Drafter,
+        *,
+        anew: bool = False,
     ) -> None:
         self.sampling = sampling
         self.text = ""
         self.logprobs: list[TokenLogprob] = []
         self.on_progress: Callable[[Progress], None] | None = None
         self._engine, self._vocab, self._memory = engine, vocab, memory
-        self._source, self._max_tokens, self._drafter = source, max_tokens, drafter
+        self._source, self._max_tokens, self._drafter, self._anew = source, max_tokens, drafter, anew
         self._reading = threading.Lock()  # so that close() in one thread waits for __next__ in another
         self._stream: Stream | None = None
         self._prompt: Prompt | None = None
@@ -106,7 +108,7 @@ class LocalReply:
         try:
             prompt = self._source.first()
             sampler.read(prompt.tokens)
-            stream = self._engine.start(prompt.tokens, sampler, self._max_tokens, self._drafter)
+            stream = self._engine.start(prompt.tokens, sampler, self._max_tokens, self._drafter, anew=self._anew)
         except BaseException:
             sampler.close()
             raise

@@ -50,8 +50,17 @@ class Responder(Protocol):
     def info(self) -> ModelInfo:
         """What is loaded."""
 
-    def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
+    def reply(
+        self,
+        messages: Sequence[Message],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int = 0,
+        anew: bool = False,
+    ) -> Reply:
         """Answer `messages`. A last message by `assistant` is continued. `max_tokens` 0: until the context is full.
+
+        With `anew` nothing that was computed before is used, so that its rates can be compared; it stays as it is.
 
         Raises on the first iteration: `ContextFull`, `BadTemplate`, `EngineDied`.
         """

@@ -56,8 +56,10 @@ class Sequences:
         self._disk = Disk(disk)
         self.states = States(ram, whole=kv.whole, dropped=self._disk.put)
 
-    def take(self, prompt: array[int]) -> Sequence | None:
+    def take(self, prompt: array[int], *, anew: bool = False) -> Sequence | None:
         """A sequence for a reply to `prompt`, holding as much of its start as is anywhere; None if all are taken.
+
+        With `anew` it is empty, and what others hold stays.
 
         The last token of the prompt is never in it: a token has to be evaluated for there to be something to sample.
         """
@@ -68,7 +70,8 @@ class Sequences:
             self.settle(sequence)
         if self._looks_at_all and not self._kv.whole:
             self._send_away(prompt, free)
-        chosen = self._resume(prompt, free) or self._branch(prompt, free) or self._emptied(free)
+        known = None if anew else self._resume(prompt, free) or self._branch(prompt, free)
+        chosen = known or self._emptied(free)
         chosen.taken = True
         self._touch(chosen)
         return chosen

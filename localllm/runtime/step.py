@@ -110,13 +110,13 @@ class Step:
         if stream.sequence is not None:
             self._sequences.settle(stream.sequence)
             return True
-        sequence = self._sequences.take(stream.tokens)
+        sequence = self._sequences.take(stream.tokens, anew=stream.anew)
         if sequence is None:
             resting = [other for other in streams if other.sequence is not None and other not in group]
             if not resting:
                 return False
             self._move_out(resting[0])
-            sequence = self._sequences.take(stream.tokens)
+            sequence = self._sequences.take(stream.tokens, anew=stream.anew)
         if sequence is not None:
             stream.placed(sequence)
         return sequence is not None

@@ -22,15 +22,23 @@ class Stream:
 
     `ready` are sampled tokens that the caller has not taken yet, `taken` counts the others. `sequence` is where it
     stands in the KV cache, None while it has no place there. `reason` is set when nothing more will be sampled.
+    `anew` is True until it has a place, if nothing that was computed before shall be used.
     """
 
     def __init__(
-        self, prompt: Iterable[int], sampler: Sampler, max_tokens: int, drafter: Drafter | None = None
+        self,
+        prompt: Iterable[int],
+        sampler: Sampler,
+        max_tokens: int,
+        drafter: Drafter | None = None,
+        *,
+        anew: bool = False,
     ) -> None:
         self.tokens = array("i", prompt)
         self.answer = array("i")
         self.sampler = sampler
         self._drafter = drafter
+        self.anew = anew
         self._drafted = self._accepted = 0
         self.sequence: Sequence | None = None
         self.ready: deque[int] = deque()
@@ -65,6 +73,7 @@ class Stream:
     def placed(self, sequence: Sequence) -> None:
         """It has a place in the KV cache, which holds some of its tokens already."""
         self.sequence = sequence
+        self.anew = False
         if self._reused is None:
             self._reused = len(sequence.tokens)
             self.evaluated()

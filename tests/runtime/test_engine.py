@@ -43,6 +43,18 @@ def test_a_reused_prefix_changes_nothing(model: Model, second: str) -> None:
     assert reused_text == fresh_text
 
 
+def test_a_reply_anew_uses_nothing_and_leaves_all_as_it_was(model: Model) -> None:
+    asked = [Message("user", "Name the capital of France.")]
+    first = model.reply(asked, sampling=GREEDY, max_tokens=24)
+    text = "".join(first)
+    again = model.reply(asked, sampling=GREEDY, max_tokens=24, anew=True)
+    assert "".join(again) == text
+    assert again.stats is not None
+    assert again.stats.cached_tokens == 0
+    talk = [*asked, Message("assistant", text), Message("user", "And of Italy?")]
+    assert model.foresee(talk).cached_tokens >= len(model.tokenize(text)) + again.stats.prompt_tokens - 1
+
+
 @pytest.mark.slow
 def test_the_likeliest_token_is_the_one_that_llama_cpp_takes(model: Model) -> None:
     text, _ = say(model, LONG[:100], 40)

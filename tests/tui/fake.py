@@ -137,7 +137,14 @@ class FakeResponder:
     def info(self) -> ModelInfo:
         return replace(INFO, path=self.wanted.path, n_ctx=self.plan.n_ctx)
 
-    def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply:
+    def reply(
+        self,
+        messages: Sequence[Message],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int = 0,
+        anew: bool = False,
+    ) -> Reply:
         self.asked.append(list(messages))
         return FakeReply(self, messages, sampling or Sampling())
 
