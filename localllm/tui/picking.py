@@ -5,7 +5,7 @@ Turns values into rows; knows nothing of widgets, nor of who searches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,15 @@ LABEL = 12
 """Columns for the quantization of a model of the hub."""
 
 LONGEST_LABEL = 32
+
+HERE = "Enter loads it"
+ABSENT = "Enter downloads it, beside the chat"
+CONVERTED = "Enter downloads and converts it"
+UNDER_WAY = "Ctrl+X stops it; what has arrived is kept"
+SEARCHES = "Enter searches the hub"
+HUB = "F3 searches the hub"
+NEXT = "Tab next repo"
+BACK = "Esc back"
 
 
 @dataclass(frozen=True)
@@ -65,32 +74,63 @@ class Search:
 class View:
     """What decides the rows beside what there is: the path of the model that is `open`, and the `room` in bytes.
 
-    Of downloads, by name: where one is that has `arrived` whole, how many bytes are `kept` of one that was stopped, and
-    what to say of one that is under way.
+    Of downloads, by name: where one is that has `arrived` whole, and how many bytes are `kept` of one that was stopped;
+    `moving` is the name of one that is under way, and `progress` what to say of it.
     """
 
     open: str
     room: int | None
     arrived: Mapping[str, Path]
     kept: Mapping[str, int]
-    progress: Callable[[str], str]
+    moving: str = ""
+    progress: str = ""
+
+    def told(self, name: str) -> str:
+        """What to say of a model while it is on its way; nothing of the others."""
+        return self.progress if name == self.moving else ""
 
 
 def rows(choices: Sequence[Choice], words: str, search: Search | None, view: View) -> list[Row]:
     """The rows that match `words`. A search by other words is not shown."""
     found = [_local(choice, view) for choice in choices if choice.matches(words)]
     if search is not None and search.words == words and search.error is None:
-        return [*found, *(replace(row, of_hub=True) for row in _of_search(search, view))]
-    if words:
+        found += [replace(row, of_hub=True) for row in _of_search(search, view)]
+    elif words:
         found.append(Row("search", f"→ search the hub for '{words}'", searches=True))
+    if view.moving and all(row.choice is None or row.choice.name != view.moving for row in found):
+        # Whatever is looked for: it may be stopped here.
+        found.insert(0, _local(Choice(view.moving, None, 0, "", 0), view))
     return found
+
+
+def hint(row: Row | None, words: str, search: Search | None, moving: str) -> str:
+    """What keys do now: on the row that is chosen, and in the list. `moving` is the name of a download under way."""
+    hints = []
+    if row is not None and row.choice is not None:
+        hints.append(_deed(row.choice, moving))
+    searches = row is not None and row.searches
+    if searches:
+        hints.append(SEARCHES)
+    if search is not None and search.hits:
+        hints.append(NEXT)
+    elif words and not searches and (search is None or not search.is_waiting):
+        hints.append(HUB)
+    return " · ".join([*hints, BACK])
+
+
+def _deed(choice: Choice, moving: str) -> str:
+    if choice.name == moving:
+        return UNDER_WAY
+    if choice.path is not None:
+        return HERE
+    return CONVERTED if choice.source else ABSENT
 
 
 def _local(choice: Choice, view: View) -> Row:
     choice = replace(choice, arrived=view.kept.get(choice.name, 0))
     is_open = choice.path is not None and str(choice.path) == view.open
     mark = "▌" if is_open else "↓" if choice.path is None else " "
-    note = view.progress(choice.name) or choice.note(view.room)
+    note = view.told(choice.name) or choice.note(view.room)
     return Row(f"here {choice.name}", f"{mark} {choice.name}", f"  {note}", None if choice.problem else choice)
 
 
@@ -126,7 +166,7 @@ def _offered(offer: Offer, view: View) -> Row:
     kept = view.kept.get(offer.name, offer.arrived)
     choice = Choice(offer.name, path, offer.bytes, offer.label, offer.needed, arrived=kept, source=offer.source)
     mark = "↓" if path is None else "▌" if str(path) == view.open else " "
-    note = view.progress(offer.name) or choice.short_note(view.room)
+    note = view.told(offer.name) or choice.short_note(view.room)
     here = " · here" if path is not None else ""
     other = f"      in another type: localllm pull {offer.name} --type …" if offer.source and path is None else ""
     return Row(f"hub {offer.name}", f"  {mark} {_shortened(offer.label):{LABEL}} {note}{here}", other, choice)

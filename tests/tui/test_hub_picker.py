@@ -131,6 +131,15 @@ async def test_where_nothing_matches_enter_searches_the_hub(filled: HubServer) -
         assert "Q2_K" in chosen(pilot)
 
 
+async def test_delete_edits_the_filter_where_no_download_is_chosen(filled: HubServer) -> None:
+    async with Host().run_test(size=(80, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        await pilot.press("f3")
+        await shows(pilot, "Write what to search the hub for.")
+        await pilot.press(*"xtiny", "home", "delete")
+        await shows(pilot, "search the hub for 'tiny'")
+
+
 async def test_a_newer_search_and_esc_end_the_one_before(filled: HubServer) -> None:
     release = filled.held["tiny"] = threading.Event()
     app = Host()
@@ -256,6 +265,9 @@ async def test_the_chat_goes_on_while_a_model_of_the_hub_comes(
         await ask(pilot, "Capital?")
         assert "Paris" in screen_text(pilot)
         assert "org/tiny-GGUF:Q2_K downloading:" in screen_text(pilot)
+        await pilot.press("f8")
+        await shows(pilot, "↓ org/tiny-GGUF:Q2_K")
+        await pilot.press("escape")
         filled.faults.hang_after = float("inf")
         await shows(pilot, "org/tiny-GGUF:Q2_K is on this machine now. F8 loads it.")
         await ask(pilot, "And of Spain?")

@@ -16,7 +16,7 @@ ABSENT = Choice("gemma3:1b", None, GIB, "Q4_K_M", 2 * GIB)
 BROKEN = Choice("broken-qwen", Path("/m/broken.gguf"), 1000, "", 0, "it is truncated")
 GGUF = Hit("org/qwen-GGUF", "gguf", 12_345, 7, "apache-2.0", 600_000_000, ("Q4_K_M", "Q8_0"), True, "2026-01-02")
 CHECKPOINT = Hit("org/qwen", "checkpoint", 5, 0, "", 600_000_000, (), False, "")
-VIEW = View("/m/qwen.gguf", 4 * GIB, {}, {}, lambda _: "")
+VIEW = View("/m/qwen.gguf", 4 * GIB, {}, {})
 
 
 def of(search: Search | None, words: str = "qwen", view: View = VIEW) -> list[Row]:
@@ -84,14 +84,17 @@ def test_downloads_of_this_session_count() -> None:
     offer = Offer("Q8_0", "org/qwen-GGUF:Q8_0", GIB, 2 * GIB)
     search = Search("qwen", [GGUF], {"org/qwen-GGUF": [offer]})
     path = Path("/m/new.gguf")
-    arrived = of(search, view=View("", None, {offer.name: path}, {}, lambda _: ""))[-1]
+    arrived = of(search, view=View("", None, {offer.name: path}, {}))[-1]
     assert arrived.title.endswith("1.00 GiB · here")
     assert arrived.choice is not None
     assert arrived.choice.path == path
-    stopped = of(search, view=View("", None, {}, {offer.name: GIB // 4}, lambda _: ""))[-1]
+    stopped = of(search, view=View("", None, {}, {offer.name: GIB // 4}))[-1]
     assert "256.0 MiB here" in stopped.title
-    moving = of(search, view=View("", None, {}, {}, lambda name: "50%" if name == offer.name else ""))[-1]
-    assert moving.title.endswith("Q8_0         50%")
+    view = View("", None, {}, {}, moving=offer.name, progress="50%")
+    assert of(search, view=view)[-1].title.endswith("Q8_0         50%")
+    first = of(None, "something else", view)[0]
+    assert (first.title, first.note) == ("↓ org/qwen-GGUF:Q8_0", "  50%")
+    assert first.choice is not None
 
 
 def test_the_end_of_a_long_file_name_is_seen() -> None:

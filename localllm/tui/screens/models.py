@@ -23,17 +23,9 @@ from localllm.tui.downloads import Downloads
 from localllm.tui.hub_search import HubSearch
 from localllm.tui.messages import DownloadEnded, DownloadMoved, HubOffered, HubSearched, ModelsListed
 from localllm.tui.models import Choice
-from localllm.tui.picking import Row, Search, View, rows
+from localllm.tui.picking import Row, Search, View, hint, rows
 from localllm.tui.wording import download_line
 from localllm.tui.wrapping import printable
-
-HERE = "Enter loads it"
-ABSENT = "Enter downloads it, beside the chat"
-CONVERTED = "Enter downloads and converts it"
-UNDER_WAY = "Ctrl+X stops it; what has arrived is kept"
-SEARCHES = "Enter searches the hub"
-HUB = "F3 searches the hub"
-NEXT = "Tab next repo"
 
 
 class ModelsScreen(ModalScreen[Choice | None]):
@@ -63,10 +55,10 @@ class ModelsScreen(ModalScreen[Choice | None]):
         self._search: Search | None = None
         self._leads_to_hub = False
         self._rows: list[Row] = []
-        self._progress, self._moved = "", 0
+        self._progress, self._moved = "on its way…", 0
+        self._open, self._room = open_name, room
         self._arrived: dict[str, Path] = {}
         self._kept: dict[str, int] = {}
-        self._view = View(open_name, room, self._arrived, self._kept, self._progress_of)
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -91,8 +83,13 @@ class ModelsScreen(ModalScreen[Choice | None]):
     def _words(self) -> str:
         return " ".join(self.query_one("#models-filter", Input).value.split())
 
-    def _progress_of(self, name: str) -> str:
-        return self._progress if name == self._downloads.name else ""
+    @property
+    def _is_searching(self) -> bool:
+        return self._search is not None and self._search.is_waiting
+
+    def _listed_rows(self) -> list[Row]:
+        view = View(self._open, self._room, self._arrived, self._kept, self._downloads.name, self._progress)
+        return rows(self._choices or (), self._words, self._search, view)
 
     @on(ModelsListed)
     def _listed(self, event: ModelsListed) -> None:
@@ -113,7 +110,7 @@ class ModelsScreen(ModalScreen[Choice | None]):
         options = self.query_one(OptionList)
         chosen = None if anew else self._chosen()
         top = options.scroll_y
-        self._rows = rows(self._choices or (), self._words, self._search, self._view)
+        self._rows = self._listed_rows()
         options.set_options([Option(_drawn(row), disabled=row.only_tells) for row in self._rows])
         options.highlighted = self._index_of(chosen)
         if not anew:
@@ -125,27 +122,28 @@ class ModelsScreen(ModalScreen[Choice | None]):
     def _index_of(self, chosen: Row | None) -> int | None:
         numbered = [(number, row) for number, row in enumerate(self._rows) if not row.only_tells]
         same = (number for number, row in numbered if chosen is not None and row.key == chosen.key)
-        opened = (number for number, row in numbered if row.choice and str(row.choice.path) == self._view.open)
+        opened = (number for number, row in numbered if row.choice and str(row.choice.path) == self._open)
         first = next((number for number, _ in numbered), None)
         return next(same, first if self._words else next(opened, first))
 
     def moved(self, event: DownloadMoved) -> None:
         """Show how far a download is."""
         self._progress, self._moved = download_line(event), 0 if event.converts else event.done
-        self._rows = rows(self._choices or (), self._words, self._search, self._view)
+        now = {row.key: row for row in self._listed_rows()}
         for number, row in enumerate(self._rows):
-            if row.choice is not None and row.choice.name == event.name:
-                self.query_one(OptionList).replace_option_prompt_at_index(number, _drawn(row))
+            if row.choice is not None and row.choice.name == event.name and row.key in now:
+                self._rows[number] = now[row.key]
+                self.query_one(OptionList).replace_option_prompt_at_index(number, _drawn(now[row.key]))
         self._hint()
 
     def ended(self, event: DownloadEnded) -> None:
         """A download ended: what is here can be loaded now, and why it is not is said."""
-        self._progress = ""
         if event.path is not None:
             self._arrived[event.name] = event.path
             self._say(f"{event.name} is on this machine now: Enter loads it.")
         elif event.error is not None:
-            self._kept[event.name] = self._moved
+            if self._moved:
+                self._kept[event.name] = self._moved
             self._say_error(event.error)
         self._show()
 
@@ -191,7 +189,7 @@ class ModelsScreen(ModalScreen[Choice | None]):
 
     def action_back(self) -> None:
         """End a search that is under way, else go back."""
-        if self._search is not None and self._search.is_waiting:
+        if self._is_searching:
             self._hub.cancel()
             self._search = None
             self._show()
@@ -223,22 +221,8 @@ class ModelsScreen(ModalScreen[Choice | None]):
         self._hint()
 
     def _hint(self) -> None:
-        row = self._chosen()
-        hints = [] if row is None else [SEARCHES] if row.searches else []
-        if row is not None and row.choice is not None:
-            hints = [self._hint_of(row.choice)]
-        if self._search is not None and self._search.hits:
-            hints.append(NEXT)
-        elif self._words and not (row is not None and row.searches):
-            hints.append(HUB)
-        self.query_one("#models", Vertical).border_subtitle = " · ".join([*hints, "Esc back"])
-
-    def _hint_of(self, choice: Choice) -> str:
-        if choice.name == self._downloads.name:
-            return UNDER_WAY
-        if choice.path is not None:
-            return HERE
-        return CONVERTED if choice.source else ABSENT
+        told = hint(self._chosen(), self._words, self._search, self._downloads.name)
+        self.query_one("#models", Vertical).border_subtitle = told
 
     def _chosen(self) -> Row | None:
         at = self.query_one(OptionList).highlighted
@@ -278,8 +262,10 @@ class ModelsScreen(ModalScreen[Choice | None]):
         return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
-        """Stop the download."""
+        """Stop the download. It may wait for the hub, and end only then."""
         self._downloads.cancel()
+        self._progress = "stopping…"
+        self._show()
 
     def _say_error(self, error: LocalLLMError) -> None:
         self._say(" · ".join(f"{error}".splitlines()), wrong=True)
