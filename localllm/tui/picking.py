@@ -1,4 +1,4 @@
-"""The rows of the list of models: those here and in the catalogue that match, then what the hub has.
+"""The rows of the list of models, those here and in the catalogue that match, then what the hub has; and their keys.
 
 Turns values into rows; knows nothing of widgets, nor of who searches.
 """

@@ -73,6 +73,9 @@ def test_a_download_is_told_in_words() -> None:
         "downloading: 50% of 1.00 GiB · 2.5 MiB/s"
     )
     assert download_line(DownloadMoved("m", 512 << 20, 0, 0.0)) == "downloading: 512.0 MiB · 0 B/s"
+    converting = DownloadMoved("m", 300_000_000, 1_200_000_000, 17_800_000.0, converts=True)
+    assert download_line(converting) == "converting: 25% · 17.8 M weights/s"
+    assert download_line(DownloadMoved("m", 0, 0, 0.0, remark="the hub is busy")) == "the hub is busy"
 
 
 @pytest.fixture
