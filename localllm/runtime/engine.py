@@ -47,7 +47,8 @@ class Engine:
         self._context = context
         self._sequences = Sequences(kv, sequences, ram, disk, looks_at_all=looks_at_all)
         self._step = Step(vocab, context, kv, self._sequences, chunk=chunk, guesses=guesses)
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # that of the condition: to take it by itself costs no function of Python
+        self._changed = threading.Condition(self._lock)
         self._streams: list[Stream] = []
         self._stepping: list[Stream] = []  # for whom a step runs now
         self._begun = False  # the thread for shared steps has taken it up
@@ -115,13 +116,14 @@ class Engine:
         group: list[Stream] = []  # for whom this thread sees to a step
         try:
             while True:
-                with self._changed:
+                with self._lock:
                     stream.waiting = True
-                    self._changed.wait_for(lambda: stream.ready or not stream.active or not self._stepping)
+                    while self._stepping and not stream.ready and stream.active:
+                        self._changed.wait()
                     if stream.ready or not stream.active:
                         stream.waiting = False
                         return self._taken(stream)
-                    group = self._group(stream)
+                    group = self._group(stream) if len(self._streams) > 1 else [stream]
                     self._begun, self._stepping = False, group
                     self._context.stop_flag.value = b""
                 if len(group) > 1:
@@ -232,7 +234,7 @@ class Engine:
 
     def _step_over(self, group: list[Stream]) -> None:
         """Let the others go on after the step of `group`."""
-        with self._changed:
+        with self._lock:
             if self._stepping is not group:
                 return
             for stream in group:

@@ -67,7 +67,8 @@ class LocalReply:
                 self._end()
                 raise StopIteration
             self.text += piece
-            self._tell(piece)
+            if self._untold:
+                self._tell(piece)
             return piece
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ class Stream:
 
     def sampled(self, token: int, *, ends: bool, n_ctx: int) -> None:
         """The next token was picked. `ends`: it ends the model's turn, and is no part of the answer."""
-        if not self.active:
+        if self.reason is not None:
             return  # cancelled meanwhile
         self._last = time.perf_counter()
         self._first = self._first or self._last
