@@ -25,7 +25,7 @@ _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from locall
 
 _ANSWER_SECONDS = _CLOSE_SECONDS = 5
 
-Events = queue.Queue[Event | None]
+Events = queue.SimpleQueue[Event | None]
 """The events for one request; None when the process ended."""
 
 
@@ -79,7 +79,7 @@ class EngineProcess:
         Raises:
             EngineDied: the process ended.
         """
-        events: Events = queue.Queue()
+        events: Events = queue.SimpleQueue()
         with self._state_lock:
             if self._ended:
                 raise self.death()

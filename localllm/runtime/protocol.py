@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,8 +198,16 @@ _EVENTS: dict[str, type[Event]] = {
 
 def encode(message: Command | Event) -> bytes:
     """One line of UTF-8 JSON, newline included."""
-    body = json.dumps({"kind": type(message).__name__, **asdict(message)}, ensure_ascii=False, default=str)
+    body = _ENCODER.encode({"kind": type(message).__name__, **vars(message)})
     return body.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    return vars(value) if is_dataclass(value) else str(value)
+
+
+# Made once: `json.dumps` makes one for each message, and `asdict` copies all that is in it (5.1 instead of 1.7 µs).
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=_plain)
 
 
 def decode_command(line: bytes) -> Command:
