@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import importlib.util
 import os
 import sys
@@ -162,12 +163,13 @@ def _plain(
 ) -> int:
     from localllm.cli.plain import Lines, PlainChat
 
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    typed = sys.stdin or io.StringIO()  # a process may be started without
+    interactive = typed.isatty() and sys.stdout.isatty()
     chat = PlainChat(open_model, wanted, store, sampling, args.system, interactive=interactive)
     try:
         if conversation is not None:
             chat.open(conversation)
-        return chat.run(Lines(sys.stdin, interactive=interactive))
+        return chat.run(Lines(typed, interactive=interactive))
     finally:
         chat.close()
 

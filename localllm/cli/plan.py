@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.cli import options
+from localllm.cli import options, table
 
 if TYPE_CHECKING:
     from localllm.native.devices import Device
@@ -126,11 +126,12 @@ def _print_table(plan: Plan) -> None:
     settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers offloaded"
     print(f"{plan.path.name}: {settings}")
     print()
-    print(f"{'device':<12}{'layers':>7}{'weights':>14}{'KV cache':>14}{'compute':>14}{'total':>14}{'available':>14}")
+    rows = [("device", "layers", "weights", "KV cache", "compute", "total", "available")]
     for device in plan.devices:
         sizes = (device.weights, device.kv, device.compute, needs(device), device.free)
-        columns = "".join(f"{mib(size):>14}" for size in sizes)
-        print(f"{device.name:<12}{device.layers:>7}{columns}")
+        rows.append((device.name, str(device.layers), *map(mib, sizes)))
+    for line in table.lines(rows, right=range(1, 7)):
+        print(line)
     print()
     for device in plan.devices:
         if device.worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,15 +62,20 @@ def _forget(path: Path, args: argparse.Namespace) -> int:
 
         print(json.dumps({"model": str(path), "forgotten": removed}))
     else:
-        print(f"{path.name}: {'forgotten' if removed else 'nothing was kept'}.")
+        print(f"{args.model or path.name}: {'forgotten' if removed else 'nothing was kept'}.")
     return 0
+
+
+def _named(args: argparse.Namespace) -> str:
+    """The model as it was named, for a command line; nothing for the default one."""
+    return f"{shlex.quote(args.model)} " if args.model else ""
 
 
 def _tune(path: Path, args: argparse.Namespace) -> int:
     from localllm.measure import tune
 
     out = sys.stderr if args.json else sys.stdout
-    print(f"{path.name}: measuring for up to a minute, best while nothing else runs", file=sys.stderr)
+    print(f"{args.model or path.name}: measuring for up to a minute, best while nothing else runs", file=sys.stderr)
     found = tune.tune(path, gpu_layers=args.gpu_layers, on_row=_dot)
     print(file=sys.stderr)
     print(_table(found), file=out)
@@ -77,7 +83,7 @@ def _tune(path: Path, args: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     file = None if args.dry else tune.store(found, gpu_layers=args.gpu_layers)
     if file is not None:
-        print(f"Kept in {file}; `localllm tune {path.name} --forget` undoes that.", file=sys.stderr)
+        print(f"Kept in {file}; `localllm tune {_named(args)}--forget` undoes that.", file=sys.stderr)
     if args.json:
         import json
 

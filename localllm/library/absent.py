@@ -48,8 +48,8 @@ def no_source(name: str) -> ModelNotFound | None:
         return None
     return ModelNotFound(
         f"{name} is a name in the catalogue, which has GGUF files, quantized already, and no checkpoints.",
-        hint=f"Run it as it is: localllm run {name}\nFor another type convert the original checkpoint, its folder or "
-        "org/name of the hub; that loses less than to convert a GGUF, whose path can be given as well.",
+        hint=f"Get it as it is: localllm pull {name}\nFor another type convert the original checkpoint, its folder or "
+        "org/name of the hub; that loses less than to convert the GGUF, which is done by its name once it is here.",
     )
 
 

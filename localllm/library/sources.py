@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm import paths
-from localllm.library import absent
+from localllm.errors import ModelNotFound
+from localllm.library import absent, shelf
 
 if TYPE_CHECKING:
     from localllm.convert.files import Files
@@ -27,12 +28,12 @@ def is_repo_name(name: str) -> bool:
 def open_source(
     source: str | Path | Files, *, keep_download: bool = False, remark: Callable[[str], None] | None = None
 ) -> Path | Files:
-    """Where the checkpoint is that `source` names. What is on this machine goes before the hub.
+    """Where the checkpoint is that `source` names: a path, a repo of the hub, or the name of a GGUF on this machine.
 
     `keep_download` puts what is downloaded in the hub's cache; `remark` hears when the hub is waited for.
 
     Raises:
-        ModelNotFound: it is the name of a GGUF in the catalogue.
+        ModelNotFound: it is the name of a GGUF in the catalogue that is not here, or of several.
         ModelNotFound, BadCheckpoint, DownloadFailed, MissingPackage: see `localllm.library.hub.open_source`.
     """
     if not isinstance(source, str):
@@ -41,10 +42,20 @@ def open_source(
     if paths.exists(path):
         return path
     if not is_repo_name(source):
-        known = absent.no_source(source)
-        if known is not None:
-            raise known
-        return path
+        return _here(source, path)
     from localllm.library import hub
 
     return hub.open_source(source, keep_download=keep_download, remark=remark)
+
+
+def _here(name: str, path: Path) -> Path:
+    """The GGUF that has this name; else the path, where nothing is."""
+    try:
+        return shelf.resolve(name)
+    except ModelNotFound:
+        known = absent.no_source(name)
+        if known is not None:
+            raise known from None
+        if shelf.knows(name):
+            raise
+        return path

@@ -198,7 +198,7 @@ class Model(AsyncAnswers):
 
         if self._parts.headers[0].integer("{arch}.pooling_type") != RANK:
             raise UnsupportedModel(
-                f"{self.info.path.name} is no reranker.", hint="Choose one that was trained to rank documents."
+                f"{self.info.title} is no reranker.", hint="Choose one that was trained to rank documents."
             )
         return self._parts.reader.rerank(query, documents)
 
@@ -292,7 +292,7 @@ class Model(AsyncAnswers):
         tokens = self._vocab.fill_in_middle()
         if min(tokens.values()) < 0:
             raise UnsupportedModel(
-                f"{self.info.path.name} was not trained to fill in the middle: its vocabulary has no tokens for it.",
+                f"{self.info.title} was not trained to fill in the middle: its vocabulary has no tokens for it.",
                 hint="Choose a model of code such as Qwen2.5-Coder or StarCoder2, or use complete().",
             )
         before, behind, at = (self._vocab.text(tokens[name]) for name in ("fim_pre", "fim_suf", "fim_mid"))
@@ -303,7 +303,7 @@ class Model(AsyncAnswers):
             source = self.plan.options.chat_template or self._handle.chat_template()
             if not source:
                 raise BadTemplate(
-                    f"{self.info.path.name} has no chat template, so there is no telling how it was trained to chat.",
+                    f"{self.info.title} has no chat template, so there is no telling how it was trained to chat.",
                     hint="Give it the template that it was trained with (--chat-template FILE, chat_template in "
                     "Python), continue a text with it (--raw, complete()), or convert it from a checkpoint with one.",
                 )

@@ -29,7 +29,7 @@ from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
 from localllm.runtime.thinking import opened_by
-from localllm.runtime.types import ModelInfo, Plan
+from localllm.runtime.types import ModelInfo, Plan, is_hash
 
 if TYPE_CHECKING:
     from localllm.runtime.draft_model import DraftModel
@@ -76,7 +76,7 @@ class Parts:
         header = self.headers[0]
         template = self.plan.options.chat_template or self.handle.chat_template()
         return ModelInfo(
-            name=display_name(self.plan.path, header.quantization),
+            name=display_name(self.plan.path, header.quantization, str(header.get("general.name", ""))),
             path=self.plan.path,
             architecture=header.architecture,
             quantization=header.quantization,
@@ -189,7 +189,13 @@ def _snapshots(
     return disk
 
 
-def display_name(path: Path, quantization: str) -> str:
-    """What a person calls the model: the file's name without its type and part. `general.name` is often a codename."""
+def display_name(path: Path, quantization: str, called: str = "") -> str:
+    """What a person calls the model: the file's name without its type and part.
+
+    What it is `called` in its header (`general.name`) is often a codename, and serves where a store names its files by
+    their hashes.
+    """
+    if is_hash(path):
+        return called or path.name
     part = re.compile(r"-\d{5}-of-\d{5}$")
     return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)

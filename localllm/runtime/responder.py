@@ -94,6 +94,6 @@ class Responder(Protocol):
 def only_reads(info: ModelInfo) -> UnsupportedModel:
     """The error to raise where such a model shall write."""
     return UnsupportedModel(
-        f"{info.path.name} does not write text: it is an embedding model.",
+        f"{info.title} does not write text: it is an embedding model.",
         hint="Use embed() with it, or choose a model that was trained to chat or to continue text.",
     )

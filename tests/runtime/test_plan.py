@@ -265,7 +265,13 @@ def test_options_have_nothing_open(smollm2: Path) -> None:
     ],
 )
 def test_models_are_called_by_their_file(file: str, quantization: str, name: str) -> None:
-    assert display_name(Path(file), quantization) == name
+    assert display_name(Path(file), quantization, "Codename 7") == name
+
+
+def test_a_file_that_is_named_by_its_hash_is_called_as_its_header_says() -> None:
+    blob = Path("blobs") / f"sha256-{'0a' * 32}"
+    assert display_name(blob, "Q4_K_M", "Gemma 3") == "Gemma 3"
+    assert display_name(blob, "Q4_K_M") == blob.name
 
 
 @pytest.mark.parametrize(
