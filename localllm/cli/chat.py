@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import io
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Callable
