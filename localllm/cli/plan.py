@@ -126,7 +126,7 @@ def _print_table(plan: Plan) -> None:
     settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers offloaded"
     print(f"{plan.path.name}: {settings}")
     print()
-    rows = [("device", "layers", "weights", "KV cache", "compute", "total", "available")]
+    rows: list[tuple[str, ...]] = [("device", "layers", "weights", "KV cache", "compute", "total", "available")]
     for device in plan.devices:
         sizes = (device.weights, device.kv, device.compute, needs(device), device.free)
         rows.append((device.name, str(device.layers), *map(mib, sizes)))
