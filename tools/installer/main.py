@@ -117,7 +117,9 @@ def install(args: argparse.Namespace) -> None:
         prebuilt=bool(args.prebuilt or (before and before.prebuilt and not work)),
         cmake_args=os.environ.get("CMAKE_ARGS", before.cmake_args if before else ""),
     ).save()
-    print(f"Done. Start a chat: {VENV / 'bin' / 'localllm'}", flush=True)
+    command = VENV / "bin" / "localllm"
+    print(f"Done. Start a chat: {command}", flush=True)
+    print(f"What is fastest on this machine, in under a minute for each model: {command} tune", flush=True)
 
 
 def is_forced(args: argparse.Namespace, before: State | None) -> bool:
