@@ -88,6 +88,22 @@ class Database:
         with self._lock, _explained(self.path):
             return self._connection.execute(query, values).fetchall()
 
+    def overwrite(self) -> None:
+        """Write the file anew: rows that were moved leave copies, which SQLite does not overwrite with what it erases.
+        Takes a second for 200 MB, and as much room for that long.
+
+        Raises:
+            BadStore: also when another program reads what was in it before; then that stays beside it until nobody does.
+        """
+        with self._lock, _explained(self.path):
+            self._connection.execute("VACUUM")
+            ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            raise BadStore(
+                f"{self.path}-wal still holds what was erased: another program is reading it.",
+                hint="Close the program, then run `localllm chats rm --now`.",
+            )
+
     def function(self, name: str, arguments: int, function: Callable[..., bool]) -> None:
         """Let SQL call `function`, whose value depends on nothing but its arguments."""
         with self._lock, _explained(self.path):

@@ -74,14 +74,14 @@ def keep(path: Path, name: str, preset: Preset) -> None:
     """
     if not name.strip():
         raise BadSettings("A preset needs a name.", hint="Write one into its field.")
-    read(path)
     import tomlkit
 
     try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
-        table = {"sampling": dict(preset.sampling), "engine": dict(preset.engine)}
-        document[name.strip()] = table if preset.system is None else {"system": preset.system, **table}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        small_files.replace(path, tomlkit.dumps(document).encode())
+        with small_files.locked(path):
+            read(path)
+            document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+            table = {"sampling": dict(preset.sampling), "engine": dict(preset.engine)}
+            document[name.strip()] = table if preset.system is None else {"system": preset.system, **table}
+            small_files.replace(path, tomlkit.dumps(document).encode())
     except OSError as error:
         raise BadSettings(f"The presets in {path} cannot be written: {error}.", hint="Nothing was changed.") from error

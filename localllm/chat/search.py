@@ -78,10 +78,13 @@ class Search:
             return True
 
     def forget_erased(self) -> None:
-        """Take out of the index what is no longer in the database."""
+        """Take out of the index what is no longer in the database, and its words with it."""
         if self._has_index:
             with self._database.transaction() as db:
                 db.execute("DELETE FROM message_index WHERE rowid IN (SELECT number FROM unindexed)")
+                # FTS5 only notes what is deleted, until it merges. Its option secure-delete would not, but SQLite before
+                # 3.42 refuses to open an index that was ever written with it.
+                db.execute("INSERT INTO message_index (message_index) VALUES ('optimize')")
                 db.execute("DELETE FROM unindexed")
 
     def index_some(self) -> bool:

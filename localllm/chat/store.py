@@ -7,6 +7,7 @@ next opened, and marked as partial.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -67,9 +68,11 @@ class Store:
             with database.transaction() as db:
                 migrate(db, path)
                 recovered = _mark_abandoned(db)
-                db.execute("DELETE FROM chat WHERE deleted < ?", (time.time() - UNDO_DAYS * 86400,))
+                expired = db.execute("DELETE FROM chat WHERE deleted < ?", (time.time() - UNDO_DAYS * 86400,)).rowcount
             store = cls(database, recovered)
-            store._forget_erased()
+            if expired or database.rows("SELECT EXISTS (SELECT 1 FROM unindexed)")[0][0]:
+                with contextlib.suppress(BadStore):  # another app is busy with it, or the disk is full: some other day
+                    store.wipe()
         except BaseException:
             database.close()
             raise
@@ -208,11 +211,18 @@ class Store:
         self._set(chat_id, deleted=None)
 
     def erase(self, chat_id: str) -> None:
-        """Erase the chat now and for good; the file no longer holds its text."""
+        """Erase the chat now and for good. `wipe` overwrites what the file still holds of its text."""
         with self._database.transaction() as db:
             db.execute("DELETE FROM chat WHERE id = ?", (chat_id,))
-        self._forget_erased()
-        self._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def wipe(self) -> None:
+        """See to it that the file holds no text of chats that were erased. Waits for others, and takes its time.
+
+        Raises:
+            BadStore: also when another program prevents it; `wipe` may be called again.
+        """
+        self._searching().forget_erased()
+        self._database.overwrite()
 
     def holds(self, chat_id: str, message_ids: Iterable[str]) -> bool:
         """Whether there is a chat with this id, deleted or not, or one that has any of these messages."""
@@ -247,10 +257,6 @@ class Store:
         if self._search is None:
             self._search = Search(self._database)
         return self._search
-
-    def _forget_erased(self) -> None:
-        if self._database.rows("SELECT EXISTS (SELECT 1 FROM unindexed)")[0][0]:
-            self._searching().forget_erased()
 
 
 def _begin(db: sqlite3.Connection, conversation: Conversation, title: str, now: float) -> bool:

@@ -60,11 +60,10 @@ def handle(args: argparse.Namespace) -> int:
     if not plain:
         _check_terminal()
         _check_packages()
-    from localllm import paths
-    from localllm.chat.store import Store
+    from localllm.chat.expiry import open_chats
     from localllm.native import rpc
 
-    store = Store.open(paths.chats_file())
+    store = open_chats()
     try:
         conversation = _conversation(args, store)
         usual = options.engine_options(args)

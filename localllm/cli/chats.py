@@ -72,9 +72,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     pin.add_argument("--off", action="store_true", help="no longer")
 
     rm = _verb(verbs, "rm", "delete chats; they can be restored for 30 days", _rm)
-    rm.add_argument("chats", nargs="+", metavar="CHAT", help="the beginning of an id or a title")
-    erased = "erase them at once and for good, deleted ones, too, with all KV snapshots, which hold text"
-    rm.add_argument("--now", action="store_true", help=erased)
+    rm.add_argument("chats", nargs="*", metavar="CHAT", help="the beginning of an id or a title")
+    erased = "erase them at once and for good, deleted ones, too, with all KV snapshots, which hold text; without CHAT"
+    rm.add_argument("--now", action="store_true", help=f"{erased}, only what is left of chats that were erased before")
 
     restore = _verb(verbs, "restore", "bring back a chat that was deleted", _restore)
     _name(restore)
@@ -98,10 +98,9 @@ def _name(parser: argparse.ArgumentParser) -> None:
 
 def handle(args: argparse.Namespace) -> int:
     """Open the store, do what was asked, and print what it found."""
-    from localllm import paths
-    from localllm.chat.store import Store
+    from localllm.chat.expiry import open_chats
 
-    store = Store.open(paths.chats_file())
+    store = open_chats()
     try:
         found = args.do(args, store)
     finally:
@@ -236,23 +235,20 @@ def _pin(args: argparse.Namespace, store: Store) -> dict[str, Any]:
 
 
 def _rm(args: argparse.Namespace, store: Store) -> dict[str, Any]:
+    from localllm.chat import expiry
+
+    if not args.chats and not args.now:
+        args.usage_error("name the chats to delete")
     known = store.chats() + (store.deleted() if args.now else [])
     chats = [_named(name, known) for name in args.chats]
+    if args.now:
+        expiry.erase(store, [chat.id for chat in chats])
     for chat in chats:
-        store.erase(chat.id) if args.now else store.delete(chat.id)
+        if not args.now:
+            store.delete(chat.id)
         done = "erased" if args.now else f"deleted; `localllm chats restore {chat.id[:8]}` brings it back"
         _say(args, f"{chat.id[:8]}  {chat.title}: {done}")
-    if args.now:
-        _remove_snapshots()
     return {"chats": [chat.id for chat in chats], "erased": args.now}
-
-
-def _remove_snapshots() -> None:
-    """Remove what was computed of all chats: which of the files are of one chat, only a loaded model could tell."""
-    from localllm import paths
-
-    for file in paths.snapshots_dir().glob("*.kv"):
-        file.unlink(missing_ok=True)
 
 
 def _restore(args: argparse.Namespace, store: Store) -> dict[str, Any]:

@@ -65,6 +65,9 @@ class Disk:
                 break
             data = self._snapshots.load(snapshot)
             if data is not None:
+                # One that only begins as the prompt does may be of a chat that was deleted: it is not kept for that.
+                if spared >= len(snapshot.tokens) - 1:
+                    self._snapshots.used(snapshot)
                 return State(snapshot.tokens, data), spared
         return None
 

@@ -122,10 +122,12 @@ class Snapshots:
             state = _state(anew) if anew is not None else None
         if state is None:
             self._forget(snapshot)
-            return None
-        with contextlib.suppress(OSError):  # gone meanwhile: what was read is good
-            os.utime(snapshot.path)
         return state
+
+    def used(self, snapshot: Snapshot) -> None:
+        """It gives way later than those that were used before."""
+        with contextlib.suppress(OSError):  # gone meanwhile
+            os.utime(snapshot.path)
 
     def covers(self, tokens: array[int]) -> bool:
         """Whether there is one that begins with `tokens`, or with `whole` is exactly of them."""
@@ -213,6 +215,17 @@ class Snapshots:
             self._held.pop(path, None)
             _remove(path)
             total -= freed
+
+
+def remove_unused(folder: Path, since: float = float("inf")) -> None:
+    """Remove the snapshots of all models that were not used from `since` on, in seconds since 1970; by default, all.
+
+    What was said is in them, and only a loaded model could tell of which chat. A process that had one computes it again.
+    """
+    for path in [*folder.glob("*.kv"), *folder.glob("*.part")]:
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < since:
+                path.unlink()
 
 
 def _state(snapshot: Snapshot) -> bytearray | None:

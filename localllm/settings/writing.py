@@ -5,7 +5,6 @@ A file with a mistake is never written over, and of two writers none loses what 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,9 +119,7 @@ def _locked() -> Iterator[Path]:
     """The file, behind its links, while no other process writes it."""
     path = paths.settings_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f".{path.name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with small_files.locked(path):
             yield path.resolve()
     except OSError as error:
         raise _not_written(path, error) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,23 @@ def test_presets_are_kept_beside_each_other_and_what_a_person_wrote_stays(tmp_pa
     presets.keep(path, "precise", Preset("Short."))
     assert presets.read(path)["precise"] == Preset("Short.")
     assert path.read_text().startswith("# mine\n")
-    assert [file.name for file in path.parent.iterdir()] == ["presets.toml"]
+    assert {file.name for file in path.parent.iterdir()} == {"presets.toml", ".presets.toml.lock"}
+
+
+SAVER = """
+import sys
+from pathlib import Path
+from localllm.chat import presets
+for number in range(20):
+    presets.keep(Path(sys.argv[1]), f"{sys.argv[2]} {number}", presets.Preset("Short."))
+"""
+
+
+def test_of_two_windows_that_keep_presets_none_loses_what_the_other_kept(tmp_path: Path) -> None:
+    path = tmp_path / "presets.toml"
+    savers = [subprocess.Popen([sys.executable, "-c", SAVER, str(path), name]) for name in ("one", "two")]
+    assert [saver.wait() for saver in savers] == [0, 0]
+    assert len(presets.read(path)) == 40
 
 
 @pytest.mark.parametrize(

@@ -83,14 +83,18 @@ def test_what_is_written_after_a_search_is_found_by_the_next(store: Store) -> No
 
 
 def test_deleted_chats_are_not_found_and_erased_ones_leave_nothing(store: Store, path: Path) -> None:
-    chat = talk(store, "Hi", "The password is xylophone.")
+    chat = talk(store, "Hi", "The password is xylophone. ꙮⱉꙮ")
+    kept = talk(store, "Hello", "Nothing is secret here.")
     assert titles(store, "xylophone") == ["Hi"]
     store.delete(chat.id)
     assert store.find("xylophone") == []
     store.erase(chat.id)
+    store.wipe()
     left = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"xylophone" not in left
     assert b"phon" not in left
+    assert "ꙮⱉꙮ".encode() not in left, "a trigram of the index, which stands there as it is"
+    assert titles(store, "secret") == [kept.title]
 
 
 def test_messages_are_found_before_all_of_them_are_indexed(store: Store) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from localllm.chat import database as database_module
 from localllm.chat import store as store_module
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.store import UNDO_DAYS, Store
@@ -70,6 +74,61 @@ def test_a_deleted_chat_can_be_restored_and_is_erased_after_some_days(
     Store.open(path).close()
     with pytest.raises(BadStore, match="no chat"):
         store.load(chat.id)
+
+
+def bytes_of(path: Path) -> bytes:
+    """What the database holds, its write-ahead log included."""
+    return b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_what_expired_is_no_longer_in_the_file(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = talk(store, "The password is xylophone.")
+    store.delete(chat.id)
+    assert b"xylophone" in bytes_of(path)
+    monkeypatch.setattr(store_module, "UNDO_DAYS", -UNDO_DAYS)
+    other = Store.open(path)
+    assert b"xylophone" not in bytes_of(path)
+    other.close()
+
+
+def test_rows_that_were_moved_leave_no_copies_of_what_is_erased(store: Store, path: Path) -> None:
+    """SQLite overwrites what it deletes, but not where that stood before its page was split."""
+    pages = random.Random(7)
+    talks = [Conversation() for _ in range(40)]
+    marks: dict[str, list[bytes]] = {}
+    for number in range(600):
+        chat = pages.choice(talks)
+        mark = f"mark{number:04d}{pages.getrandbits(64):016x}"
+        marks.setdefault(chat.id, []).append(mark.encode())
+        node = chat.add_user(mark)
+        store.add(chat, node)
+        for _ in range(3):
+            store.update(chat.extend(node.id, " more" * pages.choice([1, 10, 100])))
+    for chat in talks[:15]:
+        store.erase(chat.id)
+    store.wipe()
+    held = bytes_of(path)
+    assert not [mark for chat in talks[:15] for mark in marks[chat.id] if mark[4:16] in held]
+    assert all(mark in held for chat in talks[15:] for mark in marks[chat.id])
+
+
+def test_a_reader_that_keeps_erased_text_alive_is_told_and_wiping_again_removes_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "PATIENCE_S", 0.05)
+    with closing(Store.open(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        chat = talk(store, "The password is xylophone.")
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM chat").fetchall()
+        store.erase(chat.id)
+        with pytest.raises(BadStore, match="still holds what was erased") as caught:
+            store.wipe()
+        assert "rm --now" in caught.value.hint
+        assert store.chats() == []
+        assert b"xylophone" in bytes_of(path)
+        reader.execute("COMMIT")
+        store.wipe()
+        assert b"xylophone" not in bytes_of(path)
 
 
 def test_a_message_in_a_deleted_chat_brings_it_back(store: Store) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localllm import paths
+from localllm.chat import database
 from localllm.chat.conversation import Conversation
-from localllm.chat.store import Store
+from localllm.chat.store import UNDO_DAYS, Store
 from localllm.cli.main import main
 from tests.chat.talking import talk
 
@@ -122,6 +127,44 @@ def test_exporting_and_importing_everything(
     assert [chat["is_new"] for chat in found] == [True, True]
     assert store.load(chats[0].id) == chats[0]
     assert "exists already" in Ran(capsys, "export", "--all", "--outfile", str(file), code=1).err
+
+
+def test_what_is_deleted_for_long_is_gone_with_the_snapshots_of_that_time(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], store: Store
+) -> None:
+    long_ago = time.time() - (UNDO_DAYS + 1) * 86400
+    store.delete(chats[0].id)
+    with store._database.transaction() as db:
+        db.execute("UPDATE chat SET deleted = ? WHERE deleted NOT NULL", (long_ago,))
+    folder = paths.snapshots_dir()
+    folder.mkdir(parents=True)
+    for name in ("old.kv", "old.part", "new.kv"):
+        (folder / name).write_bytes(b"what was said")
+        if name.startswith("old"):
+            os.utime(folder / name, (long_ago, long_ago))
+    assert Ran(capsys, "list", "--deleted", "--json").document == {"chats": []}
+    assert [file.name for file in folder.iterdir()] == ["new.kv"]
+
+
+def test_erasing_says_when_another_program_keeps_the_text(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PATIENCE_S", 0.05)
+    with closing(sqlite3.connect(paths.chats_file(), isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM chat").fetchall()
+        ran = Ran(capsys, "rm", "--now", chats[0].id, code=1)
+        assert "still holds what was erased" in ran.err
+        assert "rm --now" in ran.err
+        reader.execute("COMMIT")
+    assert Ran(capsys, "rm", "--now", "--json").document == {"chats": [], "erased": True}
+    assert b"Crumble" not in b"".join(file.read_bytes() for file in paths.chats_file().parent.glob("chats.*"))
+
+
+def test_deleting_nothing_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["chats", "rm"])
+    assert "name the chats" in capsys.readouterr().err
 
 
 def test_exporting_markdown_tells_what_it_does_not_hold(

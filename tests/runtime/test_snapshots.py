@@ -15,6 +15,7 @@ import pytest
 
 from localllm import paths
 from localllm.runtime import snapshots
+from localllm.runtime.disk import Disk
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
@@ -64,6 +65,15 @@ def test_a_state_that_cannot_be_cut_is_for_prompts_that_go_on_where_it_ends(tmp_
     put(tmp_path, tokens(200))
     assert opened(tmp_path, whole=True).best(tokens(150)) == (None, 0)
     assert opened(tmp_path, whole=True).best(tokens(201))[1] == 200
+
+
+def test_one_that_only_begins_as_the_prompt_does_is_not_kept_for_it(tmp_path: Path) -> None:
+    """It may be of a chat that was deleted, and shares a system prompt with those that are not."""
+    path = put(tmp_path, tokens(400))
+    for prompt, touched in ((tokens(200) + tokens(100, 900), False), (tokens(500), True)):
+        os.utime(path, (1000, 1000))
+        assert Disk(opened(tmp_path)).find(prompt, 0) is not None
+        assert (path.stat().st_mtime > 1000) == touched
 
 
 def test_they_are_for_nobody_else(tmp_path: Path) -> None:
@@ -127,7 +137,8 @@ def test_the_least_recently_used_give_way(tmp_path: Path) -> None:
     found = opened(tmp_path, budget=35_000)
     snapshot, _ = found.best(tokens(300, start=2000))
     assert snapshot is not None
-    assert found.load(snapshot) is not None  # and so it is the most recently used
+    assert found.load(snapshot) is not None
+    found.used(snapshot)
     found.put(tokens(200, start=5000), bytearray(10_000))
     assert [path.exists() for path in paths_] == [True, False, True]
 
