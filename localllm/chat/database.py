@@ -93,7 +93,7 @@ class Database:
         Takes a second for 200 MB, and as much room for that long.
 
         Raises:
-            BadStore: also when another program reads what was in it before; then that stays beside it until nobody does.
+            BadStore: also when another program reads what was in it before; that stays beside it until nobody does.
         """
         with self._lock, _explained(self.path):
             self._connection.execute("VACUUM")

@@ -1,4 +1,4 @@
-"""The chats of this person, opened; what is kept of deleted ones, also beside the database, is erased after its time."""
+"""The chats of this person, opened; what is left of deleted ones, also beside the database, is erased in time."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ class Search:
         if self._has_index:
             with self._database.transaction() as db:
                 db.execute("DELETE FROM message_index WHERE rowid IN (SELECT number FROM unindexed)")
-                # FTS5 only notes what is deleted, until it merges. Its option secure-delete would not, but SQLite before
-                # 3.42 refuses to open an index that was ever written with it.
+                # FTS5 only notes what is deleted until it merges. Its option secure-delete would not, but before
+                # 3.42 SQLite refuses to open an index that was ever written with it.
                 db.execute("INSERT INTO message_index (message_index) VALUES ('optimize')")
                 db.execute("DELETE FROM unindexed")
 

@@ -220,7 +220,7 @@ class Snapshots:
 def remove_unused(folder: Path, since: float = float("inf")) -> None:
     """Remove the snapshots of all models that were not used from `since` on, in seconds since 1970; by default, all.
 
-    What was said is in them, and only a loaded model could tell of which chat. A process that had one computes it again.
+    What was said is in them; only a loaded model could tell in which chat. A process that had one computes it again.
     """
     for path in [*folder.glob("*.kv"), *folder.glob("*.part")]:
         with contextlib.suppress(OSError):

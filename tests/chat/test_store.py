@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import random
 import signal
 import sqlite3
 import subprocess
@@ -89,27 +88,6 @@ def test_what_expired_is_no_longer_in_the_file(store: Store, path: Path, monkeyp
     other = Store.open(path)
     assert b"xylophone" not in bytes_of(path)
     other.close()
-
-
-def test_rows_that_were_moved_leave_no_copies_of_what_is_erased(store: Store, path: Path) -> None:
-    """SQLite overwrites what it deletes, but not where that stood before its page was split."""
-    pages = random.Random(7)
-    talks = [Conversation() for _ in range(40)]
-    marks: dict[str, list[bytes]] = {}
-    for number in range(600):
-        chat = pages.choice(talks)
-        mark = f"mark{number:04d}{pages.getrandbits(64):016x}"
-        marks.setdefault(chat.id, []).append(mark.encode())
-        node = chat.add_user(mark)
-        store.add(chat, node)
-        for _ in range(3):
-            store.update(chat.extend(node.id, " more" * pages.choice([1, 10, 100])))
-    for chat in talks[:15]:
-        store.erase(chat.id)
-    store.wipe()
-    held = bytes_of(path)
-    assert not [mark for chat in talks[:15] for mark in marks[chat.id] if mark[4:16] in held]
-    assert all(mark in held for chat in talks[15:] for mark in marks[chat.id])
 
 
 def test_a_reader_that_keeps_erased_text_alive_is_told_and_wiping_again_removes_it(
