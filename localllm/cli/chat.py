@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import io
 import os
@@ -127,6 +128,22 @@ def _take_flags(args: argparse.Namespace, conversation: Conversation, usual: Opt
 
 
 def _app(
+    args: argparse.Namespace,
+    wanted: Wanted,
+    usual: Options,
+    store: Store,
+    conversation: Conversation | None,
+    sampling: Sampling,
+) -> int:
+    # Nothing that is imported here is ever free again; the app enables the collection when its first picture is drawn.
+    gc.disable()
+    try:
+        return _run_app(args, wanted, usual, store, conversation, sampling)
+    finally:
+        gc.enable()
+
+
+def _run_app(
     args: argparse.Namespace,
     wanted: Wanted,
     usual: Options,

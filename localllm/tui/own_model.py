@@ -14,7 +14,6 @@ from typing import Any
 from localllm.chat.settings import ENGINE, MODEL, options_of
 from localllm.errors import BadSettings, LocalLLMError
 from localllm.runtime.options import Options
-from localllm.runtime.process import plan_apart
 from localllm.runtime.types import Plan
 from localllm.tui.amounts import seconds, size, tokens
 from localllm.tui.loader import Wanted
@@ -118,6 +117,17 @@ def as_used(settings: Mapping[str, Any], label: str, usual: Options, present: Pr
     kept = {name: value for name, value in engine.items() if name not in differing}
     others = {name: value for name, value in settings.items() if name != ENGINE}
     return {**others, MODEL: label, **({ENGINE: kept} if kept else {})}
+
+
+def plan_apart(path: Path, options: Options) -> Plan:
+    """What a load takes, found out in a process of its own; imported when it is wanted, not before the first picture.
+
+    Raises:
+        LocalLLMError: as `runtime.process.plan_apart`.
+    """
+    from localllm.runtime import process
+
+    return process.plan_apart(path, options)
 
 
 def planned(offer: OwnModel, present: Present) -> OwnModel:

@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
-
 from localllm.runtime.types import MemorySample
 from localllm.tui.amounts import size
 
@@ -41,6 +39,8 @@ class Machine:
 
 def machine() -> Machine:
     """How it is now."""
+    import psutil  # takes 5 ms, and is not needed for the first picture
+
     memory = psutil.virtual_memory()
     # Some containers hide the system's swap; then there is none that could grow.
     try:

@@ -114,18 +114,22 @@ class ChatScreen(Panes):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        """Textual's: load the model behind the first picture."""
+        """Textual's: load the model behind the first picture, which has the processor for itself until it is drawn."""
         self.replies.start()
         self.show_conversation()
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
         self.behind.start()
         self.resuming.look()
-        self.call_after_refresh(background.start, self._warm_up, "warm up", self.crashed)
+        background.start(self._warm_up, "warm up", self.crashed)
 
     def _warm_up(self) -> None:
         markdown.warm_up()
         if not self.app.is_headless:
             # What is imported stays. Walking over it in each full collection would stop the app for 40 ms.
             gc.freeze()
+            gc.enable()
 
     @on(Message)
     def _deliver(self, event: Message) -> None:
