@@ -17,7 +17,7 @@ GROUPS = {
     "models": "Which models there are, in every command and in Python.",
     "engine": "How a model is loaded by the commands that load one. Flags of the same names win.",
     "sampling": "How tokens are picked by `run` and `chat`. Flags of the same names win. A key that is not set is left "
-    "to the model file, else it is llama.cpp's default.",
+    "to the model file, then to what the catalogue says that its makers recommend, else it is llama.cpp's default.",
     "app": "The terminal app.",
 }
 """The groups in which the keys are listed, and what to say of each."""
