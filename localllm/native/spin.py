@@ -16,7 +16,6 @@ import functools
 import os
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from localllm.native import lib
@@ -34,7 +33,7 @@ FIRST_PAUSE, NEXT_PAUSE, LONGEST_PAUSE = 0.1, 0.5, 8.0
 STEADY_SECONDS = 10.0
 """Spinning long for so long was no failed try."""
 
-_TASKS = Path("/proc/self/task")
+_TASKS = "/proc/self/task"
 
 
 def waited() -> float | None:
@@ -44,9 +43,14 @@ def waited() -> float | None:
     """
     try:
         total = 0
-        for task in _TASKS.iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-                total += int((task / "schedstat").read_bytes().split()[1])
+        with os.scandir(_TASKS) as tasks:  # not pathlib, which takes three times as long, ten times a second
+            for task in tasks:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                    file = os.open(f"{task.path}/schedstat", os.O_RDONLY)
+                    try:
+                        total += int(os.read(file, 100).split()[1])
+                    finally:
+                        os.close(file)
     except (OSError, IndexError, ValueError):
         return None
     return total / 1e9
