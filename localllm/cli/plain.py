@@ -1,7 +1,7 @@
 """`localllm chat --plain`: the same chats line by line, for screen readers, dumb terminals and pipes.
 
-Replies go to stdout, everything else to stderr; no colour, no cursor that moves. Knows how lines are read and words are
-printed; what a command does is in `plain_orders`.
+Answers go to stdout, thoughts and everything else to stderr; no colour, no cursor that moves. Knows how lines are read
+and words are printed; what a command does is in `plain_orders`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from localllm.chat.printable import check, printable
 from localllm.chat.store import Store
 from localllm.cli.interrupt import on_interrupt
 from localllm.cli.plain_orders import Orders
+from localllm.cli.speaker import Speaker
 from localllm.errors import EngineDied, LocalLLMError
 from localllm.runtime.sampling import Sampling
+from localllm.runtime.thinking import parted
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.loader import Loader, OpenModel, Wanted
 from localllm.tui.turn import Turn
@@ -182,7 +184,8 @@ class PlainChat:
         path = conversation.path()
         self.tell(f"{conversation.title}: {len(path)} messages" + (", the last of them:" if len(path) > 2 else ":"))
         for node in path[-2:]:
-            self.tell(f"{'You' if node.role == 'user' else node.model or 'Reply'}: {attachments.summary(node.text)}")
+            said = node.text if node.role == "user" else parted(node.text).answer or node.text
+            self.tell(f"{'You' if node.role == 'user' else node.model or 'Reply'}: {attachments.summary(said)}")
         if conversation.unfinished() is not None:
             self.tell("(The last reply ended early. /continue goes on.)")
 
@@ -202,7 +205,7 @@ class PlainChat:
             assert turn is not None
             if interrupted.is_set():  # before there was anything to stop
                 turn.stop()
-            self._follow(turn)
+            self._follow(turn, turn.task.reply.text)
         node = self.dialogue.finish()
         if node is not None:
             self.say("" if node.text.endswith("\n") else "\n", "\n" if self.interactive else "")
@@ -217,16 +220,29 @@ class PlainChat:
         if interrupted.is_set() and not self.interactive:
             raise KeyboardInterrupt
 
-    def _follow(self, turn: Turn) -> None:
+    def _follow(self, turn: Turn, before: str) -> None:
+        speaker: Speaker | None = None
+
+        def say() -> None:
+            nonlocal speaker
+            text = self.dialogue.take()
+            if text and speaker is None:
+                model = self.loader.model
+                speaker = Speaker(model.info.opens_thought if model is not None else "", before)
+            if speaker is not None:
+                speaker.say(text)
+
         slow_at = time.monotonic() + SLOW_S if self.interactive else float("inf")
         while not self._ended.wait(POLL_S) and self._crash is None:
-            self.say(self.dialogue.take())
+            say()
             if turn.pieces:
                 slow_at = float("inf")
             elif time.monotonic() > slow_at:
                 slow_at = float("inf")
                 self.tell("(Waiting for the model to load.)" if turn.stage == "waiting" else "(Reading the prompt.)")
-        self.say(self.dialogue.take())
+        say()
+        if speaker is not None:
+            speaker.end()
 
     def _tell_ending(self, turn: Turn, node: Node | None) -> None:
         if node is None:

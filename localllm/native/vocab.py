@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,13 @@ def encoded(text: str, what: str = "The text") -> bytes:
 
 
 class Vocab:
-    """The vocabulary of a loaded model. Reading it is safe from several threads."""
+    """The vocabulary of a loaded model. Reading it is safe from several threads.
 
-    def __init__(self, model: handles.ModelHandle) -> None:
+    Control tokens whose names are in `shown` have their names as text, like any other token.
+    """
+
+    def __init__(self, model: handles.ModelHandle, shown: Collection[str] = ()) -> None:
+        self._shown = shown
         api = self._api = lib.llama()
         self.native: Any = model.vocab
         self.size: int = api.llama_vocab_n_tokens(model.vocab)
@@ -88,10 +92,13 @@ class Vocab:
         return self.tokenize(text, add_special=False, parse_special=True)
 
     def piece(self, token: int) -> bytes:
-        """The bytes a token stands for; empty for a control token. May end inside a character."""
+        """The bytes a token stands for; empty for a control token that is not shown. May end inside a character."""
         known = self._pieces.get(token)
         if known is None:
-            known = self._pieces[token] = self._read_piece(token, special=False)
+            known = self._read_piece(token, special=False)
+            if not known and self.text(token) in self._shown and not self.ends_generation(token):
+                known = self.written(token)
+            self._pieces[token] = known
         return known
 
     def written(self, token: int) -> bytes:

@@ -28,7 +28,7 @@ from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.snapshots import Identity, Snapshots
 from localllm.runtime.template import TokenMemory
-from localllm.runtime.thinking import opened_by
+from localllm.runtime.thinking import MARKS, opened_by
 from localllm.runtime.types import ModelInfo, Plan, is_hash
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Pa
     handle, lines = open_weights(plan, places, progress)
     with ExitStack() as made:
         made.callback(handle.close)
-        vocab = Vocab(handle)
+        vocab = Vocab(handle, MARKS)
         if not vocab.kind:
             raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
         adapters = load_adapters(handle, headers[0].architecture, plan.options.lora)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from localllm.runtime.aio import pieces_of
 from localllm.runtime.responder import Reply, Responder
 from localllm.runtime.sampling import Sampling
+from localllm.runtime.thinking import Parted, parted
 from localllm.runtime.types import Message, Stats
 
 
@@ -101,6 +102,12 @@ class Chat:
         fork.messages = list(self.messages)
         fork.stats = self.stats
         return fork
+
+    @property
+    def parted(self) -> Parted:
+        """The last answer in two: what the model thought, if it did, and what it said."""
+        answer = next((message.content for message in reversed(self.messages) if message.role == "assistant"), "")
+        return parted(answer, opened=self._responder.info.opens_thought)
 
     def cancel(self) -> None:
         """Stop the reply that is being made; safe from any thread."""

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from localllm.native.vocab import Vocab
+from localllm.runtime import channels
 from localllm.runtime.snapshots import KnownText
+from localllm.runtime.thinking import parted
 from localllm.runtime.tokens import shared
 from localllm.runtime.types import Message
 
@@ -36,7 +38,18 @@ def render(template: ChatTemplate, messages: Sequence[Message]) -> str:
     open_text = ""
     if messages and messages[-1].role == "assistant":
         messages, open_text = messages[:-1], messages[-1].content
-    return template.render([{"role": message.role, "content": message.content} for message in messages]) + open_text
+    return template.render([_fields(message) for message in messages]) + open_text
+
+
+def _fields(message: Message) -> dict[str, str]:
+    """A message as templates read it. Most cut a thought out of the answer themselves, or leave it as it was written.
+    That of gpt-oss, whose replies are in channels, refuses it there and wants it beside.
+    """
+    fields = {"role": message.role, "content": message.content}
+    if message.role == "assistant" and channels.begins(message.content):
+        said = parted(message.content)
+        fields |= {"content": said.answer, "thinking": said.thought or "", "reasoning_content": said.thought or ""}
+    return fields
 
 
 class TokenMemory:

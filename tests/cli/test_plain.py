@@ -90,6 +90,20 @@ def test_each_line_is_a_message_and_the_replies_go_to_stdout(store: Store) -> No
     assert [(node.text, node.state) for node in store.load(entry.id).path()][-2:] == [("y", "done"), (PARIS, "done")]
 
 
+HARMONY = "<|channel|>analysis<|message|>A capital is asked.<|end|><|start|>assistant<|channel|>final<|message|>Paris."
+
+
+@pytest.mark.parametrize("reply", [HARMONY, "<think>\nA capital is asked.\n</think>\n\nParis."])
+def test_a_thought_goes_to_stderr_and_the_answer_to_stdout(store: Store, reply: str) -> None:
+    run = Run(store, garage=Garage(Script(reply=reply))).lines("Capital of France?")
+    assert run.out == "Paris.\n"
+    assert run.told == "(Thinking.)\nA capital is asked.\n(Answering.)\n"
+    assert run.conversation.path()[-1].text == reply
+    again = Run(store).lines(f"/open {run.conversation.id[:8]}")
+    assert ": Paris." in again.told
+    assert "A capital" not in again.told
+
+
 def test_lines_between_quotes_are_one_message(store: Store) -> None:
     run = Run(store).lines('"""', "one", "", "/new is no command here", '"""', "two", '"""', "open to the end")
     assert [message.content for message in run.asked[-1] if message.role == "user"] == [

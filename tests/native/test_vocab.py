@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import BadModelFile
+from localllm.native.handles import open_model
 from localllm.native.vocab import Vocab, open_vocab
 
 
@@ -33,6 +34,13 @@ def test_control_tokens_have_a_text_but_no_piece(vocab: Vocab) -> None:
     assert vocab.piece(vocab.eos) == b""
     assert vocab.ends_generation(vocab.eos)
     assert vocab.text(-1) == ""
+
+
+def test_control_tokens_that_are_shown_have_a_piece_unless_they_end_the_turn(smollm2: Path) -> None:
+    with open_model(smollm2, vocab_only=True) as model:
+        shown = Vocab(model, {"<|im_start|>", "<|im_end|>"})
+        assert shown.piece(shown.bos) == b"<|im_start|>"
+        assert shown.piece(shown.eos) == b""
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:

@@ -58,6 +58,29 @@ def test_a_template_that_keeps_them_loses_nothing(vocab: Vocab) -> None:
     assert len(second.tokens) > len(first.tokens)
 
 
+CHANNELS = (
+    "{% for message in messages %}{% if '<|channel|>' in message.content %}"
+    "{{ raise_exception('channels in the content') }}{% endif %}<|im_start|>{{ message.role }}\n"
+    "{% if message.thinking and loop.last %}{{ message.thinking }}{% endif %}"
+    "{{ '<|channel|>final<|message|>' if message.role == 'assistant' }}{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+IN_CHANNELS = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hello!"
+
+
+def test_a_template_of_channels_is_given_the_answer_and_the_thought_beside_it(vocab: Vocab) -> None:
+    prompter, memory = prompts(vocab, CHANNELS)
+    talk = [Message("user", "Hello"), Message("assistant", IN_CHANNELS), Message("user", "Nothing.")]
+    first = prompter.conversation(talk[:1], 0).first()
+    answer(vocab, memory, first, IN_CHANNELS)
+    second = prompter.conversation(talk, 0).first()
+    assert "assistant\n<|channel|>final<|message|>Hello!<|im_end|>" in second.text
+    assert second.tokens[: len(first.tokens)] == first.tokens
+    going_on = prompter.conversation(talk[:2], 0).first()
+    assert going_on.text == first.text + IN_CHANNELS, "what goes on is left as the model wrote it"
+    assert going_on.rewritten_tokens == 0
+
+
 def test_nothing_is_lost_of_what_was_never_computed(vocab: Vocab) -> None:
     prompter, _ = prompts(vocab)
     assert prompter.conversation(ANSWERED, 0).first().rewritten_tokens == 0

@@ -10,10 +10,13 @@ import pytest
 
 import localllm
 from localllm.errors import BadTemplate, ContextFull
+from localllm.runtime import parts
 from localllm.runtime.model import Model
 from localllm.runtime.options import OptionFields, Options
 from localllm.runtime.reply import LocalReply
+from localllm.runtime.sampling import Sampling
 from localllm.runtime.session import Chat
+from localllm.runtime.thinking import Parted
 from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
@@ -241,3 +244,25 @@ def test_two_conversations_may_be_read_in_turns(model: Model) -> None:
     assert second.ask("Name the capital of Italy.")
     assert (begun + "".join(stream)) == first.messages[-1].content
     assert "Paris" in first.messages[-1].content
+
+
+def test_a_marker_that_is_a_control_token_is_in_the_text_and_its_token_is_used_again(
+    smollm2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MARKS", {"<|im_start|>"})
+    with Model.load(smollm2, Options(n_ctx=512)) as model:
+        (mark,) = model.tokenize("<|im_start|>")
+        chat = model.chat(sampling=Sampling(temperature=0, logit_bias=((mark, 1000.0),)), max_tokens=3)
+        assert chat.ask("Say something.") == "<|im_start|>" * 3
+        first = chat.stats
+        assert first is not None
+        chat.ask("Go on.")
+        assert chat.stats is not None
+        assert chat.stats.cached_tokens >= first.prompt_tokens + 2
+
+
+def test_the_last_answer_in_two(model: Model) -> None:
+    chat = _chat(model)
+    assert chat.parted == Parted(None, False, "")
+    chat.messages += [Message("user", "Hi"), Message("assistant", "<think>Hm.</think>Hello."), Message("user", "Ho")]
+    assert chat.parted == Parted("Hm.", True, "Hello.")

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from localllm.runtime.thinking import MARKERS, Parted, opened_by, parted
+from localllm.runtime.thinking import MARKERS, Parted, Parting, opened_by, parted
 
 
 @pytest.mark.parametrize(("begin", "end"), MARKERS)
@@ -55,6 +55,46 @@ def test_what_was_held_back_is_text_in_the_end() -> None:
     assert parted("<think>a</th") == Parted("a</th", False, "")
 
 
+HARMONY = (
+    "<|channel|>analysis<|message|>If 1 < 2,<|end|>"
+    "<|start|>assistant<|channel|>commentary to=x <|constrain|>json<|message|>{}<|end|>"
+    "<|start|>assistant<|channel|>analysis<|message|>then. <|end|>"
+    "<|start|>assistant<|channel|>final<|message|>\nYes <b>, 1 < 2."
+)
+
+
+def test_a_reply_in_channels() -> None:
+    assert parted(HARMONY) == Parted("If 1 < 2,\n\n{}\n\nthen.", True, "Yes <b>, 1 < 2.")
+    assert parted("<|channel|>final<|message|>Yes.") == Parted(None, True, "Yes.")
+    assert parted("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant") == Parted("Hm.", False, "")
+    assert parted("<|channel|>analysis<|message|>Hm. <|e") == Parted("Hm. <|e", False, "")
+    assert parted("It writes <|channel|>final<|message|> then.").thought is None
+
+
+GRANITE = "<think>Hm.</think><response>Yes </b>, 1 < 2.</response>"
+PAIRS = [
+    (HARMONY, "If 1 < 2,\n\n{}\n\nthen. ", "Yes <b>, 1 < 2."),
+    (GRANITE, "Hm.", "Yes </b>, 1 < 2."),
+    ("[THINK]Hm.[/THINK]Yes.", "Hm.", "Yes."),
+    ("Yes <and> no.", "", "Yes <and> no."),
+    ("<thi", "", "<thi"),
+]
+
+
+@pytest.mark.parametrize(("text", "thought", "answer"), PAIRS)
+def test_piece_by_piece_it_is_the_same(text: str, thought: str, answer: str) -> None:
+    parting = Parting()
+    parts = [parting.feed(character) for character in text] + [parting.rest()]
+    assert "".join(part for part, _ in parts).strip() == thought.strip()
+    assert "".join(part for _, part in parts) == answer
+    assert not any("<|" in part or "response" in part for pair in parts for part in pair)
+
+
+def test_granite_writes_markers_around_its_answer_too() -> None:
+    assert parted(GRANITE) == Parted("Hm.", True, "Yes </b>, 1 < 2.")
+    assert parted("<think>Hm.</think><response>Yes") == Parted("Hm.", True, "Yes")
+
+
 QWEN3 = r"""{%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\n' }}
     {%- if enable_thinking is defined and enable_thinking is false %}
@@ -62,11 +102,13 @@ QWEN3 = r"""{%- if add_generation_prompt %}
     {%- endif %}
 {%- endif %}"""
 QWEN3_THINKING = r"{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}"
+MINIMAX = r"{%- if add_generation_prompt -%}{{- ']~b]ai' ~ '\n' ~ '<think>' ~ '\n' }}{%- endif -%}"
 R1 = r"{% if add_generation_prompt and not ns.is_tool %}{{'<|Assistant|><think>\n'}}{% endif %}"
 
 
 @pytest.mark.parametrize(
-    ("template", "marker"), [(QWEN3, ""), (QWEN3_THINKING, "<think>"), (R1, "<think>"), ("", ""), ("'<think>'", "")]
+    ("template", "marker"),
+    [(QWEN3, ""), (QWEN3_THINKING, "<think>"), (R1, "<think>"), (MINIMAX, "<think>"), ("", ""), ("'<think>'", "")],
 )
 def test_templates_that_begin_the_thought(template: str, marker: str) -> None:
     assert opened_by(template) == marker
