@@ -139,6 +139,7 @@ class _Teller:
     def hear(self, number: int, step: Step) -> None:
         """Tell one step."""
         from localllm.cli.main import print_error
+        from localllm.errors import Cancelled
         from localllm.measure.comparing import Answer, Loading, Reading, Said
 
         name = self._contenders[number].name
@@ -155,7 +156,7 @@ class _Teller:
         elif isinstance(step, Answer):
             if step.text:
                 print("\n", file=self._out, flush=True)
-            if step.error is not None:
+            if step.error is not None and not isinstance(step.error, Cancelled):
                 print_error(step.error)
 
 

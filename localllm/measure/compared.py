@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from localllm.errors import Cancelled
 from localllm.measure.comparing import Answer, Request
 from localllm.measure.parting import Parting, part
 from localllm.runtime.types import MemorySample, ModelInfo, Plan, Stats, mib
@@ -134,6 +135,8 @@ def _file(info: ModelInfo) -> str:
 
 
 def _ending(answer: Answer) -> str:
+    if isinstance(answer.error, Cancelled):
+        return ENDINGS["cancelled"]
     if answer.error is not None:
         return answer.error.message
     return ENDINGS[answer.stats.stop_reason] if answer.stats is not None else UNKNOWN

@@ -82,7 +82,8 @@ async def compare_with_other(pilot: Driver, key: str = "f8") -> None:
     await pilot.press(key)
     await shows(pilot, "other-3b")
     await pilot.press("down", "enter")
-    await shows(pilot, "They answer one after the other")
+    # Wherever the lines break.
+    await wait_until(pilot, lambda: "They answer one after the other" in " ".join(screen_text(pilot).split()))
 
 
 async def run(pilot: Driver, text: str = "") -> None:
@@ -121,8 +122,12 @@ async def test_the_second_engine_is_freed_and_the_chat_goes_on_with_its_cache(
         assert second.wanted.options.n_ctx == 4096
         assert second.wanted.options.kv_disk == 0
         assert "part at word 6" in screen_text(pilot)
-        await run(pilot)
+        sampled = own.sampled
+        done = screen_of(pilot)._done
+        await pilot.press("enter")  # in the text: the same again
+        await wait_until(pilot, lambda: screen_of(pilot)._done not in (None, done), "the second run")
         assert len(garage.models) == 2, "the second engine is kept for the next prompt"
+        assert own.sampled == sampled + 1, "memory is looked at once an answer, and not while it is made"
         await pilot.press("escape")
         await wait_until(pilot, lambda: second.closed)
         assert app.screen is app.chat
@@ -130,6 +135,19 @@ async def test_the_second_engine_is_freed_and_the_chat_goes_on_with_its_cache(
         await ask(pilot, "And of Italy?")
         assert len(garage.models) == 2
         assert [message.content for message in own.asked[-1]] == ["Capital?", garage.script.reply, "And of Italy?"]
+
+
+async def test_a_low_and_narrow_terminal_still_shows_both(open_app: OpenApp, garage: Garage, room: Room) -> None:
+    async with open_app(garage=garage).run_test(size=(60, 24), notifications=True) as pilot:
+        await compare_with_other(pilot)
+        await run(pilot, "Capital?")
+        lines = screen_text(pilot).splitlines()
+        assert any("The capital of France is Paris." in line for line in lines)
+        assert any("The capital of France is Lyon, or Paris." in line for line in lines)
+        assert any("decode" in line and line.count("tok/s") == 2 for line in lines)
+        assert not any("ended" in line for line in lines)
+        await pilot.press("tab", "tab", "end")
+        await shows(pilot, "ended")
 
 
 async def test_what_does_not_fit_beside_replaces_the_model_until_the_person_leaves(
@@ -196,6 +214,7 @@ async def test_a_stop_while_the_second_model_loads(open_app: OpenApp, garage: Ga
         await shows(pilot, "loading 10%")
         await pilot.press("escape")
         await shows(pilot, "Stopped.")
+        assert "given up" not in screen_text(pilot)
         assert len(garage.models) == 1
         await pilot.press("escape")
         assert app.screen is app.chat

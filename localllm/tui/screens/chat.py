@@ -296,7 +296,7 @@ class ChatScreen(Panes):
         from localllm.tui.screens.compare import CompareScreen
 
         if self.may_turn():
-            self.app.push_screen(CompareScreen(self, model))
+            self.app.push_screen(CompareScreen(self, model), lambda _: self.panes_changed())
 
     def action_reload(self) -> None:
         """Load the model again."""

@@ -45,6 +45,9 @@ TICK_S = 0.1
 BESIDE_FROM = 100
 """From so many columns on the sides stand beside each other; below that, one above the other."""
 
+ROOM_FOR_TABLE = 34
+"""Below so many rows the table of both is cut, and scrolls."""
+
 SIDES = ("left", "right")
 NO_MODEL = "no model yet"
 IN_TURN = "They answer one after the other: at once they would share the cores."
@@ -62,6 +65,7 @@ class CompareScreen(Screen[None]):
         Binding("f7", "choose('left')", "Left model", priority=True),
         Binding("f8", "choose('right')", "Right model", priority=True),
         Binding("f6", "sample_otherwise", "Sampling", priority=True),
+        Binding("enter", "ask_again", "Ask again"),
         Binding("c", "copy", "Copy"),
         Binding("ctrl+o", "copy", "Copy", show=False),
     ]
@@ -83,7 +87,7 @@ class CompareScreen(Screen[None]):
         with Container(id="compare-sides"):
             for name in SIDES:
                 yield Side(id=f"compare-{name}")
-        with VerticalScroll(id="compare-both", can_focus=False):
+        with VerticalScroll(id="compare-both"):
             yield Figures(id="compare-figures")
         yield Static(id="compare-note")
         yield Question(self._last_prompt(), id="compare-prompt")
@@ -93,6 +97,8 @@ class CompareScreen(Screen[None]):
         """Textual's."""
         self._ticker = self.set_interval(TICK_S, self._draw, pause=True)
         self._chat.behind.titler.stop()
+        # To look at memory takes time from a model that is measured.
+        self._chat.behind.sampler.want(False)
         for number in range(len(SIDES)):
             self._show_contender(number)
         self._show_sampling()
@@ -110,6 +116,7 @@ class CompareScreen(Screen[None]):
     def on_resize(self) -> None:
         """Textual's: the sides stand where there is room."""
         self.set_class(self.app.size.width < BESIDE_FROM, "-stacked")
+        self.set_class(self.app.size.height < ROOM_FOR_TABLE, "-short")
         self._show_both()
 
     def _last_prompt(self) -> str:
@@ -208,7 +215,16 @@ class CompareScreen(Screen[None]):
     # Running.
 
     @on(Question.Asked)
-    def _ask(self, event: Question.Asked) -> None:
+    def _asked(self, event: Question.Asked) -> None:
+        self._ask(event.text)
+
+    def action_ask_again(self) -> None:
+        """Ask what the prompt says."""
+        text = self.query_one(Question).text
+        if text.strip():
+            self._ask(text)
+
+    def _ask(self, text: str) -> None:
         contenders = [one for one in self._contenders if one is not None]
         if self._comparison is not None:
             return
@@ -225,7 +241,7 @@ class CompareScreen(Screen[None]):
             side.clear()
         self._done = None
         self._show_both()
-        request = Request(event.text, sampling, self._chat.conversation.system, MAX_TOKENS)
+        request = Request(text, sampling, self._chat.conversation.system, MAX_TOKENS)
         self._begin(Comparison(contenders, request, self._engines))
 
     def _begin(self, comparison: Comparison) -> None:
@@ -315,6 +331,6 @@ class CompareScreen(Screen[None]):
             return self._comparison is not None
         if action in ("leave", "choose", "sample_otherwise"):
             return self._comparison is None
-        if action == "copy":
+        if action in ("copy", "ask_again"):
             return self._done is not None and self._comparison is None
         return super().check_action(action, parameters)

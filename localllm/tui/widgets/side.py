@@ -8,7 +8,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from localllm.errors import LocalLLMError
+from localllm.errors import Cancelled, LocalLLMError
 from localllm.measure.comparing import Answer, Loading, Reading, Said, Step
 from localllm.tui import wording
 from localllm.tui.reply_entry import ReplyEntry
@@ -65,7 +65,7 @@ class Side(Vertical):
         if self._entry is not None:
             self._entry.end()
             transcript.redraw(self._entry)
-        if answer.error is not None:
+        if answer.error is not None and not isinstance(answer.error, Cancelled):
             self.fail(answer.error)
         self.query_one(Figures).show([answer])
 
