@@ -41,7 +41,7 @@ class Figures(Widget):
             rows.insert(0, ("", [answer.contender.name if answer is not None else "" for answer in self._answers]))
         lines = []
         for label, values in rows:
-            line = Text(label.ljust(LABEL), label_style, no_wrap=True)
+            line = Text(no_wrap=True).append(label.ljust(LABEL), label_style)
             for value in values:
                 cell = Text(printable(value).replace("\n", " "))
                 cell.truncate(width - 1, overflow="ellipsis", pad=True)
