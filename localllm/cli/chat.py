@@ -26,7 +26,7 @@ EPILOG = """examples:
   localllm                                  the default model
   localllm chat model.gguf --ctx 8192       a file, with a context of 8192 tokens
   localllm chat --system "Answer in verse." with a system prompt for new chats
-  localllm chat --continue                  go on with the latest chat; --chat NAME with another
+  localllm chat --continue                  go on with the latest chat and the model it used; --chat NAME another
   localllm chat --plain                     line by line, for screen readers and dumb terminals
   localllm chat --plain < questions.txt     each line is a message or a / command; replies go to stdout
 

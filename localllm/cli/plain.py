@@ -24,8 +24,10 @@ from localllm.cli.speaker import Speaker
 from localllm.errors import EngineDied, LocalLLMError
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.thinking import parted
+from localllm.tui import own_model
 from localllm.tui.dialogue import Dialogue
 from localllm.tui.loader import Loader, OpenModel, Wanted
+from localllm.tui.own_model import Present
 from localllm.tui.turn import Turn
 
 PROMPT = "You: "
@@ -188,6 +190,22 @@ class PlainChat:
             self.tell(f"{'You' if node.role == 'user' else node.model or 'Reply'}: {attachments.summary(said)}")
         if conversation.unfinished() is not None:
             self.tell("(The last reply ended early. /continue goes on.)")
+        other = own_model.look(conversation.id, conversation.settings, self.loader.wanted.options, self._present())
+        if other is not None:
+            self.tell(own_model.told_plainly(other, self.loader.wanted.path.name))
+
+    def _present(self) -> Present:
+        model = self.loader.model
+        return Present(self.loader.wanted, model.plan if model is not None else None, self.loader.took_s)
+
+    def _remember_model(self) -> None:
+        """This chat was used with what is loaded."""
+        conversation, wanted = self.conversation, self.loader.wanted
+        label = own_model.label_of(wanted.path)
+        settings = own_model.as_used(conversation.settings, label, wanted.options, self._present())
+        if settings != conversation.settings:
+            conversation.settings = settings
+            self.store.set_settings(conversation.id, settings)
 
     def answer(self, begin: Callable[[], None]) -> None:
         """Let a reply begin, and print it until it ends; Ctrl-C stops it and keeps what is there.
@@ -207,6 +225,8 @@ class PlainChat:
                 turn.stop()
             self._follow(turn, turn.task.reply.text)
         node = self.dialogue.finish()
+        if turn.stats is not None:
+            self._remember_model()
         if node is not None:
             self.say("" if node.text.endswith("\n") else "\n", "\n" if self.interactive else "")
         if isinstance(turn.error, EngineDied):

@@ -47,7 +47,7 @@ class Loaded:
         loader = self._loader
         if loader.error is not None and loader.error is not self._explained:
             self._explained = loader.error
-            self._screen.tell(wording.model_notice(loader.error))
+            self._screen.talk.tell(wording.model_notice(loader.error))
         if loader.state != "ready":
             self._screen.query_one(MemoryPanel).show(None)
             self._screen.talk.transcript.show_cached(frozenset())
@@ -65,7 +65,7 @@ class Loaded:
         if isinstance(error, EngineDied):
             self._loader.fail(error)
         elif error is not None and error is not self._loader.error:
-            self._screen.tell(wording.notice(error))
+            self._screen.talk.tell(wording.notice(error))
 
     def show_settings(self) -> None:
         """Show the settings of the chat, and use what the person settles for."""

@@ -85,7 +85,7 @@ class Orders:
         if text:
             self._screen.chats.change_system("" if text == settings.DEFAULT else text)
         system = self._screen.conversation.system
-        self._screen.tell(
+        self._screen.talk.tell(
             NoticeEntry("System prompt" if system else "There is no system prompt.", system, alarming=False)
         )
 
@@ -95,7 +95,7 @@ class Orders:
             conversation.settings = settings.changed(conversation.settings, order)
             self._screen.chats.keep_settings()
         told = settings.described(self._screen.sampling) or "everything as the model recommends"
-        self._screen.tell(NoticeEntry("How tokens are picked in this chat", told, alarming=False))
+        self._screen.talk.tell(NoticeEntry("How tokens are picked in this chat", told, alarming=False))
 
     def _undo(self) -> None:
         if self._screen.may_turn():
@@ -106,7 +106,7 @@ class Orders:
         talk.action_copy_code() if what == "code" else talk.action_copy_message()
 
     def _tell_stats(self) -> None:
-        self._screen.tell(NoticeEntry("What the last reply cost", self._screen.replies.account(), alarming=False))
+        self._screen.talk.tell(NoticeEntry("What the last reply cost", self._screen.replies.account(), alarming=False))
 
     def _tell_commands(self) -> None:
         lines = [f"{command.usage:<24} {command.meaning}" for command in offered() if command.name in self.deeds]
@@ -115,4 +115,4 @@ class Orders:
             "// begins a message that begins with a slash. @path puts a file into a message.",
             "F1 lists all keys.",
         ]
-        self._screen.tell(NoticeEntry("Commands", "\n".join([*lines, *ways]), alarming=False))
+        self._screen.talk.tell(NoticeEntry("Commands", "\n".join([*lines, *ways]), alarming=False))

@@ -30,7 +30,7 @@ class Present:
 
 @dataclass(frozen=True)
 class OwnModel:
-    """What a chat was used with, where that is not what is loaded; `settings` are those that say so.
+    """What the chat `chat`, an id, was used with, where that is not what is loaded; `name` is that of the model.
 
     `problem` says why it cannot be loaded, and then `wanted` is None. `plan` is None before it is made; `more` are the
     bytes that it takes beyond what is loaded, `load_s` about how long it takes, 0 if nobody knows.
@@ -152,10 +152,7 @@ def told(offer: OwnModel, present: str, *, lost: bool) -> str:
     `present` is the name of what is loaded, `lost` says that its KV cache is kept nowhere when it goes.
     """
     if offer.problem is not None:
-        hint = f"\n{offer.problem.hint}" if offer.problem.hint else ""
-        return (
-            f"This chat used {offer.name}. {offer.problem.message} It goes on with {present}. Esc puts this away{hint}"
-        )
+        return _cannot_be(offer, offer.problem, f"It goes on with {present}. Esc puts this away")
     plan = offer.plan
     used = f"This chat used {offer.name}" + (f", {tokens(plan.n_ctx)} tokens" if plan is not None else "")
     if plan is not None and not offer.fits:
@@ -169,6 +166,18 @@ def told(offer: OwnModel, present: str, *, lost: bool) -> str:
     cost = f" ({', '.join(costs)})" if costs else ""
     losing = f" What {present} has computed of other chats is lost (--kv-disk 0)." if lost else ""
     return f"{used}. The next message loads it{cost}.{losing} Enter loads it now · Esc keeps {present}"
+
+
+def told_plainly(offer: OwnModel, present: str) -> str:
+    """The same where lines are written and nothing is offered: the chat goes on with what is loaded."""
+    if offer.problem is not None:
+        return _cannot_be(offer, offer.problem, f"It goes on with {present}.")
+    return f"This chat used {offer.name}, or the same model loaded otherwise. It goes on with {present} as it is."
+
+
+def _cannot_be(offer: OwnModel, problem: LocalLLMError, then: str) -> str:
+    hint = f"\n{problem.hint}" if problem.hint else ""
+    return f"This chat used {offer.name}. {problem.message} {then}{hint}"
 
 
 def _signed(more: int) -> str:

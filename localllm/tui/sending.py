@@ -38,7 +38,7 @@ class Sending:
                 return
         except LocalLLMError as error:
             self._screen.talk.prompt.put_back(text)
-            self._screen.tell(wording.notice(error))
+            self._screen.talk.tell(wording.notice(error))
             return
         if self._screen.may_turn() and self._screen.may_answer():
             self._screen.talk.composer.make(text)

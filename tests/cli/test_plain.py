@@ -168,10 +168,10 @@ def test_settings_of_a_chat_are_kept(store: Store) -> None:
     assert run.told.count("System prompt: Be brief.") == 2
     assert run.asked[0][0] == Message("system", "Be brief.")
     kept = store.load(run.conversation.id)
-    assert (kept.settings, kept.system) == ({"sampling": {"temperature": 0.2}}, "Be brief.")
+    assert (kept.settings["sampling"], kept.system) == ({"temperature": 0.2}, "Be brief.")
     run = Run(store).lines(f"/open {kept.id}", "/set -", "/system -")
     kept = store.load(kept.id)
-    assert (kept.settings, kept.system) == ({}, "")
+    assert ("sampling" in kept.settings, kept.system) == (False, "")
 
 
 def test_files_go_into_messages(store: Store, tmp_path: Path) -> None:
@@ -405,3 +405,19 @@ def first_messages() -> list[str]:
         return [store.load(entry.id).path()[0].text for entry in store.chats()]
     finally:
         store.close()
+
+
+def test_a_chat_remembers_its_model_and_says_when_it_goes_on_with_another(store: Store, tmp_path: Path) -> None:
+    run = Run(store).lines("Capital?")
+    chat = store.load(store.chats()[0].id)
+    assert chat.settings == {"model": str(Path("fake-1b.gguf").absolute())}
+    assert "This chat used" not in run.told
+    other = tmp_path / "other-3b.gguf"
+    other.write_bytes(b"GGUF")
+    store.set_settings(chat.id, {"model": str(other)})
+    told = Run(store).lines("/open capital").told
+    assert "This chat used other-3b, or the same model loaded otherwise. It goes on with fake-1b.gguf as it is." in told
+    store.set_settings(chat.id, {"model": "qwen3:0.6b"})
+    told = Run(store).lines("/open capital").told
+    assert "It goes on with fake-1b.gguf." in told
+    assert "localllm pull qwen3:0.6b" in told

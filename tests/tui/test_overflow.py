@@ -68,7 +68,7 @@ async def test_turns_are_left_out_below_a_line_and_nothing_is_lost(open_app: Ope
         kept = store.load(entry.id)
         assert len(kept.path()) == 6
         assert kept.first_sent() == kept.path()[4]
-        app.chat.action_send_all()
+        app.chat.overflow.send_all()
         await wait_until(pilot, lambda: not lines(app))
         await wait_until(pilot, lambda: store.load(entry.id).first_sent() is None)
 

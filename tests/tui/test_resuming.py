@@ -19,8 +19,9 @@ from localllm.runtime.types import Plan
 from localllm.tui import own_model
 from localllm.tui.app import ChatApp
 from localllm.tui.loader import Wanted
-from localllm.tui.messages import ChatOpened
+from localllm.tui.messages import ChatOpened, OwnModelWanted
 from localllm.tui.own_model import OwnModel, Present, as_used, label_of, look, planned, told
+from localllm.tui.widgets.offer_line import OfferLine
 from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import GIB, PLAN, Garage
 from tests.tui.test_app import PARIS, past_chat
@@ -171,6 +172,33 @@ async def test_enter_in_the_empty_prompt_loads_it_now(
         assert garage.models[1].wanted.path == other
         await wait_until(pilot, lambda: "This chat used" not in screen_text(pilot))
         assert len(only_chat(store).nodes) == 2
+
+
+@pytest.mark.slow
+async def test_a_click_on_the_line_loads_it_but_not_while_a_reply_is_made(
+    open_app: OpenApp, store: Store, other: Path, plans: object
+) -> None:
+    chat = chat_of(store, {MODEL: str(other)})
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(120, 36), notifications=True) as pilot:
+        app = opened(pilot, store, chat)
+        await shows(pilot, "Enter loads it now")
+        await pilot.press("escape")
+        garage.script.piece_s = 0.2
+        await say(pilot, "Go on")
+        await shows(pilot, "writing")
+        app.chat.post_message(OwnModelWanted())
+        await pilot.pause()
+        assert not idle(pilot)
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: idle(pilot))
+        assert len(garage.models) == 1
+        second = chat_of(store, {MODEL: str(other)})
+        opened(pilot, store, second)
+        await shows(pilot, "Enter loads it now")
+        await pilot.click(OfferLine)
+        await wait_until(pilot, lambda: len(garage.models) == 2)
+        assert garage.models[1].wanted.path == other
 
 
 @pytest.mark.slow

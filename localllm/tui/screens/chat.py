@@ -29,7 +29,6 @@ from localllm.tui.backstage import Backstage
 from localllm.tui.branches import Branches
 from localllm.tui.chats import Chats
 from localllm.tui.deliveries import deliveries
-from localllm.tui.entries import NoticeEntry
 from localllm.tui.loaded import Loaded
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.overflow import Overflow
@@ -203,10 +202,6 @@ class ChatScreen(Panes):
         """Memory is sampled while somebody looks, and while a reply is made."""
         self.behind.sampler.want(self.busy or self.watching.is_seen)
 
-    def tell(self, entry: NoticeEntry) -> None:
-        """Say something in the conversation that is no part of it."""
-        self.talk.tell(entry)
-
     def crashed(self, error: BaseException) -> None:
         """A thread met a mistake of ours."""
         self.behind.crashed(error)
@@ -306,7 +301,3 @@ class ChatScreen(Panes):
         """Choose what to send less of, or a larger context."""
         if self.may_turn() and self.may_answer():
             self.overflow.offer()
-
-    def action_send_all(self) -> None:
-        """Send again what is above the line."""
-        self.overflow.send_all()
