@@ -17,11 +17,7 @@ MARKS = frozenset({CHANNEL, MESSAGE, START, END, "<|constrain|>"})
 FINAL = "final"
 """The channel of the answer; what is said in others is thought."""
 
-_PIECE = re.compile(
-    rf"(?:{re.escape(START)}[^<]*)?{re.escape(CHANNEL)}\s*(\w*)(?:[^<]|<\|constrain\|>)*{re.escape(MESSAGE)}"
-    rf"(.*?)(?={re.escape(END)}|{re.escape(START)}|{re.escape(CHANNEL)}|\Z)",
-    re.DOTALL,
-)
+_MARK = re.compile("|".join(map(re.escape, (CHANNEL, MESSAGE, START, END))))
 _HALF_MARK = re.compile(r"<(?:\|[a-z]*\|?)?\Z")
 
 
@@ -36,10 +32,19 @@ def said_in(text: str, *, growing: bool = False) -> tuple[str, str | None]:
     What may still become a mark while the text is `growing` is held back.
     """
     half = _HALF_MARK.search(text) if growing else None
-    thoughts, answer = [], None
-    for name, said in _PIECE.findall(text[: half.start()] if half else text):
-        if name == FINAL:
+    text = text[: half.start()] if half else text
+    marks = [*_MARK.finditer(text)]
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    thoughts, answer, channel = [], None, ""
+    for mark, end in zip(marks, ends, strict=True):
+        said = text[mark.end() : end]
+        if mark[0] == CHANNEL:
+            channel = (said.split() or [""])[0]
+        elif mark[0] == MESSAGE and channel == FINAL:
             answer = (answer or "") + said
-        else:
-            thoughts.append(said.strip() if answer is not None or not growing else said.lstrip())
-    return "\n\n".join(filter(None, thoughts)), answer
+        elif mark[0] == MESSAGE:
+            thoughts.append(said)
+    # Space at the end of a thought that goes on may become part of a line that is not yet there.
+    whole = [thought.strip() for thought in thoughts[:-1]] + [thought.lstrip() for thought in thoughts[-1:]]
+    thought = "\n\n".join(filter(None, whole))
+    return thought if answer is None else thought.rstrip(), answer
