@@ -26,10 +26,13 @@ from localllm.tui.widgets.prompt import Prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 EARLIER = ("Name three rivers in Europe.", "What is a prime number?")
-QUESTIONS = ("Why is the sky blue?", "Write a Python function that tells whether a number is even.")
+QUESTIONS = (
+    "Why is the sky blue? Answer in two sentences.",
+    "Write a Python function that tells whether a number is even.",
+)
 PATIENCE_S = 120
-SAMPLING = Sampling(temperature=0, repeat_penalty=1.1)
-"""The same picture each time; without the penalty the smallest models repeat themselves when they are greedy."""
+SAMPLING = Sampling(temperature=0)
+"""The same picture each time."""
 
 
 def main() -> int:
