@@ -26,7 +26,8 @@ from localllm.runtime.context import open_context
 from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, open_weights
 from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
-from localllm.runtime.snapshots import Identity, Snapshots
+from localllm.runtime.snapshot_file import Identity
+from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.template import TokenMemory
 from localllm.runtime.thinking import MARKS, opened_by
 from localllm.runtime.types import ModelInfo, Plan, is_hash

@@ -3,72 +3,24 @@
 One file for each, under a budget of bytes: the least recently used give way. A file that is damaged, or was made for a
 model file or a version that is no more, is ignored and removed. Knows no llama.cpp.
 
-The format, little-endian: `MAGIC`; the length of the header, uint32; the header, JSON; the token ids, int32; the CRC-32
-of all that, uint32; the state, whose length and CRC-32 the header has.
+The format of a file is in `snapshot_file`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import struct
-import sys
 import tempfile
 import time
-import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
+from localllm.runtime import snapshot_file
+from localllm.runtime.snapshot_file import Identity, KnownText, Snapshot
 from localllm.runtime.tokens import best_start, starts_with
 
-MAGIC = b"localllm KV 1\n"
-LONGEST_HEADER = 64 << 20
-CHUNK = 16 << 20
 ABANDONED_SECONDS = 3600
-
-
-class _Damaged(Exception):
-    """A file that holds no snapshot."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a state is good for. `place` is the model's file, `content` tells whether it is still the same one and
-    `setup` what else a state depends on: the types of the cache, adapters, the build of llama.cpp."""
-
-    place: str
-    content: str
-    setup: str
-
-    @property
-    def prefix(self) -> str:
-        """How the names of its files begin."""
-        return "-".join(_digest(part) for part in (self.place, self.content, self.setup))
-
-
-@dataclass(frozen=True)
-class KnownText:
-    """The text that `tokens` came from: a tokenizer may cut it otherwise than the model did that wrote a part of it."""
-
-    text: str
-    tokens: array[int]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A state on disk: of `tokens`, in the file `path`, where it is the `size` bytes from `offset` on."""
-
-    path: Path
-    tokens: array[int]
-    offset: int
-    size: int
-    crc: int
-    texts: tuple[KnownText, ...] = field(default=())
 
 
 class Snapshots:
@@ -113,13 +65,13 @@ class Snapshots:
 
     def load(self, snapshot: Snapshot) -> bytearray | None:
         """The state; None if the file is gone or damaged, and then it is removed."""
-        state = _state(snapshot)
+        state = snapshot_file.state_of(snapshot)
         if state is None:
             # Another process may have written it anew, and its header is longer or shorter now.
             self._held.pop(snapshot.path, None)
             self._add(snapshot.path)
             anew = self._held.get(snapshot.path)
-            state = _state(anew) if anew is not None else None
+            state = snapshot_file.state_of(anew) if anew is not None else None
         if state is None:
             self._forget(snapshot)
         return state
@@ -141,8 +93,8 @@ class Snapshots:
         already, or that is not written by `deadline`, a time of `time.monotonic()`."""
         if self.covers(tokens) or len(state) > self.budget:
             return  # before a CRC is made of it all
-        path = self._folder / f"{self._identity.prefix}-{_digest(tokens.tobytes())}.kv"
-        head = _head(self._identity, tokens, state, self._texts_of(tokens))
+        path = self._folder / f"{self._identity.prefix}-{snapshot_file.digest(tokens.tobytes())}.kv"
+        head = snapshot_file.head(self._identity, tokens, state, self._texts_of(tokens))
         if len(head) + len(state) > self.budget:
             return
         part: Path | None = None
@@ -154,7 +106,7 @@ class Snapshots:
             part = Path(name)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(head)
-                whole = _write(file, state, deadline)
+                whole = snapshot_file.write(file, state, deadline)
             if whole:
                 part.replace(path)
                 self._add(path)
@@ -176,10 +128,10 @@ class Snapshots:
 
     def _add(self, path: Path) -> None:
         try:
-            self._held[path] = _read(path, self._identity)
+            self._held[path] = snapshot_file.read(path, self._identity)
         except OSError:
             pass
-        except _Damaged:
+        except snapshot_file.Damaged:
             _remove(path)
 
     def _forget(self, snapshot: Snapshot) -> None:
@@ -228,96 +180,6 @@ def remove_unused(folder: Path, since: float = float("inf")) -> None:
                 path.unlink()
 
 
-def _state(snapshot: Snapshot) -> bytearray | None:
-    """What the file holds; None if it is gone, or holds something else."""
-    state = bytearray(snapshot.size)
-    try:
-        with snapshot.path.open("rb") as file:
-            file.seek(snapshot.offset)
-            good = file.readinto(state) == snapshot.size and zlib.crc32(state) == snapshot.crc
-    except OSError:
-        return None
-    return state if good else None
-
-
-def _digest(part: str | bytes) -> str:
-    data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
-
-
-def _head(identity: Identity, tokens: array[int], state: bytearray, texts: tuple[KnownText, ...]) -> bytes:
-    header = {
-        "identity": [identity.place, identity.content, identity.setup],
-        "tokens": len(tokens),
-        "bytes": len(state),
-        "crc": zlib.crc32(state),
-        "texts": [[known.text, known.tokens.tolist()] for known in texts],
-    }
-    text = json.dumps(header).encode()
-    head = MAGIC + struct.pack("<I", len(text)) + text + _little(tokens).tobytes()
-    return head + struct.pack("<I", zlib.crc32(head))
-
-
-def _write(file: IO[bytes], state: bytearray, deadline: float) -> bool:
-    """Write all of it; False if that takes too long."""
-    for start in range(0, len(state), CHUNK):
-        if time.monotonic() > deadline:
-            return False
-        file.write(memoryview(state)[start : start + CHUNK])
-    return True
-
-
-def _read(path: Path, identity: Identity) -> Snapshot:
-    """A snapshot without its state. Raises `_Damaged`, `OSError`."""
-    with path.open("rb") as file:
-        begin = _exactly(file, len(MAGIC) + 4)
-        length = struct.unpack("<I", begin[-4:])[0]
-        if not begin.startswith(MAGIC) or length > LONGEST_HEADER:
-            raise _Damaged
-        text = _exactly(file, length)
-        header = _parsed(text)
-        ids = _exactly(file, 4 * header["tokens"])
-        (crc,) = struct.unpack("<I", _exactly(file, 4))
-        offset = file.tell()
-        whole = os.fstat(file.fileno()).st_size == offset + header["bytes"]
-    if crc != zlib.crc32(begin + text + ids) or not whole:
-        raise _Damaged
-    if header["identity"] != [identity.place, identity.content, identity.setup]:
-        raise _Damaged  # of another one whose digests are the same
-    texts = tuple(KnownText(known, array("i", tokens)) for known, tokens in header["texts"])
-    return Snapshot(path, _little(array("i", ids)), offset, header["bytes"], header["crc"], texts)
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    # Read before its checksum can be: its sizes say where that stands.
-    try:
-        header = dict(json.loads(text))
-    except (ValueError, TypeError, RecursionError):
-        raise _Damaged from None
-    sizes = (header.get("tokens"), header.get("bytes"))
-    if not all(isinstance(size, int) and 0 <= size < 1 << 48 for size in sizes):
-        raise _Damaged
-    return header
-
-
-def _exactly(file: IO[bytes], size: int) -> bytes:
-    if size > os.fstat(file.fileno()).st_size:
-        raise _Damaged
-    data = file.read(size)
-    if len(data) != size:
-        raise _Damaged
-    return data
-
-
-def _little(tokens: array[int]) -> array[int]:
-    """The same in, or from, the order of bytes on disk."""
-    if sys.byteorder == "little":
-        return tokens
-    swapped = tokens[:]
-    swapped.byteswap()
-    return swapped

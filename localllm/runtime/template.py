@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from localllm.native.vocab import Vocab
 from localllm.runtime import channels
-from localllm.runtime.snapshots import KnownText
+from localllm.runtime.snapshot_file import KnownText
 from localllm.runtime.thinking import parted
 from localllm.runtime.tokens import shared
 from localllm.runtime.types import Message

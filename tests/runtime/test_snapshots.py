@@ -14,12 +14,13 @@ from typing import IO
 import pytest
 
 from localllm import paths
-from localllm.runtime import snapshots
+from localllm.runtime import snapshot_file
 from localllm.runtime.disk import Disk
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
-from localllm.runtime.snapshots import Identity, KnownText, Snapshots
+from localllm.runtime.snapshot_file import Identity, KnownText
+from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.types import Message
 from tests.runtime.conftest import GREEDY
 
@@ -193,7 +194,8 @@ SHARING = """
 import random, sys
 from array import array
 from pathlib import Path
-from localllm.runtime.snapshots import Identity, KnownText, Snapshots
+from localllm.runtime.snapshot_file import Identity, KnownText
+from localllm.runtime.snapshots import Snapshots
 
 folder, budget, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 chance = random.Random(number)
@@ -245,14 +247,14 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
 def test_what_others_write_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = put(tmp_path, tokens(200), size=5000)
     os.utime(first, (1000, 1000))
-    write = snapshots._write
+    write = snapshot_file.write
 
     def meanwhile(file: IO[bytes], state: bytearray, deadline: float) -> bool:
         monkeypatch.undo()
         put(tmp_path, tokens(200, start=1000), size=5000)
         return write(file, state, deadline)
 
-    monkeypatch.setattr(snapshots, "_write", meanwhile)
+    monkeypatch.setattr(snapshot_file, "write", meanwhile)
     opened(tmp_path, budget=15_000).put(tokens(200, start=2000), bytearray(5000))
     assert not first.exists()
     assert len(list(tmp_path.iterdir())) == 2
