@@ -39,7 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", metavar="MODEL", help="as for `localllm chat` (default: the default model)")
     parser.add_argument("--outfile", type=Path, default=ROOT / "docs" / "chat.svg", metavar="FILE")
-    parser.add_argument("--size", default="140x38", metavar="WxH", help="of the terminal (default: 140x38)")
+    parser.add_argument("--size", default="140x32", metavar="WxH", help="of the terminal (default: 140x32)")
     parser.add_argument("--theme", default="textual-dark", metavar="NAME", help="one of Textual's")
     args = parser.parse_args()
     width, height = (int(part) for part in args.size.split("x"))
