@@ -176,8 +176,8 @@ def told_plainly(offer: OwnModel, present: str) -> str:
 
 
 def _cannot_be(offer: OwnModel, problem: LocalLLMError, then: str) -> str:
-    hint = f"\n{problem.hint}" if problem.hint else ""
-    return f"This chat used {offer.name}. {problem.message} {then}{hint}"
+    hint = f"\n{problem.hint}\n" if problem.hint else " "
+    return f"This chat used {offer.name}. {problem.message}{hint}{then}"
 
 
 def _signed(more: int) -> str:

@@ -121,6 +121,7 @@ class Resuming:
         if settings != conversation.settings:
             conversation.settings = settings
             self._screen.chats.keep_settings()
+        self._show(None)
 
     def chose(self, options: Options) -> None:
         """The person has the model loaded with other options for the open chat, which keeps what is new of them."""

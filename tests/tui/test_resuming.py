@@ -91,8 +91,9 @@ def test_a_model_that_is_gone_is_told_with_the_way_to_get_it() -> None:
     assert offer is not None
     assert not offer.can_load
     words = told(offer, "fake-1b", lost=False)
-    assert "qwen3:0.6b is in the catalogue but not on this machine. It goes on with fake-1b." in words
+    assert "qwen3:0.6b is in the catalogue but not on this machine.\n" in words
     assert "localllm pull qwen3:0.6b" in words
+    assert words.endswith("\nIt goes on with fake-1b. Esc puts this away")
 
 
 def test_settings_that_cannot_be_read_are_told(other: Path) -> None:
@@ -117,7 +118,7 @@ def test_what_a_load_takes_is_told(other: Path, plans: Callable[[Plan | LocalLLM
     assert "does not fit now. It goes on with fake-1b." in told(large, "fake-1b", lost=False)
     plans(BadModelFile("It is truncated.", hint="Fetch it again."))
     broken = planned(OwnModel("id", "other-3b", Wanted(other)), PRESENT)
-    assert "It is truncated. It goes on with fake-1b." in told(broken, "fake-1b", lost=False)
+    assert "It is truncated.\nFetch it again.\nIt goes on with fake-1b." in told(broken, "fake-1b", lost=False)
 
 
 def test_a_chat_keeps_what_it_was_used_with_last() -> None:
@@ -229,6 +230,7 @@ async def test_a_chat_whose_model_is_gone_stays_readable_and_goes_on(open_app: O
         await pilot.press("enter")
         await ask(pilot, "Go on")
         assert PARIS in screen_text(pilot)
+        assert "This chat used" not in screen_text(pilot)
 
 
 @pytest.mark.slow
