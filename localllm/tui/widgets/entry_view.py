@@ -15,6 +15,7 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
+from textual.widget import Widget
 
 from localllm.tui.component import component_style
 from localllm.tui.entries import MARGIN, Entry, Page
@@ -169,8 +170,20 @@ class EntryView(ScrollView):
         return self._rows.resize(index, len(self._entries[index].strips(self._page)))
 
     def _go(self, row: int) -> None:
-        self.virtual_size = Size(self._page.width, self._rows.total)
+        self._resize(Size(self._page.width, self._rows.total))
         self.scroll_to(y=row, force=True)
+
+    def _resize(self, size: Size) -> None:
+        """Scroll over so many rows from now on."""
+        scrolls = self.show_vertical_scrollbar and size.height > self.container_size.height
+        if scrolls and size.width == self.virtual_size.width:
+            # Nothing else on the screen moves, and Textual would lay out all of it: most of what a frame costs.
+            if size != self.virtual_size:
+                self.set_reactive(Widget.virtual_size, size)
+                self.vertical_scrollbar.window_virtual_size = size.height
+                self.refresh()
+        else:
+            self.virtual_size = size
 
     def _settle(self) -> None:
         """Draw what is in sight. What the person sees stays in place when a guess above it proves wrong."""
