@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm import paths
-from localllm.errors import UnsupportedModel
+from localllm.errors import BadTemplate, UnsupportedModel
 from localllm.gguf_file import Header, read_parts
 from localllm.native import handles, lib, rpc
 from localllm.native.kv import KV
@@ -28,9 +28,9 @@ from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.snapshot_file import Identity
 from localllm.runtime.snapshots import Snapshots
-from localllm.runtime.template import TokenMemory
+from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.thinking import MARKS, opened_by
-from localllm.runtime.types import ModelInfo, Plan, is_hash
+from localllm.runtime.types import Message, ModelInfo, Plan, is_hash
 
 if TYPE_CHECKING:
     from localllm.runtime.draft_model import DraftModel
@@ -90,8 +90,18 @@ class Parts:
             threads=self.plan.options.threads,
             writes=self.engine is not None,
             has_chat_template=bool(template),
-            opens_thought=opened_by(template or ""),
+            opens_thought=_opens_thought(template, self.vocab) if template else "",
         )
+
+
+def _opens_thought(template: str, vocab: Vocab) -> str:
+    """The marker with which the template lets an answer begin. Tried, for many write it only under a condition."""
+    from localllm.chat_template import ChatTemplate
+
+    try:
+        return opened_by(render(ChatTemplate(template, vocab.template_tokens()), [Message("user", "Hi")]))
+    except BadTemplate:
+        return ""  # whoever asks for an answer is told
 
 
 def open_parts(path: Path, options: Options, progress: Callable[[float], bool] | None) -> Parts:

@@ -41,15 +41,9 @@ class Parted:
     answer: str
 
 
-def opened_by(template: str) -> str:
-    """The marker that a chat template writes last, so that the answer begins inside of a thought; empty if none.
-
-    Read from its source, not run: the string that ends where the generation prompt does, as in the templates of
-    DeepSeek-R1 and Qwen3-Thinking.
-    """
-    end = template[template.rfind("add_generation_prompt") :]
-    newlines = r"(?:\\n)*['\"](?:\s*[~+]\s*['\"](?:\\n)+['\"])?\s*[-+]?\}\}"
-    return next((begin for begin, _ in MARKERS if re.search(re.escape(begin) + newlines, end)), "")
+def opened_by(prompt: str) -> str:
+    """The marker that a prompt ends with, so that the answer begins inside of a thought; empty if none."""
+    return next((begin for begin, _ in MARKERS if prompt.rstrip().endswith(begin)), "")
 
 
 def parted(text: str, *, opened: str = "", growing: bool = False) -> Parted:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from localllm.runtime.thinking import MARKERS, Parted, Parting, opened_by, parted
+from localllm.runtime.model import Model
+from localllm.runtime.options import Options
+from localllm.runtime.thinking import MARKERS, Parted, Parting, parted
 
 
 @pytest.mark.parametrize(("begin", "end"), MARKERS)
@@ -95,20 +98,17 @@ def test_granite_writes_markers_around_its_answer_too() -> None:
     assert parted("<think>Hm.</think><response>Yes") == Parted("Hm.", True, "Yes")
 
 
-QWEN3 = r"""{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}
-        {{- '<think>\n\n</think>\n\n' }}
-    {%- endif %}
-{%- endif %}"""
 QWEN3_THINKING = r"{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}"
 MINIMAX = r"{%- if add_generation_prompt -%}{{- ']~b]ai' ~ '\n' ~ '<think>' ~ '\n' }}{%- endif -%}"
-R1 = r"{% if add_generation_prompt and not ns.is_tool %}{{'<|Assistant|><think>\n'}}{% endif %}"
+ON_REQUEST = r"{{ 'assistant' }}{% if thinking %}{{'<think>'}}{% endif %}"
+SWITCHED_OFF = r"{%- if add_generation_prompt %}{{- 'assistant\n<think>\n\n</think>\n\n' }}{%- endif %}"
+REFUSES = r"{{ raise_exception('no') }}"
 
 
 @pytest.mark.parametrize(
     ("template", "marker"),
-    [(QWEN3, ""), (QWEN3_THINKING, "<think>"), (R1, "<think>"), (MINIMAX, "<think>"), ("", ""), ("'<think>'", "")],
+    [(QWEN3_THINKING, "<think>"), (MINIMAX, "<think>"), (ON_REQUEST, ""), (SWITCHED_OFF, ""), (REFUSES, "")],
 )
-def test_templates_that_begin_the_thought(template: str, marker: str) -> None:
-    assert opened_by(template) == marker
+def test_templates_that_begin_the_thought(smollm2: Path, template: str, marker: str) -> None:
+    with Model.load(smollm2, Options(n_ctx=256, chat_template=template)) as model:
+        assert model.info.opens_thought == marker
