@@ -18,6 +18,7 @@ from localllm import paths
 from localllm.errors import Cancelled
 from localllm.native import log
 from localllm.runtime.model import Model
+from localllm.runtime.outlet import Outlet
 from localllm.runtime.plan import make_plan
 from localllm.runtime.protocol import (
     READING,
@@ -40,7 +41,6 @@ from localllm.runtime.protocol import (
     Prefill,
     computed,
     decode_command,
-    encode,
     failure,
 )
 from localllm.runtime.reply import LocalReply
@@ -183,18 +183,15 @@ def main() -> None:
     # An abort in ggml would start a debugger to print a backtrace: slow, and nobody reads it.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     commands = os.fdopen(os.dup(0), "rb")
-    events = os.fdopen(os.dup(1), "wb")
+    events = Outlet(os.fdopen(os.dup(1), "wb"))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
     log.to_file(paths.log_file())
-    lock = threading.Lock()
 
     def send(event: Event) -> None:
         try:
-            with lock:
-                events.write(encode(event))
-                events.flush()
+            events.send(event)
         except BrokenPipeError:
             os._exit(0)  # the parent is gone, and what would be said has no reader
 

@@ -11,7 +11,7 @@ import time
 TICK_S = 0.1
 """How often it is asked whether to draw: ten frames a second at most."""
 
-SHARE = 25
+SHARE = 40
 """Drawing takes at most one part in this many of the time,"""
 
 LONGEST_S = 0.4

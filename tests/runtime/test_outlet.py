@@ -1,0 +1,46 @@
+"""When events leave the child process."""
+
+from __future__ import annotations
+
+import io
+
+from localllm.runtime.outlet import GATHER_S, Outlet
+from localllm.runtime.protocol import Failed, Piece, decode_event
+
+
+class Pipe(io.BytesIO):
+    """Counts what has gone out, and how often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[int] = []
+
+    def flush(self) -> None:
+        self.writes.append(len(self.getvalue().splitlines()) - sum(self.writes))
+
+
+def sent(times: list[float], *, end: bool) -> Pipe:
+    """Pieces sent at these times, and then perhaps what ends the reply."""
+    clock, pipe = iter(times), Pipe()
+    outlet = Outlet(pipe, lambda: next(clock))
+    for number in range(len(times)):
+        outlet.send(Piece(1, str(number)))
+    if end:
+        outlet.send(Failed(1, "BadInput", "no", ""))
+    return pipe
+
+
+def test_slow_pieces_go_at_once() -> None:
+    assert sent([number * 2 * GATHER_S for number in range(5)], end=False).writes == [1] * 5
+
+
+def test_the_first_piece_goes_at_once_and_fast_ones_together() -> None:
+    assert sent([number * GATHER_S / 3.9 for number in range(9)], end=False).writes == [1, 4, 4]
+
+
+def test_what_ends_a_reply_takes_all_pieces_along_in_order() -> None:
+    pipe = sent([0.0, 0.001, 0.002], end=True)
+    assert pipe.writes == [1, 3]
+    events = [decode_event(line) for line in pipe.getvalue().splitlines()]
+    assert [event.text for event in events if isinstance(event, Piece)] == ["0", "1", "2"]
+    assert isinstance(events[-1], Failed)
