@@ -52,7 +52,7 @@ class Seat:
 
 
 class Beside:
-    """Opens what is compared. `open` and `seats` block and are for a thread; `close` frees the second engine."""
+    """Opens what is compared. `open` blocks and is for a thread; `close` has the second engine freed."""
 
     def __init__(self, loader: Loader, crashed: Callable[[BaseException], object]) -> None:
         self._loader = loader
@@ -60,6 +60,7 @@ class Beside:
         self._second: tuple[Contender, Responder] | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._planning = threading.Event()
         self._unloaded = False
         self._n_ctx = 0
 
@@ -81,13 +82,39 @@ class Beside:
         # What is compared is not worth keeping on disk.
         return Contender.called(name, path, replace(options, n_ctx=min(self._n_ctx, trained), kv_disk=0))
 
-    def seats(self, contenders: Sequence[Contender], given_up: threading.Event) -> list[Seat]:
-        """How each would come into memory as things are now.
+    def find(self, name: str, path: Path | None, told: Callable[[Contender | LocalLLMError], object]) -> None:
+        """Tell of another model as a contender, or why it is none, from a thread. Without a `path` the name says it."""
 
-        Raises:
-            Cancelled: it was given up.
-        """
-        return [self._seat(contender, given_up) for contender in contenders]
+        def look() -> None:
+            from localllm import library
+
+            found: Contender | LocalLLMError
+            try:
+                found = self.other(name, path or library.resolve(name))
+            except LocalLLMError as error:
+                found = error
+            told(found)
+
+        background.start(look, "find a model to compare", self._crashed)
+
+    def plan(self, contenders: Sequence[Contender], told: Callable[[list[Seat]], object]) -> None:
+        """Tell how each would come into memory as things are now, from a thread. What was asked before is given up."""
+        self.give_up_planning()
+        given_up = self._planning = threading.Event()
+
+        def look() -> None:
+            try:
+                seats = [self._seat(contender, given_up) for contender in contenders]
+            except Cancelled:
+                return
+            if not given_up.is_set():
+                told(seats)
+
+        background.start(look, "plan a comparison", self._crashed)
+
+    def give_up_planning(self) -> None:
+        """Nobody wants to know any more."""
+        self._planning.set()
 
     def open(self, contender: Contender, progress: Callable[[float], None], stopped: threading.Event) -> Responder:
         """The model, loaded; see `Engines`."""
@@ -122,11 +149,16 @@ class Beside:
         """It stays: the next prompt may follow."""
 
     def close(self) -> None:
-        """Free the second engine, and load the chat's model again if it had to go. Blocks until memory is free."""
+        """Have the second engine freed, then the chat's model loaded again if it had to go. Returns at once.
+
+        From then on the model of the chat is one that is loading: a message may be sent, and waits for it.
+        """
         self._closed.set()
-        self._free_second()
+        self.give_up_planning()
         if self._unloaded:
-            self._loader.start()
+            self._loader.start(first=self._free_second)
+        else:
+            background.start(self._free_second, "free the second model", self._crashed)
 
     def _own(self, stopped: threading.Event) -> Responder | None:
         """The model of the chat once it is loaded; None where it is not."""

@@ -57,15 +57,18 @@ class Loader:
         self._lock = threading.Condition()
         self._load = 0
 
-    def start(self, wanted: Wanted | None = None) -> None:
-        """Load what is wanted now, or what was wanted before; what was there is closed first."""
+    def start(self, wanted: Wanted | None = None, *, first: Callable[[], object] | None = None) -> None:
+        """Load what is wanted now, or what was wanted before; what was there is closed first.
+
+        `first` is done before, in the thread that loads: whoever waits for the model waits for that, too.
+        """
         with self._lock:
             self.wanted = wanted or self.wanted
             self._load += 1
             load, old, self.model = self._load, self.model, None
             self.state, self.fraction, self.error = "loading", 0.0, None
         self._changed()
-        background.start(lambda: self._run(load, self.wanted, old), "load the model", self._crashed)
+        background.start(lambda: self._run(load, self.wanted, old, first), "load the model", self._crashed)
 
     def wait(self, given_up: threading.Event) -> Responder | None:
         """The model, once it is loaded; None if the caller set `given_up` first. Blocks.
@@ -109,9 +112,13 @@ class Loader:
         if model is not None:
             model.close()
 
-    def _run(self, load: int, wanted: Wanted, old: Responder | None) -> None:
+    def _run(self, load: int, wanted: Wanted, old: Responder | None, first: Callable[[], object] | None = None) -> None:
         if old is not None:
             old.close()
+        if first is not None:
+            first()
+        if load != self._load:
+            return
         began = time.monotonic()
         try:
             model = self._open_model(wanted, lambda fraction: self._advance(load, fraction))

@@ -171,6 +171,68 @@ async def test_what_does_not_fit_beside_replaces_the_model_until_the_person_leav
         await ask(pilot, "And of Italy?")
 
 
+async def test_a_message_right_after_a_comparison_waits_for_the_model_of_the_chat(
+    open_app: OpenApp, garage: Garage, room: Room
+) -> None:
+    room.needed = 12 * GIB
+    app = open_app(garage=garage)
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await compare_with_other(pilot)
+        await run(pilot, "Capital?")
+        _, second = garage.models
+        freed, close = threading.Event(), second.close
+
+        def slowly() -> None:
+            freed.wait(10)
+            close()
+
+        second.close = slowly  # type: ignore[method-assign]
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.screen is app.chat)
+        await say(pilot, "And of Italy?")
+        await wait_until(pilot, lambda: app.chat.busy)
+        assert len(garage.models) == 2, "both would not fit: nothing is loaded before the second engine is gone"
+        freed.set()
+        await wait_until(pilot, lambda: len(garage.models) == 3 and garage.models[2].asked)
+        assert second.closed
+
+
+async def test_another_model_after_an_answer_is_planned_anew_and_the_old_answers_are_not_copied(
+    open_app: OpenApp, garage: Garage, room: Room
+) -> None:
+    app = open_app(garage=garage)
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await compare_with_other(pilot)
+        await run(pilot, "Capital?")
+        room.needed = 12 * GIB
+        await pilot.press("f7")
+        await shows(pilot, "Models")
+        await pilot.press("end", "enter")
+        await shows(pilot, "They answer one after the other")
+        assert "Planning" not in screen_text(pilot)
+        await pilot.press("c")
+        assert app.clipboard == ""
+        done = screen_of(pilot)._done
+        assert done is None
+        await pilot.press("enter")  # the text has the focus
+        await wait_until(pilot, lambda: screen_of(pilot)._done is not None)
+
+
+async def test_who_writes_the_next_question_meanwhile_goes_on_with_it(
+    open_app: OpenApp, garage: Garage, room: Room
+) -> None:
+    garage.script.reply, garage.script.piece_s = "word " * 40, 0.02
+    async with open_app(garage=garage).run_test(size=(160, 40), notifications=True) as pilot:
+        await compare_with_other(pilot)
+        screen_of(pilot).query_one(Question).insert("Capital?")
+        await pilot.press("enter")
+        await shows(pilot, "word word")
+        await pilot.press("space", "b")
+        await wait_until(pilot, lambda: screen_of(pilot)._done is not None)
+        await pilot.press("c")
+        assert screen_of(pilot).query_one(Question).text == "Capital? bc"
+
+
 async def test_what_never_fits_is_told_and_the_model_of_the_chat_stays(
     open_app: OpenApp, garage: Garage, room: Room
 ) -> None:

@@ -17,7 +17,7 @@ from textual.widgets import Input, OptionList
 from localllm.library.pulling import download, partial
 from localllm.tui import switching
 from localllm.tui.downloads import Downloads
-from localllm.tui.messages import DownloadEnded, DownloadMoved, ModelsListed
+from localllm.tui.messages import DownloadEnded, DownloadMoved, HubOffered, ModelsListed
 from localllm.tui.models import Choice
 from localllm.tui.screens.models import ModelsScreen
 from tests.library.hub_server import HubServer
@@ -271,3 +271,29 @@ async def test_the_chat_goes_on_while_a_model_of_the_hub_comes(
         filled.faults.hang_after = float("inf")
         await shows(pilot, "org/tiny-GGUF:Q2_K is on this machine now. F8 loads it.")
         await ask(pilot, "And of Spain?")
+
+
+async def test_what_the_hub_offers_while_a_letter_is_on_its_way_to_the_filter(filled: HubServer) -> None:
+    async with Host().run_test(size=(80, 40)) as pilot:
+        await search(pilot, "tiny")
+        await wait_until(pilot, nobody_searches)
+        await shows(pilot, "converted from")
+        screen = pilot.app.screen
+        with screen.prevent(Input.Changed):
+            screen.query_one(Input).value = "tinys"
+        screen.post_message(HubOffered("tiny", "org/tiny", (), None))
+        await pilot.pause()
+        assert "search the hub for 'tinys'" in screen_text(pilot)
+
+
+async def test_what_was_selected_is_taken_although_the_list_changed_since(filled: HubServer) -> None:
+    app = Host()
+    async with app.run_test(size=(80, 40)) as pilot:
+        await wait_until(pilot, lambda: pilot.app.screen.query(OptionList) and chosen(pilot))
+        options = pilot.app.screen.query_one(OptionList)
+        wanted = next(number for number, choice in enumerate(LIST) if choice.path is not None)
+        options.post_message(OptionList.OptionSelected(options, options.options[wanted], wanted))
+        app.models._choices = ()
+        app.models._show()
+        await wait_until(pilot, lambda: app.chosen is not None)
+        assert app.chosen == LIST[wanted]

@@ -6,8 +6,6 @@ the screen says so before it happens.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +20,12 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from localllm.chat.attachments import split
-from localllm.errors import Cancelled, LocalLLMError
+from localllm.errors import LocalLLMError
 from localllm.measure.compared import as_markdown, verdicts
-from localllm.measure.comparing import MAX_TOKENS, Answer, Comparison, Contender, Request, Said, Step
+from localllm.measure.comparing import MAX_TOKENS, Answer, Comparison, Contender, Request
 from localllm.runtime.sampling import Sampling
-from localllm.tui import background
 from localllm.tui.beside import Beside
+from localllm.tui.contest import Contest
 from localllm.tui.messages import ContenderFound, SeatsPlanned
 from localllm.tui.models import Choice
 from localllm.tui.widgets.figures import Figures
@@ -77,10 +75,10 @@ class CompareScreen(Screen[None]):
         self._engines = Beside(chat.behind.loader, chat.crashed)
         self._contenders: list[Contender | None] = [self._engines.own(), None]
         self._greedy = True
-        self._comparison: Comparison | None = None
+        self._contest: Contest | None = None
         self._done: tuple[Request, list[Answer]] | None = None
-        self._steps: deque[tuple[int, Step] | None] = deque()
-        self._planning = threading.Event()
+        self._finding = 0
+        """So many models that were chosen are still looked at."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -108,10 +106,9 @@ class CompareScreen(Screen[None]):
 
     def on_unmount(self) -> None:
         """Textual's: what runs ends, and the second engine is freed."""
-        self._planning.set()
-        if self._comparison is not None:
-            self._comparison.stop()
-        background.start(self._engines.close, "free the second model", self._chat.crashed)
+        if self._contest is not None:
+            self._contest.stop()
+        self._engines.close()
 
     def on_resize(self) -> None:
         """Textual's: the sides stand where there is room."""
@@ -141,7 +138,7 @@ class CompareScreen(Screen[None]):
 
     def action_choose(self, side: str) -> None:
         """Pick the model of a side."""
-        if self._comparison is None:
+        if self._contest is None:
             number = SIDES.index(side)
             self._chat.switching.offer(lambda choice: self._chosen(number, choice))
 
@@ -151,57 +148,40 @@ class CompareScreen(Screen[None]):
 
     def _find(self, number: int, name: str, path: Path | None = None) -> None:
         """Look at a model that was named or picked, in a thread."""
-
-        def find() -> None:
-            from localllm import library
-
-            found: Contender | LocalLLMError
-            try:
-                found = self._engines.other(name, path or library.resolve(name))
-            except LocalLLMError as error:
-                found = error
-            self.post_message(ContenderFound(number, found))
-
-        background.start(find, "find a model to compare", self._chat.crashed)
+        self._finding += 1
+        self._engines.find(name, path, lambda found: self.post_message(ContenderFound(number, found)))
 
     @on(ContenderFound)
     def _found(self, event: ContenderFound) -> None:
+        self._finding -= 1
         if isinstance(event.contender, LocalLLMError):
             self._say(f"{event.contender}")
             return
         own = self._engines.own()
         is_own = event.contender.path == own.path
         self._contenders[event.number] = replace(own, name=event.contender.name) if is_own else event.contender
+        # The answers that are there are not those of these two.
+        self._done = None
         for number in range(len(SIDES)):
             self._show_contender(number)
         self._show_both()
+        self.refresh_bindings()
         self._plan()
 
     def _plan(self) -> None:
         """Ask how both would come into memory."""
         contenders = [one for one in self._contenders if one is not None]
-        self._planning.set()
-        given_up = self._planning = threading.Event()
         self._say("Planning what they take in memory…")
-
-        def plan() -> None:
-            try:
-                seats = self._engines.seats(contenders, given_up)
-            except Cancelled:
-                return
-            if not given_up.is_set():
-                self.post_message(SeatsPlanned(seats))
-
-        background.start(plan, "plan a comparison", self._chat.crashed)
+        self._engines.plan(contenders, lambda seats: self.post_message(SeatsPlanned(seats)))
 
     @on(SeatsPlanned)
     def _planned(self, event: SeatsPlanned) -> None:
-        if self._comparison is None and self._done is None:
+        if self._contest is None:
             self._say(" ".join([*map(str, event.seats), IN_TURN]))
 
     def action_sample_otherwise(self) -> None:
         """Greedily, or as the open chat does."""
-        if self._comparison is None:
+        if self._contest is None:
             self._greedy = not self._greedy
             self._show_sampling()
 
@@ -226,7 +206,7 @@ class CompareScreen(Screen[None]):
 
     def _ask(self, text: str) -> None:
         contenders = [one for one in self._contenders if one is not None]
-        if self._comparison is not None:
+        if self._contest is not None or self._finding:
             return
         if len(contenders) < len(SIDES):
             self._say(CHOOSE)
@@ -236,64 +216,42 @@ class CompareScreen(Screen[None]):
         except LocalLLMError as error:
             self._say(f"{error}")
             return
-        self._planning.set()
+        self._engines.give_up_planning()
         for side in self._sides():
             side.clear()
         self._done = None
         self._show_both()
         request = Request(text, sampling, self._chat.conversation.system, MAX_TOKENS)
-        self._begin(Comparison(contenders, request, self._engines))
-
-    def _begin(self, comparison: Comparison) -> None:
-        self._comparison = comparison
-        self._steps.clear()
-
-        def run() -> None:
-            try:
-                comparison.run(lambda number, step: self._steps.append((number, step)))
-            finally:
-                self._steps.append(None)
-
-        background.start(run, "compare", self._chat.crashed)
+        self._contest = Contest(Comparison(contenders, request, self._engines), self._chat.crashed)
         self._say(IN_TURN)
         self._ticker.resume()
         self.refresh_bindings()
 
     def _draw(self) -> None:
-        """Show what happened since the last time; words that follow each other in one go."""
-        said: list[str] = []
-        speaker = 0
-        while self._steps:
-            step = self._steps.popleft()
-            if step is not None and isinstance(step[1], Said):
-                speaker = step[0]
-                said.append(step[1].text)
-                continue
-            self._flush(speaker, said)
-            if step is None:
-                self._end()
-            else:
-                self._side(step[0]).take(step[1])
-        self._flush(speaker, said)
+        """Show what happened since the last time."""
+        contest = self._contest
+        if contest is None:
+            return
+        over = contest.is_over  # asked first: what happens meanwhile is shown the next time
+        for number, step in contest.take():
+            self._side(number).take(step)
+        if over:
+            self._end(contest)
 
-    def _flush(self, speaker: int, said: list[str]) -> None:
-        if said:
-            self._side(speaker).take(Said("".join(said)))
-            said.clear()
-
-    def _end(self) -> None:
-        comparison, self._comparison = self._comparison, None
+    def _end(self, contest: Contest) -> None:
+        self._contest = None
         self._ticker.pause()
         answers = [side.answer for side in self._sides() if side.answer is not None]
         for side in self._sides():
             side.border_subtitle = "" if side.answer is not None else "not asked"
-        if comparison is not None and answers:
-            self._done = comparison.request, answers
+        if answers:
+            self._done = contest.request, answers
         told = verdicts(answers) if len(answers) > 1 else []
-        stopped = ["Stopped."] if comparison is not None and comparison.stopped else []
-        self._say(" ".join([*stopped, *told]))
+        self._say(" ".join([*(["Stopped."] if contest.stopped else []), *told]))
         self._show_both()
-        self._side(0).focus_text()
+        # Who has begun to write the next question goes on with it.
+        if self.query_one(Question).text.strip("\n") == contest.request.prompt.strip("\n"):
+            self._side(0).focus_text()
         self.refresh_bindings()
 
     def _show_both(self) -> None:
@@ -305,9 +263,9 @@ class CompareScreen(Screen[None]):
 
     def interrupt(self) -> bool:
         """Stop what runs, at any stage. Whether something did."""
-        if self._comparison is None:
+        if self._contest is None:
             return False
-        self._comparison.stop()
+        self._contest.stop()
         self._say("Stopping…")
         return True
 
@@ -328,9 +286,12 @@ class CompareScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Textual's: which keys mean something now."""
         if action == "stop":
-            return self._comparison is not None
+            return self._contest is not None
         if action in ("leave", "choose", "sample_otherwise"):
-            return self._comparison is None
-        if action in ("copy", "ask_again"):
-            return self._done is not None and self._comparison is None
+            return self._contest is None
+        if action == "copy":
+            return self._done is not None and self._contest is None
+        if action == "ask_again":
+            written = any(question.text.strip() for question in self.query(Question))
+            return self._contest is None and None not in self._contenders and written
         return super().check_action(action, parameters)

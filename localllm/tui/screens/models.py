@@ -28,6 +28,14 @@ from localllm.tui.wording import download_line
 from localllm.tui.wrapping import printable
 
 
+class Line(Option):
+    """A row as it is drawn. What is selected is told by it: the list may be another one when that is heard of."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(_drawn(row), disabled=row.only_tells)
+        self.row = row
+
+
 class ModelsScreen(ModalScreen[Choice | None]):
     """Letters filter the list; Enter loads what is here and downloads what is not."""
 
@@ -111,7 +119,7 @@ class ModelsScreen(ModalScreen[Choice | None]):
         chosen = None if anew else self._chosen()
         top = options.scroll_y
         self._rows = self._listed_rows()
-        options.set_options([Option(_drawn(row), disabled=row.only_tells) for row in self._rows])
+        options.set_options([Line(row) for row in self._rows])
         options.highlighted = self._index_of(chosen)
         if not anew:
             options.scroll_to(y=top, animate=False, force=True)
@@ -183,6 +191,8 @@ class ModelsScreen(ModalScreen[Choice | None]):
         """Show what the hub has and choose its first model, until the person turns to another row."""
         options = self.query_one(OptionList)
         of_hub = [number for number, row in enumerate(self._rows) if row.of_hub]
+        if not of_hub:  # the filter says something else already, which is heard of next
+            return
         options.highlighted = next((number for number in of_hub if not self._rows[number].only_tells), None)
         above = sum(1 + bool(row.note) for row in self._rows[: of_hub[0]])
         options.scroll_to(y=above, animate=False, force=True)
@@ -236,7 +246,8 @@ class ModelsScreen(ModalScreen[Choice | None]):
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        row = self._rows[event.option_index]
+        assert isinstance(event.option, Line)
+        row = event.option.row
         if row.searches:
             self.action_search()
         elif row.choice is not None:
