@@ -192,13 +192,13 @@ class Sequences:
         """Move what idles to RAM, but for what the prompt goes on from: a copy costs what some tokens' looks do."""
         best = max(free, key=lambda held: self._reach(prompt, held.tokens))
         reach = self._reach(prompt, best.tokens)
-        needed = reach > self.states.best(prompt)[1] and 2 * reach >= len(best.tokens)
+        needed = reach >= self.states.best(prompt)[1] and 2 * reach >= len(best.tokens)
         others = [held for held in free if held.tokens and not (needed and held is best)]
         # What a branch shares with the one that stays, no reply passes over.
         stays = best.tokens if needed else array("i")
         if sum(len(held.tokens) - shared(held.tokens, stays) for held in others) >= WORTH_LEAVING:
             for held in others:
-                if self.states.has_room(self._kv.size(held.id)):
+                if self.states.covers(held.tokens) or self.states.has_room(held.tokens, self._kv.size(held.id)):
                     self._park(held)
 
     def _resume(self, prompt: array[int], free: list[Sequence]) -> Sequence | None:

@@ -41,23 +41,27 @@ class States:
         """Whether a state of `size` bytes is small enough to be kept at all."""
         return size <= self._budget
 
-    def has_room(self, size: int) -> bool:
-        """Whether a state of `size` bytes is kept without another one giving way."""
-        return self.bytes + size <= self._budget
+    def has_room(self, tokens: array[int], size: int) -> bool:
+        """Whether a state of `size` bytes is kept without one of another conversation giving way."""
+        replaced = sum(len(state.data) for state in self._outgrown(tokens))
+        return self.bytes - replaced + size <= self._budget
 
     def put(self, tokens: array[int], data: bytearray) -> None:
         """Keep a state; older ones give way, and one that is larger than the budget at once."""
         if not self.fits(len(data)):
             self._dropped(State(tokens[:], data))
             return
-        if not self._whole:
-            for key in [key for key, state in self._held.items() if starts_with(tokens, state.tokens)]:
-                del self._held[key]
+        for state in self._outgrown(tokens):
+            del self._held[state.tokens.tobytes()]
         key = tokens.tobytes()
         self._held[key] = State(tokens[:], data)
         self._held.move_to_end(key)
         while self.bytes > self._budget:
             self._dropped(self._held.popitem(last=False)[1])
+
+    def _outgrown(self, tokens: array[int]) -> list[State]:
+        """The states that one of `tokens` stands for, too."""
+        return [state for state in self._held.values() if not self._whole and starts_with(tokens, state.tokens)]
 
     def held(self) -> list[State]:
         """All of them, the least recently used first."""

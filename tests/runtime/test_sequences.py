@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm.native.kv import KV
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.sequences import WORTH_LEAVING
@@ -100,6 +101,50 @@ def test_they_stay_if_ram_has_no_room(smollm2: Path) -> None:
         say(model, desert)
         assert model._writer().cells() > count(model, desert) + count(model, river)
         assert say(model, river)[1] == count(model, river) - 1
+
+
+@pytest.mark.slow
+def test_what_is_in_the_cache_is_not_fetched_from_ram_again(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    river, desert = RIVER * 3, DESERT * 3
+    loaded: list[int] = []
+    load = KV.load
+
+    def watched(kv: KV, number: int, state: bytearray) -> bool:
+        loaded.append(number)
+        return load(kv, number, state)
+
+    monkeypatch.setattr(KV, "load", watched)
+    for prompt in (river, desert, river):
+        text, _ = say(model, prompt)
+    assert len(loaded) == 1
+    for _ in range(2):  # another answer to the same
+        assert say(model, river) == (text, count(model, river) - 1)
+    assert len(loaded) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_ctx", "room"), [(1024, 2.6), (1024, 1.3), (512, 1.3)])
+def test_two_chats_in_turns_with_little_ram(smollm2: Path, model: Model, n_ctx: int, room: float) -> None:
+    turns = [[(phrase * (40 + 3 * turn)).strip() for phrase in PHRASES] for turn in range(4)]
+    expected = {}
+    for prompt in (prompt for turn in turns for prompt in turn):
+        model.forget()
+        expected[prompt] = say(model, prompt)[0]
+    model.forget()
+    say(model, turns[0][0])
+    say(model, turns[0][1])
+    state = model._writer().ram()
+    with Model.load(smollm2, Options(n_ctx=n_ctx, kv_ram=int(room * state))) as little:
+        before = [0, 0]
+        for turn in turns:
+            for number, prompt in enumerate(turn):
+                text, reused = say(little, prompt)
+                assert text == expected[prompt]
+                assert reused >= before[number]
+                assert little._writer().ram() <= room * state
+                if room > 2:  # for both: an older state of the one that leaves needs no place beside it
+                    assert little._writer().cells() < count(little, prompt) + 16
+                before[number] = count(little, prompt) - 1
 
 
 @pytest.mark.slow
