@@ -100,7 +100,7 @@ def new_files(
     target = sizes[0][0]
     try:
         for target, size in sizes:
-            files.append(_opened(target, keep, take_back))
+            _open(files, target, keep, take_back)
             if not reuse:
                 os.ftruncate(files[-1].descriptor, 0)
             os.ftruncate(files[-1].descriptor, size)
@@ -121,6 +121,8 @@ def new_files(
             file.target.replace(file.part)
         if isinstance(error, OSError):
             raise _failed(target, error, keep) from error
+        if not keep and not isinstance(error, Exception):
+            _remove_unlocked(part_of(target))  # a signal came between making it and noting that
         raise
     finally:
         if files and not kept:
@@ -136,7 +138,8 @@ def _taken(part: Path) -> int:
     return part.stat().st_blocks * 512 if part.exists() else 0
 
 
-def _opened(target: Path, keep: bool, take_back: bool) -> OutFile:
+def _open(files: list[OutFile], target: Path, keep: bool, take_back: bool) -> None:
+    """Open and lock the file of `target`, and add it to `files`."""
     part = part_of(target)
     place = target if take_back and target.exists() and not part.exists() else part
     while True:
@@ -147,9 +150,11 @@ def _opened(target: Path, keep: bool, take_back: bool) -> OutFile:
             if place.exists() and os.path.samestat(os.fstat(descriptor), place.stat()):
                 if place != part:
                     place.replace(part)
-                return OutFile(target, part, descriptor, keep)
+                files.append(OutFile(target, part, descriptor, keep))
+                return
         except BaseException:
-            os.close(descriptor)
+            if descriptor not in (file.descriptor for file in files):
+                os.close(descriptor)
             raise
         os.close(descriptor)
 
@@ -163,6 +168,13 @@ def _lock(descriptor: int, target: Path) -> None:
         ) from error
     except OSError:
         pass  # a file system without locks
+
+
+def _remove_unlocked(part: Path) -> None:
+    """Remove a file that no process is writing."""
+    with suppress(OSError), part.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        part.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ try:
     from huggingface_hub import ModelInfo
 
     from localllm.library import asking
+    from localllm.library.pulling.variants import quantization_of
 except ImportError as error:
     raise MissingPackage(
         "Searching the hub needs the package huggingface_hub.", hint="pip install 'localllm[hub]'"
@@ -93,7 +94,7 @@ def _hit(model: Any) -> Hit | None:
     models = [name for name in names if filenames.is_model(name)]
     if not models and not _can_be_converted(model, names):
         return None
-    labels = (filenames.quantization(name) for name in sorted(models))
+    labels = (quantization_of(name) for name in sorted(models))
     told = [model.safetensors.total] if model.safetensors else []
     told += [model.gguf.get("total", 0)] if model.gguf else []
     return Hit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -319,3 +320,40 @@ def test_what_is_no_journal_at_all_is_none(tiny: MakeTiny, tmp_path: Path) -> No
     journal_of(target).write_text("[" * 100_000 + "\n")
     _, said = resumed(tiny(), target)
     assert said == ["starting at the beginning: nothing of it is done yet"]
+
+
+@pytest.mark.parametrize("name", ["open", "ftruncate"])
+def test_a_signal_while_the_file_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    real, opened = getattr(os, name), list[Any]()
+
+    def interrupted(*args: object) -> None:
+        opened.append(real(*args))
+        raise KeyboardInterrupt
+
+    target = tmp_path / "x.gguf"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, interrupted)
+        with pytest.raises(KeyboardInterrupt), new_files([(target, 10)], force=False):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    if name == "open":
+        os.close(opened[0])
+
+
+def test_a_signal_leaves_what_another_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, left = fcntl.flock, [KeyboardInterrupt]
+
+    def interrupted(file: int, how: int) -> None:
+        if left:
+            raise left.pop()
+        real(file, how)
+
+    target = tmp_path / "x.gguf"
+    with new_files([(target, 10)], force=False):
+        with monkeypatch.context() as patched:
+            patched.setattr(fcntl, "flock", interrupted)
+            with pytest.raises(KeyboardInterrupt), new_files([(target, 10)], force=False):
+                pass
+        assert part_of(target).exists()

@@ -229,10 +229,11 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.hub.faults.pause)
                 while self.hub.sent >= self.hub.faults.hang_after:
                     time.sleep(0.01)
-                self.wfile.write(piece)
-                left -= len(piece)
+                # Counted first: who has the last piece may look at once.
                 with self.hub.lock:
                     self.hub.sent += len(piece)
+                self.wfile.write(piece)
+                left -= len(piece)
 
 
 class _Hub(_Handler):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -46,8 +46,7 @@ def test_a_model_is_where_other_programs_find_it(hub: HubServer, repo: Path, tmp
 
 def test_what_others_downloaded_is_not_fetched_again(hub: HubServer, repo: Path) -> None:
     theirs = hf_hub_download("org/m-GGUF", "m-Q8_0.gguf")
-    while (sent := hub.sent) < Path(theirs).stat().st_size:
-        time.sleep(0.01)  # the server counts a piece after it was sent
+    sent = hub.sent
     pulled = pull("org/m-GGUF:Q8_0")
     assert (str(pulled.path), pulled.received, hub.sent) == (theirs, 0, sent)
 
@@ -299,3 +298,28 @@ def test_a_cache_on_a_file_system_without_links_has_the_file_itself(
     assert not pulled.path.is_symlink()
     assert pulled.path.read_bytes() == (repo / "m-Q4_K_M.gguf").read_bytes()
     assert pull("org/m-GGUF").received == 0
+
+
+def test_a_folder_of_the_cache_that_cannot_be_read_is_told(
+    hub: HubServer, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pull("org/m-GGUF").path
+    (path.parents[2] / "refs" / "main").write_bytes(b"\xff\xfe")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadFailed, match=r"The hub's cache of org/m-GGUF cannot be read: .*\nLook at the folder"):
+        pull("org/m-GGUF")
+
+
+def test_a_disk_that_fails_to_read_is_told(hub: HubServer, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "preadv", fail)
+        with pytest.raises(BadOutput, match=r"cannot be written: Input/output error"):
+            pull("org/m-GGUF")
+        patched.undo()
+        patched.setattr(shutil, "disk_usage", fail)
+        with pytest.raises(BadOutput, match=r"cannot be looked into: Input/output error"):
+            pull("org/m-GGUF:Q8_0")
+    assert pull("org/m-GGUF").path.read_bytes() == (repo / "m-Q4_K_M.gguf").read_bytes()

@@ -30,6 +30,7 @@ def test_a_checkpoint_ends_as_a_gguf(hub: HubServer, tiny: Path, tmp_path: Path)
     assert library.resolve("tiny-Q8_0") == pulled.path
     sent = hub.sent
     assert pull("org/tiny", "Q8_0").path == pulled.path
+    assert pull(f"{hub.url}/org/tiny", "Q8_0").path == pulled.path, "by the address of its page"
     assert hub.sent == sent
     assert read_header(pull("org/tiny").path).quantization == "Q4_K_M"
 

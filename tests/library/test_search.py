@@ -24,7 +24,7 @@ def filled(hub: HubServer, tmp_path: Path) -> HubServer:
     told = {"downloads": 2000, "tags": ["gguf", "license:apache-2.0"], "gguf": {"total": 1_700_000_000}}
     hub.add("org/tiny-GGUF", ggufs).about = {**told, "likes": 7, "lastModified": "2026-01-02T03:04:05.000Z"}
     hub.add("org/tiny-one-GGUF", put_models(tmp_path / "o", "m-Q8_0.gguf", size=10)).about = {"downloads": 5}
-    hub.add("org/tiny-two-GGUF", put_models(tmp_path / "t", "m-Q8_0.gguf", "m-Q2_K.gguf", size=10))
+    hub.add("org/tiny-two-GGUF", put_models(tmp_path / "t", "Q8_0/m.gguf", "m-Q2_K.gguf", size=10))
     for name, architecture in (("tiny", "LlamaForCausalLM"), ("tiny-vision", "ViTForImageClassification")):
         folder = tmp_path / name
         folder.mkdir()
@@ -41,12 +41,13 @@ def test_what_can_be_pulled_is_found(filled: HubServer) -> None:
     assert (found.kind, found.quantizations, found.licence) == ("gguf", ("Q4_K_M", "Q8_0"), "apache-2.0")
     assert (found.downloads, found.likes, found.parameters) == (2000, 7, 1_700_000_000)
     assert (found.changed, found.gated) == ("2026-01-02", False)
+    assert set(hits["org/tiny-two-GGUF"].quantizations) == {"Q2_K", "Q8_0"}, "one of them is in a folder"
     checkpoint = hits["org/tiny"]
     assert (checkpoint.kind, checkpoint.parameters, checkpoint.gated) == ("checkpoint", 3_000_000, True)
     assert [hits[f"org/{name}"].pull for name in ("tiny-GGUF", "tiny-one-GGUF", "tiny-two-GGUF", "tiny")] == [
         "org/tiny-GGUF",
         "org/tiny-one-GGUF",
-        "org/tiny-two-GGUF:Q2_K",
+        "org/tiny-two-GGUF:Q8_0",
         "org/tiny --type Q4_K_M",
     ]
 

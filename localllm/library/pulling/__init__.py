@@ -46,18 +46,24 @@ def look_up(name: str, *, type: str | None = None, remark: Remark | None = None)
         UnsupportedModel: there is no such `type`.
     """
     remark = remark or (lambda _: None)
-    if type and ("/" not in name or "://" in name):
-        raise BadCheckpoint(
-            f"{name} is a GGUF, not a checkpoint: a type does not apply.",
-            hint=f"Pull it, and quantize it anew: localllm convert FILE --type {type}",
-        )
     if "/" not in name:
+        _refuse_type(name, type)
         found = _in_catalog(name, remark)
         return found if isinstance(found, Here) else _in_repo(found, type, remark)
     asked = read_name(name)
     if isinstance(asked, Address):
+        _refuse_type(name, type)
         return web_file.look_up(asked, remark)
     return _in_repo(asked, type, remark)
+
+
+def _refuse_type(name: str, type: str | None) -> None:
+    """Say that what is a GGUF already is not converted."""
+    if type:
+        raise BadCheckpoint(
+            f"{name} is a GGUF, not a checkpoint: a type does not apply.",
+            hint=f"Pull it, and quantize it anew: localllm convert FILE --type {type}",
+        )
 
 
 def _in_catalog(name: str, remark: Remark) -> Here | Request:

@@ -91,7 +91,20 @@ def note_revision(listing: Listing) -> None:
 def cached(repo: str, revision: str) -> tuple[Listing, Path] | None:
     """What the cache has of a repo: the files of the commit that the revision was when it was last asked for, and the
     folder that they are in.
+
+    Raises:
+        DownloadFailed: the cache cannot be read.
     """
+    try:
+        return _cached(repo, revision)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DownloadFailed(
+            f"The hub's cache of {repo} cannot be read: {why}.", hint=f"Look at the folder {_folder(repo)}."
+        ) from error
+
+
+def _cached(repo: str, revision: str) -> tuple[Listing, Path] | None:
     folder = _folder(repo)
     ref = folder / "refs" / revision
     commit = revision if _COMMIT.fullmatch(revision) else ref.read_text().strip() if ref.is_file() else ""

@@ -90,8 +90,13 @@ class Partial:
             os.pwrite(self._notes, b"\x01", self._head + block)
 
     def read(self, offset: int, target: memoryview) -> int:
-        """Fill `target` with what was written at `offset`; returns the bytes read, fewer only at the end."""
-        return os.preadv(self._file, [target], offset)
+        """Fill `target` with what was written at `offset`; returns the bytes read, fewer only at the end.
+
+        Raises:
+            BadOutput: the disk fails.
+        """
+        with writing(self.target):
+            return os.preadv(self._file, [target], offset)
 
     def flush(self) -> None:
         """Make what was written survive a power cut.
@@ -151,9 +156,14 @@ def part_of(target: Path) -> Path:
 
 
 def bytes_of(target: Path) -> int:
-    """Bytes that the unfinished file of `target` takes on the disk already."""
-    part = part_of(target)
-    return part.stat().st_blocks * 512 if part.is_file() else 0
+    """Bytes that the unfinished file of `target` takes on the disk already.
+
+    Raises:
+        BadOutput: its folder cannot be looked into.
+    """
+    with writing(target):
+        part = part_of(target)
+        return part.stat().st_blocks * 512 if part.is_file() else 0
 
 
 def discard(target: Path) -> None:
