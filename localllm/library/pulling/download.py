@@ -23,6 +23,9 @@ CONNECTIONS = 8
 several help, where the processor is they are in each other's way.
 """
 
+_BESIDE = 2
+"""Threads that are no connections: one hashes, one flushes."""
+
 _ADDED_AFTER, _IDLE = 0.2, 0.6
 """Seconds from one connection to the next, and the share of a core below which this process counts as idle."""
 
@@ -53,7 +56,7 @@ class Download:
         self._failure: BaseException | None = None
         self._stopped = False
         self._changed = threading.Condition()
-        self._over = threading.Event()
+        self._over, self._full = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._digest = _digest(file)
         self._measured = 0.0, 0.0
@@ -96,6 +99,7 @@ class Download:
         read = self._read_whole if self._whole else self._read_spans
         try:
             self._start(self._hash)
+            self._start(self._flush)
             self._start(read)
             self._measured = time.monotonic(), time.process_time()
             while not self._ended():
@@ -111,7 +115,7 @@ class Download:
     def _start(self, work: Callable[[], None]) -> None:
         """Let a thread do it, unless there are enough of them, or nothing is left to do."""
         with self._changed:
-            if len(self._threads) > CONNECTIONS or (self._threads and not self._working):
+            if len(self._threads) == _BESIDE + CONNECTIONS or (self._threads and not self._working):
                 return
             self._working += 1
             self._threads.append(threading.Thread(target=self._guarded, args=(work,), daemon=True))
@@ -177,7 +181,7 @@ class Download:
                 return None
             # Towards the end the spans get smaller, so that all connections end at about the same time.
             left = self._file.size - partial.arrived
-            most = max(LEAST, min(SPAN, left // (2 * len(self._threads))))
+            most = max(LEAST, min(SPAN, left // (2 * max(len(self._threads) - _BESIDE, 1))))
             last = first
             while last < partial.blocks and not partial.has(last) and (last - first) * BLOCK < most:
                 last += 1
@@ -188,7 +192,7 @@ class Download:
         """Fetch a range that begins with a block, and write its blocks as they become whole."""
         buffer = memoryview(bytearray(BLOCK))
 
-        def put(done: int, chunk: bytes) -> None:
+        def put(done: int, chunk: bytes | memoryview) -> None:
             if self._stopped:
                 raise Cancelled(f"The download of {self._file.name} was stopped.")
             rest = memoryview(chunk)
@@ -225,7 +229,14 @@ class Download:
                 )
             self._digest.update(buffer[:size])
             self._hashed += size
-            if self._hashed % _FLUSHED < size:
+            if self._hashed % _FLUSHED < size or self._hashed == self._file.size:
+                self._full.set()
+
+    def _flush(self) -> None:
+        """Flush what was hashed to the disk, while what follows is received and hashed."""
+        while self._hashed < self._file.size and not self._stopped:
+            if self._full.wait(TICK):
+                self._full.clear()
                 self._partial.flush()
 
     def _refuse_other(self, found: str) -> None:

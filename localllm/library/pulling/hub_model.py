@@ -39,7 +39,7 @@ class HubModel:
             BadOutput: the disk has not enough room, or fails.
         """
         places = [place_of(self.listing, file) for file in self.variant.files]
-        fetcher = Fetcher(self.listing.title, self.remark, go_on=transfer.GO_ON)
+        fetcher = Fetcher(self.listing.title, self.remark, go_on=transfer.GO_ON, direct=True)
         missing = [
             (file, place) for file, place in zip(self.variant.files, places, strict=True) if not place.is_filled()
         ]
