@@ -83,6 +83,7 @@ def pull(
     name: str,
     *,
     type: str | None = None,
+    sha256: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     remark: Callable[[str], None] | None = None,
 ) -> Path:
@@ -92,6 +93,7 @@ def pull(
     of a GGUF file. A repo that holds a checkpoint and no GGUF files, or any with `type`, is converted while it is
     downloaded. `progress` is called with what is done and all there is, in bytes, or in weights of a checkpoint;
     `remark` hears what is waited for. Interrupted or killed, the same call goes on with what has arrived.
+    `sha256` is the hash that the file at an address must have, in hexadecimal digits.
 
     Raises:
         ModelNotFound: there is no such model; says the nearest, or the choices.
@@ -103,7 +105,8 @@ def pull(
     """
     from localllm.library import pulling
 
-    return pulling.look_up(name, type=type, remark=remark).fetch(progress or (lambda _done, _total: None)).path
+    found = pulling.look_up(name, type=type, sha256=sha256, remark=remark)
+    return found.fetch(progress or (lambda _done, _total: None)).path
 
 
 def convert_model(

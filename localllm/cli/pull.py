@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from localllm.cli import convert_result, options, table
+from localllm.cli import convert_result, options, table, values
 from localllm.cli.bar import Bar
 from localllm.cli.interrupt import stopped_by_sigterm
 from localllm.cli.sources import note
@@ -25,6 +25,7 @@ EPILOG = """examples:
   localllm pull org/name-GGUF/folder/model.gguf         one file of a repo
   localllm pull org/name --type Q4_K_M                  a checkpoint: it is converted while it is downloaded
   localllm pull https://example.org/model.gguf          a file from anywhere
+  localllm pull https://example.org/model.gguf --sha256 9f86d0…   and it must have this hash
   localllm search qwen3                                 what there is to pull
 
 What comes from the hub goes to its cache (HF_HOME), where other programs find it too; a file from elsewhere and a model
@@ -48,6 +49,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--type", metavar="T", help="convert the checkpoint in the repo to this quantization type (default: Q4_K_M)"
     )
+    parser.add_argument(
+        "--sha256", type=values.sha256, metavar="HEX", help="the hash that the file at an address must have"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     options.add_log_flags(parser)
     parser.set_defaults(handle=handle)
@@ -58,7 +62,7 @@ def handle(args: argparse.Namespace) -> int:
     from localllm.library import pulling
 
     start = time.monotonic()
-    found = pulling.look_up(args.name, type=args.type, remark=note)
+    found = pulling.look_up(args.name, type=args.type, sha256=args.sha256, remark=note)
     if found.converts:
         options.route_log(args)
     print(found.about, file=sys.stderr)

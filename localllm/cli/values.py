@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from localllm import paths
 from localllm.settings.kinds import KV_TYPES as KV_TYPES
@@ -50,6 +51,13 @@ def tokens(text: str) -> int:
     if number >= 1 << 31:
         raise argparse.ArgumentTypeError(f"{number} is more than llama.cpp can count")
     return number
+
+
+def sha256(text: str) -> str:
+    """A SHA-256 in hexadecimal digits, in small letters."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256: 64 hexadecimal digits")
+    return text.lower()
 
 
 def text_of_file(path: str) -> str:

@@ -22,7 +22,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from localllm import __version__
 from localllm.errors import Cancelled, DownloadFailed, LocalLLMError
-from localllm.library import refusals
+from localllm.library import body, refusals
 
 TRIES = 6
 """Requests in a row that bring not one byte before a download fails."""
@@ -42,9 +42,6 @@ Explain = Callable[[Exception, str], "LocalLLMError | None"]
 
 Put = Callable[[int, "bytes | memoryview"], None]
 """Takes bytes as they arrive, and where in the range that was asked for they belong. They last until it returns."""
-
-_RECEIVED = 1 << 20
-"""Bytes that are taken from a socket at most at once."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +213,7 @@ class Fetcher:
                 self._links[file.name] = str(response.url)
             skip = self._bytes_before(file, response, start)
             left = stop - start
-            for chunk in _received(response) if self._direct else response.iter_raw():
+            for chunk in body.received(response) if self._direct else response.iter_raw():
                 with self._lock:
                     self.received += len(chunk)
                 wanted = chunk[skip : skip + left]
@@ -262,37 +259,6 @@ class Fetcher:
             finally:
                 with self._lock:
                     self._active.discard(response)
-
-
-def _received(response: Any) -> Iterator[bytes | memoryview]:
-    """The body of a response as it arrives, past the HTTP library where its length is known and nothing is between the
-    socket and the body. What is encrypted goes through the library, and its connection is used again.
-    """
-    pieces = response.iter_raw()
-    first = next(pieces, b"")
-    yield first
-    # With the first piece the library has given all that it read behind the headers.
-    left = int(response.headers.get("Content-Length", "0")) - len(first)
-    receiver = _socket(response) if left > 0 else None
-    if receiver is None:
-        yield from pieces
-        return
-    receiver.settimeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-    buffer = memoryview(bytearray(_RECEIVED))
-    while left > 0 and (size := receiver.recv_into(buffer, min(left, _RECEIVED))):
-        left -= size
-        yield buffer[:size]
-
-
-def _socket(response: Any) -> socket.socket | None:
-    """The socket that the body of a response comes from as it is; None where frames, chunks or encryption are
-    between.
-    """
-    stream = response.extensions.get("network_stream")
-    if stream is None or response.http_version != "HTTP/1.1" or "Transfer-Encoding" in response.headers:
-        return None
-    found, encrypted = stream.get_extra_info("socket"), stream.get_extra_info("ssl_object")
-    return found if isinstance(found, socket.socket) and encrypted is None else None
 
 
 def headers_for(url: str) -> dict[str, str]:

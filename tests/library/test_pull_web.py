@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
+import localllm
 from localllm import library, settings
+from localllm.cli.main import main
 from localllm.errors import BadCheckpoint, BadModelFile, BadOutput, DownloadFailed, ModelNotFound
 from localllm.library import ranges
 from localllm.library.pulling import transfer
@@ -129,7 +132,7 @@ def test_another_file_of_that_name_and_size_stays(hub: HubServer, address: str) 
     with pytest.raises(BadOutput, match=r"m.gguf exists already and is another file: it has the same size and other"):
         pull(address)
     hub.faults.ignore_ranges = True
-    with pytest.raises(BadOutput, match=r"m.gguf exists already and may be another file of that size: the server"):
+    with pytest.raises(BadOutput, match=r"m.gguf exists already and is another file: it has the same size and other"):
         pull(address)
     assert (folder() / "m.gguf").read_bytes() == model(500_000, seed=1)
 
@@ -147,6 +150,39 @@ def test_a_part_that_is_here_counts_when_it_is_the_same(hub: HubServer, tmp_path
     (folder() / names[1]).write_bytes(model(200_000, 2))
     with pytest.raises(BadOutput, match=r"p-00002-of-00002.gguf exists already and is another file: it has the same"):
         pull(f"{hub.web}/{names[0]}")
+
+
+def test_a_split_model_goes_on_where_the_server_gives_no_parts(hub: HubServer, tmp_path: Path) -> None:
+    names = [f"p-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for number, name in enumerate(names):
+        hub.files[name] = tmp_path / name
+        hub.files[name].write_bytes(model(200_000, number))
+    hub.faults.ignore_ranges = True
+    interrupt(f"{hub.web}/{names[0]}", 250_000)
+    assert (folder() / names[0]).is_file()
+    said: list[str] = []
+    pulled = pull(f"{hub.web}/{names[0]}", said=said)
+    assert [path.read_bytes() for path in pulled.files] == [model(200_000, 0), model(200_000, 1)]
+    assert any(f"{names[0]} exists already; its server gives no parts, so all of it is read" in text for text in said)
+
+
+def test_a_hash_that_is_given_has_to_fit(hub: HubServer, address: str, tmp_path: Path) -> None:
+    right = hashlib.sha256(model(500_000)).hexdigest()
+    with pytest.raises(DownloadFailed, match=r"not what it should be: its hash is \w{64}, not 0{64}\. It was removed"):
+        localllm.pull(address, sha256="0" * 64)
+    assert list(folder().glob("*.gguf")) == unfinished(folder()) == []
+    assert localllm.pull(address, sha256=right.upper()) == folder() / "m.gguf"
+    sent = hub.sent
+    assert localllm.pull(address, sha256=right) == folder() / "m.gguf"
+    assert hub.sent <= sent + 1, "one byte tells the size"
+    with pytest.raises(BadOutput, match=r"m.gguf exists already and is another file"):
+        localllm.pull(address, sha256="1" * 64)
+    with pytest.raises(BadModelFile, match=r"is one of 2 parts: one hash does not fit them all"):
+        localllm.pull(f"{hub.web}/p-00001-of-00002.gguf", sha256=right)
+    with pytest.raises(BadModelFile, match=r"org/name is no address of a file: a hash does not apply.\nLeave --sha256"):
+        localllm.pull("org/name", sha256=right)
+    with pytest.raises(SystemExit):
+        main(["pull", address, "--sha256", right[1:]])
 
 
 def test_what_another_process_put_there_meanwhile_is_compared(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 
-from localllm.errors import BadCheckpoint, DownloadFailed, MissingPackage, ModelNotFound
+from localllm.errors import BadCheckpoint, BadModelFile, DownloadFailed, MissingPackage, ModelNotFound
 from localllm.library import naming, shelf
 from localllm.library.pulling.found import Found, Here, Progress, Pulled, Remark
 
@@ -31,12 +31,13 @@ except ImportError as error:
 __all__ = ["Found", "Progress", "Pulled", "Remark", "look_up"]
 
 
-def look_up(name: str, *, type: str | None = None, remark: Remark | None = None) -> Found:
+def look_up(name: str, *, type: str | None = None, sha256: str | None = None, remark: Remark | None = None) -> Found:
     """What `name` stands for: `fetch` of it brings the model here.
 
     `name` is a name of the catalogue; `org/repo`, `org/repo:Q4_K_M` or `org/repo/file.gguf` of the hub, with
     `@revision` behind the repo or without; or the address of a GGUF file. Of a repo with a checkpoint and no GGUF
     files, and of any when `type` is given, the checkpoint is converted to that quantization type, by default Q4_K_M.
+    `sha256` is the hash, in hexadecimal digits, that the file at an address must have.
 
     Raises:
         ModelNotFound: there is no such model; says the nearest, or the choices.
@@ -44,16 +45,19 @@ def look_up(name: str, *, type: str | None = None, remark: Remark | None = None)
             when offline.
         BadCheckpoint: the repo holds no weights that can be converted, or `type` is given for what is no checkpoint.
         UnsupportedModel: there is no such `type`.
+        BadModelFile: `sha256` is given for what is no address of one file.
     """
     remark = remark or (lambda _: None)
     if "/" not in name:
         _refuse_type(name, type)
+        _refuse_hash(name, sha256)
         found = _in_catalog(name, remark)
         return found if isinstance(found, Here) else _in_repo(found, type, remark)
     asked = read_name(name)
     if isinstance(asked, Address):
         _refuse_type(name, type)
-        return web_file.look_up(asked, remark)
+        return web_file.look_up(asked, sha256 and sha256.lower(), remark)
+    _refuse_hash(name, sha256)
     return _in_repo(asked, type, remark)
 
 
@@ -63,6 +67,15 @@ def _refuse_type(name: str, type: str | None) -> None:
         raise BadCheckpoint(
             f"{name} is a GGUF, not a checkpoint: a type does not apply.",
             hint=f"Pull it, and quantize it anew: localllm convert FILE --type {type}",
+        )
+
+
+def _refuse_hash(name: str, sha256: str | None) -> None:
+    """Say that a hash is compared for files at addresses only."""
+    if sha256:
+        raise BadModelFile(
+            f"{name} is no address of a file: a hash does not apply.",
+            hint="Leave --sha256 out: the hash of a file on the hub is the one that the hub tells.",
         )
 
 

@@ -53,6 +53,38 @@ def is_web_copy(path: Path, file: RemoteFile, fetcher: Fetcher) -> bool:
     return path.stat().st_size == file.size and _has(path, _ends(file, fetcher))
 
 
+def is_whole_copy(path: Path, file: RemoteFile, fetcher: Fetcher) -> bool:
+    """Whether a file is `file` byte for byte, which is read for that: its server gives no parts.
+
+    Raises:
+        DownloadFailed: the server refuses or fails.
+        BadOutput: the file at `path` cannot be read.
+    """
+    if path.stat().st_size != file.size:
+        return False
+    fetcher.most_skipped = float("inf")
+    with writing(path), path.open("rb") as content:
+
+        def compare(done: int, chunk: bytes | memoryview) -> None:
+            if os.pread(content.fileno(), len(chunk), done) != chunk:
+                raise _Other
+
+        try:
+            fetcher.stream(file, 0, file.size, compare)
+        except _Other:
+            return False
+    return True
+
+
+class _Other(Exception):
+    """A byte differs."""
+
+
+def has_sha256(path: Path, sha256: str) -> bool:
+    """Whether the content of a file has this hash."""
+    return _hash(path, lambda _: None) == sha256
+
+
 def put_copy(path: Path, blob: Path) -> None:
     """Let `blob` be the file `path` without storing it twice: by a hard link, which stays when `path` is removed.
 

@@ -63,8 +63,10 @@ class HubModel:
                 copy = find_copy(file, transfer.after(done, total, progress))
                 if copy is not None:
                     self.remark(f"{file.name} is on this machine already, as {copy}: it is used and not downloaded")
-                    put_copy(copy, place.blob)
-                    discard(place.blob)
+                    with transfer.held(place.lock, file.name, self.remark, transfer.after(done, total, progress)):
+                        if not place.blob.is_file():
+                            put_copy(copy, place.blob)
+                            discard(place.blob)
             done += file.size
 
 

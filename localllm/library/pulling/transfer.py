@@ -61,7 +61,7 @@ def fetch(jobs: Sequence[Job], fetcher: Fetcher, progress: Progress, remark: Rem
 
 def _fetch(job: Job, fetcher: Fetcher, count: Callable[[int], None], remark: Remark) -> str:
     """Fetch a file; returns its hash, or nothing when another process has fetched it meanwhile."""
-    with _held(job.lock, job.file.name, remark, count):
+    with held(job.lock, job.file.name, remark, count):
         if job.target.is_file():
             return ""
         partial = Partial(job.target, job.file.size, job.file.version)
@@ -79,7 +79,7 @@ def after(done: int, total: int, progress: Progress) -> Callable[[int], None]:
 
 
 @contextmanager
-def _held(lock: Path, what: str, remark: Remark, count: Callable[[int], None]) -> Iterator[None]:
+def held(lock: Path, what: str, remark: Remark, count: Callable[[int], None]) -> Iterator[None]:
     """Be the only process that downloads a file. Who has to wait for another one is told, and may cancel in `count`.
 
     Raises:

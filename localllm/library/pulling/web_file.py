@@ -1,18 +1,19 @@
 """A model at an address of its own: into the models folder.
 
-Nobody tells the hash of such a file. It has to stay the same while it is read, and to be a whole GGUF in the end.
+Its server tells no hash. Such a file has to stay the same while it is read, and to be a whole GGUF in the end; with the
+hash that the person gave, if any.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urlsplit
 
 from localllm import settings
-from localllm.errors import BadOutput
+from localllm.errors import BadModelFile, BadOutput
 from localllm.library import filenames, refusals
 from localllm.library.pulling import transfer
-from localllm.library.pulling.copies import find_web_copy, is_web_copy
+from localllm.library.pulling.copies import find_copy, find_web_copy, has_sha256, is_web_copy, is_whole_copy
 from localllm.library.pulling.found import Here, Progress, Pulled, Remark
 from localllm.library.pulling.request import Address
 from localllm.library.pulling.variants import refuse_way_out
@@ -66,28 +67,45 @@ class WebFile:
         size, wanted = job.target.stat().st_size, job.file.size
         if size != wanted:
             why = f"is another file: it has {size:,} bytes, not {wanted:,}"
-        elif job.whole:
-            why = "may be another file of that size: the server gives no parts to compare"
-        elif not is_web_copy(job.target, job.file, self.fetcher):
+        elif not self._is_same(job):
             why = "is another file: it has the same size and other bytes"
         else:
             return
         raise BadOutput(f"{job.target} exists already and {why}.", hint="Move it or remove it first.")
 
+    def _is_same(self, job: transfer.Job) -> bool:
+        if job.file.sha256 is not None:
+            return has_sha256(job.target, job.file.sha256)
+        if not job.whole:
+            return is_web_copy(job.target, job.file, self.fetcher)
+        self.remark(f"{job.target} exists already; its server gives no parts, so all of it is read and compared")
+        return is_whole_copy(job.target, job.file, self.fetcher)
 
-def look_up(address: Address, remark: Remark) -> WebFile | Here:
+
+def look_up(address: Address, sha256: str | None, remark: Remark) -> WebFile | Here:
     """Ask the server for its file, and the other parts when it is one of several; one that is here is used.
+    `sha256` is the hash that it must have.
 
     Raises:
+        BadModelFile: a hash is given for a model in several parts.
         ModelNotFound: there is none.
         DownloadFailed: the server cannot be reached, refuses, or does not tell the size.
     """
-    fetcher = Fetcher(address.url, remark, explain=refusals.explain_address, go_on=transfer.GO_ON)
+    fetcher = Fetcher(
+        address.url, remark, explain=refusals.explain_address, go_on=transfer.GO_ON, direct=sha256 is not None
+    )
+    names = filenames.names_of_parts(address.name)
+    if sha256 and len(names) > 1:
+        raise BadModelFile(f"{address.url} is one of {len(names)} parts: one hash does not fit them all.")
     files = []
-    for name in filenames.names_of_parts(address.name):
+    for name in names:
         refuse_way_out(address.url, name)
-        files.append(fetcher.ask(_beside(address, name), name))
-    copy = find_web_copy(files[0][0], fetcher) if len(files) == 1 and files[0][1] else None
+        file, parts = fetcher.ask(_beside(address, name), name)
+        files.append((replace(file, sha256=sha256), parts))
+    if sha256:
+        copy = find_copy(files[0][0], lambda _: None)
+    else:
+        copy = find_web_copy(files[0][0], fetcher) if len(files) == 1 and files[0][1] else None
     return Here((copy,)) if copy is not None else WebFile(address.url, tuple(files), fetcher, remark)
 
 
