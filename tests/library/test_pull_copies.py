@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import WeakFileLock
 
-from localllm.errors import BadOutput
+from localllm.errors import BadOutput, Cancelled
+from localllm.library import pulling
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, model, pull, put_models, unfinished
 from tests.library.stores import put, put_ollama
@@ -50,6 +53,22 @@ def test_a_cache_that_cannot_be_written_is_told(stores: Path) -> None:
     (folder / "blobs").write_text("in the way")
     with pytest.raises(BadOutput, match=r"blobs.* cannot be written"):
         pull("org/m-GGUF")
+
+
+def test_a_copy_is_not_put_where_another_process_is_downloading(hub: HubServer, stores: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if any("another process is downloading m-Q4_K_M.gguf" in text for text in said):
+            raise Cancelled("stopped")
+
+    put_ollama(stores / "ollama", "m:latest", model())
+    said: list[str] = []
+    digest = hashlib.sha256(model()).hexdigest()
+    lock = stores / "cache" / ".locks" / "models--org--m-GGUF" / f"{digest}.lock"
+    lock.parent.mkdir(parents=True)
+    found = pulling.look_up("org/m-GGUF", remark=said.append)
+    with WeakFileLock(lock), pytest.raises(Cancelled):
+        found.fetch(stop)
+    assert not (stores / "cache" / "models--org--m-GGUF" / "blobs").exists()
 
 
 def test_what_had_arrived_of_it_goes(hub: HubServer, stores: Path) -> None:
