@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
+
+import pytest
 
 from localllm.runtime.outlet import GATHER_S, Outlet
 from localllm.runtime.protocol import Failed, Piece, decode_event
@@ -14,15 +17,17 @@ class Pipe(io.BytesIO):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[int] = []
+        self.flushed = threading.Semaphore(0)
 
     def flush(self) -> None:
         self.writes.append(len(self.getvalue().splitlines()) - sum(self.writes))
+        self.flushed.release()
 
 
 def sent(times: list[float], *, end: bool) -> Pipe:
     """Pieces sent at these times, and then perhaps what ends the reply."""
     clock, pipe = iter(times), Pipe()
-    outlet = Outlet(pipe, lambda: next(clock))
+    outlet = Outlet(pipe, lambda: next(clock), late=3600)
     for number in range(len(times)):
         outlet.send(Piece(1, str(number)))
     if end:
@@ -44,3 +49,31 @@ def test_what_ends_a_reply_takes_all_pieces_along_in_order() -> None:
     events = [decode_event(line) for line in pipe.getvalue().splitlines()]
     assert [event.text for event in events if isinstance(event, Piece)] == ["0", "1", "2"]
     assert isinstance(events[-1], Failed)
+
+
+def test_a_piece_that_nothing_follows_goes_by_itself() -> None:
+    pipe = Pipe()
+    outlet = Outlet(pipe, lambda: 0.0, late=0.001)
+    for number in range(2):  # by two replies, each of which waits for its next token
+        outlet.send(Piece(number, "word"))
+        assert pipe.flushed.acquire(timeout=20)
+    assert pipe.writes == [1, 1]
+    outlet.send(Piece(0, "more"))
+    assert pipe.flushed.acquire(timeout=20)
+    assert pipe.writes == [1, 1, 1]
+
+
+def test_a_reader_who_is_gone_is_met_by_the_next_event() -> None:
+    pipe = Pipe()
+    outlet = Outlet(pipe, lambda: 0.0, late=0.001)
+    for _ in range(2):
+        outlet.send(Piece(1, "word"))
+        assert pipe.flushed.acquire(timeout=20)
+    pipe.flush = gone  # type: ignore[method-assign]
+    outlet.send(Piece(1, "word"))
+    with pytest.raises(BrokenPipeError):
+        outlet.send(Failed(1, "BadInput", "no", ""))
+
+
+def gone() -> None:
+    raise BrokenPipeError
