@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -95,3 +96,8 @@ def search_path() -> list[str]:
     """Where this process finds its modules, the current folder left out unless it was asked for by name."""
     here = str(Path(__file__).resolve().parent.parent)
     return [str(Path(entry).absolute()) for entry in sys.path if entry] + [here]
+
+
+def is_hash(path: Path) -> bool:
+    """Whether the name of the file tells a person nothing, as in the store of Ollama."""
+    return re.fullmatch(r"(sha256[-:])?[0-9a-f]{64}", path.name) is not None

@@ -1,7 +1,9 @@
 """A chat as Markdown, for people: the system prompt and the path that is shown; and back.
 
-Comments mark where a message begins, so that a heading inside of one is no message. What Markdown does not hold, and
-JSON does: other branches, times, what replies cost, and settings. Knows nothing of the store.
+Comments mark where a message begins, so that a heading inside of one is no message. A thought that ended is folded: a
+marker such as `<think>` is an unknown tag to Markdown, and its text would stand there as the answer. What Markdown does
+not hold, and JSON does: other branches, times, what replies cost, settings, and by which markers a model thought. Knows
+nothing of the store.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ import re
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import BadChat
+from localllm.runtime.thinking import MARKERS, parted
 
 _MARK = re.compile(r"^<!-- localllm (system|user|assistant|partial) -->[ \t]*\r?\n(?:##[^\n]*\n)?", re.MULTILINE)
 _ESCAPED = re.compile(r"<!-- (\\+)localllm ")
 _LIKE_A_MARK = re.compile(r"<!-- (\\*)localllm ")
+_FOLDED, _BEHIND = "<details>\n<summary>Thought</summary>\n\n", "\n\n</details>\n\n"
+_THOUGHT = re.compile(rf"\A{re.escape(_FOLDED)}(.*?){re.escape(_BEHIND)}", re.DOTALL)
 _TITLE = re.compile(r"\A\s*# ([^\n]*)")
 
 
@@ -24,8 +29,22 @@ def write(chat: Conversation) -> str:
         parts.append(_section("system", "System prompt", chat.system))
     for node in chat.path():
         kind = "user" if node.role == "user" else "partial" if node.state != "done" else "assistant"
-        parts.append(_section(kind, _heading(node), node.text))
+        parts.append(_section(kind, _heading(node), node.text if node.role == "user" else _folded(node.text)))
     return "\n".join(parts)
+
+
+def _folded(reply: str) -> str:
+    """The reply with its thought in a block that opens on a click, if it is read back as the same thought."""
+    said = parted(reply)
+    if not said.thought or not said.closed:
+        return reply
+    folded = f"{_FOLDED}{said.thought}{_BEHIND}{said.answer}"
+    return folded if parted(_unfolded(folded)) == said else reply
+
+
+def _unfolded(reply: str) -> str:
+    begin, end = MARKERS[0]
+    return _THOUGHT.sub(lambda found: f"{begin}\n{found[1]}\n{end}\n\n", reply)
 
 
 def _heading(node: Node) -> str:
@@ -67,7 +86,9 @@ def read(text: str) -> Conversation:
         elif mark[1] == "user":
             chat.add_user(said)
         else:
-            chat.add("assistant", said, state="partial" if mark[1] == "partial" else "done", model=_model(mark[0]))
+            chat.add(
+                "assistant", _unfolded(said), state="partial" if mark[1] == "partial" else "done", model=_model(mark[0])
+            )
     if chat.given_title == Conversation(nodes=chat.nodes, leaf=chat.leaf).title:
         chat.given_title = ""  # it was automatic
     return chat

@@ -133,17 +133,24 @@ def _get(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _set(args: argparse.Namespace) -> dict[str, object]:
+    from localllm import paths
     from localllm.settings.writing import change
 
     value = KEYS[args.key].kind.from_text(args.value)
     change(args.key, value)
+    if not args.json:
+        print(f"{args.key} is {args.value} from now on, in {paths.settings_file()}", file=sys.stderr)
     return _changed(args.key, value)
 
 
 def _unset(args: argparse.Namespace) -> dict[str, object]:
+    from localllm import paths
     from localllm.settings.writing import change
 
     change(args.key, None)
+    if not args.json:
+        default = KEYS[args.key].otherwise
+        print(f"{args.key} is the default, {default}, again, in {paths.settings_file()}", file=sys.stderr)
     return _changed(args.key, None)
 
 

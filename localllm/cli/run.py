@@ -26,6 +26,8 @@ EPILOG = """examples:
 
 One argument alone is the prompt, unless it is a file or the name of a model: then it is the model, and the prompt comes
 on stdin. With both a prompt and a pipe, the prompt comes first and what was piped follows.
+
+What a model thinks before it answers goes to stderr; --json has text, thought and answer, and --raw parts nothing.
 """
 
 
@@ -87,6 +89,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _answer(model: Model | ModelProcess, prompt: str, sampling: Sampling, args: argparse.Namespace) -> int:
+    from localllm.cli.speaker import Speaker
     from localllm.runtime.types import Message
 
     if args.raw:
@@ -94,13 +97,18 @@ def _answer(model: Model | ModelProcess, prompt: str, sampling: Sampling, args: 
     else:
         system = [Message("system", args.system)] if args.system else []
         reply = model.reply([*system, Message("user", prompt)], sampling=sampling, max_tokens=args.max_tokens)
+    speaker = None if args.raw or args.json else Speaker(model.info.opens_thought, shown=str)
     with on_interrupt(reply.cancel) as interrupted:
         for piece in reply:
-            if not args.json:
+            if speaker is not None:
+                speaker.say(piece)
+            elif not args.json:
                 sys.stdout.write(piece)
                 sys.stdout.flush()
+    if speaker is not None:
+        speaker.end()
     if args.json:
-        print(_as_json(model, reply))
+        print(_as_json(model, reply, raw=args.raw))
     elif not reply.text.endswith("\n"):
         print()
     for loss in reply.stats.losses if reply.stats is not None else ():
@@ -110,12 +118,17 @@ def _answer(model: Model | ModelProcess, prompt: str, sampling: Sampling, args: 
     return 130 if interrupted.is_set() else 0
 
 
-def _as_json(model: Model | ModelProcess, reply: LocalReply | RemoteReply) -> str:
+def _as_json(model: Model | ModelProcess, reply: LocalReply | RemoteReply, *, raw: bool) -> str:
     import json
     from dataclasses import asdict
 
+    from localllm.runtime.thinking import Parted, parted
+
+    said = Parted(None, False, reply.text) if raw else parted(reply.text, opened=model.info.opens_thought)
     answer: dict[str, object] = {
         "text": reply.text,
+        "thought": said.thought,
+        "answer": said.answer,
         "stats": asdict(reply.stats) if reply.stats is not None else None,
         "model": model.info.name,
         "path": str(model.info.path),

@@ -6,15 +6,20 @@ Knows no conversation.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from localllm.chat.printable import printable
 from localllm.runtime.thinking import Parting
 
 
 class Speaker:
-    """Says one reply. `opened` as in `runtime.thinking`; of a reply that goes on, `before` was said already."""
+    """Says one reply. `opened` as in `runtime.thinking`; of a reply that goes on, `before` was said already.
 
-    def __init__(self, opened: str, before: str = "") -> None:
+    `shown` is what is written of an answer: for programs, to the letter.
+    """
+
+    def __init__(self, opened: str, before: str = "", *, shown: Callable[[str], str] = printable) -> None:
+        self._shown = shown
         self._parting = Parting(opened)
         self._parting.feed(before)
         self._thinking = False
@@ -36,7 +41,7 @@ class Speaker:
             self._thinking = True
         if answer:
             self._answers("\n(Answering.)\n")
-            sys.stdout.write(printable(answer))
+            sys.stdout.write(self._shown(answer))
             sys.stdout.flush()
 
     def _answers(self, said: str) -> None:

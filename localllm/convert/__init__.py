@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from localllm import paths
 from localllm.convert import gguf_source, verify
 from localllm.convert.adapter import TYPES as ADAPTER_TYPES
 from localllm.convert.adapter import open_adapter
@@ -33,6 +34,7 @@ from localllm.convert.reading import read_model
 from localllm.convert.recorded import requantized_keys
 from localllm.convert.settings import Settings, settled
 from localllm.convert.writer import Progress
+from localllm.gguf_file import read_header
 from localllm.native import lib
 
 __all__ = [
@@ -229,9 +231,15 @@ def _place(source: Source) -> Path | Files:
 
 
 def default_outfile(source: Path | Files, file_type: str) -> Path:
-    """`<name of the folder>-<type>.gguf` in the current folder; of a GGUF the type in its name is replaced."""
+    """`<name of the folder>-<type>.gguf` in the current folder; of a GGUF the type in its name is replaced.
+
+    A GGUF that a store named by its hash goes by the name in its header.
+    """
     name = source.resolve().name if isinstance(source, Path) else source.origin.name
     if isinstance(source, Path) and is_gguf(source):
+        if paths.is_hash(source):
+            called = read_header(source).metadata.get("general.name")
+            name = re.sub(r"[^\w.-]+", "-", called).strip("-.") if isinstance(called, str) else ""
         name = re.sub(r"-\d{5}-of-\d{5}$", "", name.removesuffix(".gguf"))
         name = re.sub(rf"[-.]({'|'.join(TYPES)})$", "", name, flags=re.IGNORECASE)
     return Path(f"{name or 'model'}-{file_type}.gguf")

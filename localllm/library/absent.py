@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -43,13 +44,28 @@ def explain(name: str) -> ModelNotFound:
 
 
 def no_source(name: str) -> ModelNotFound | None:
-    """Why a name of the catalogue is nothing to convert; None for any other name."""
+    """Why a name is nothing to convert: it is one of the catalogue, or like other names. None for anything else."""
     if naming.in_catalogue(name) is None and not naming.family(name):
-        return None
+        near = [] if "/" in name or os.sep in name else _matches(name, [*naming.known_names(), *_folders_here()])
+        return _no_such_source(name, near) if near else None
     return ModelNotFound(
         f"{name} is a name in the catalogue, which has GGUF files, quantized already, and no checkpoints.",
         hint=f"Get it as it is: localllm pull {name}\nFor another type convert the original checkpoint, its folder or "
         "org/name of the hub; that loses less than to convert the GGUF, which is done by its name once it is here.",
+    )
+
+
+def _folders_here() -> list[str]:
+    try:
+        return [path.name for path in Path().iterdir() if path.is_dir()]
+    except OSError:
+        return []
+
+
+def _no_such_source(name: str, near: Sequence[str]) -> ModelNotFound:
+    return ModelNotFound(
+        f"There is no folder {name}, and no model of that name on this machine or in the catalogue.",
+        hint="The nearest names:\n" + _lines(near) + "\nA checkpoint goes by its folder, or org/name of the hub.",
     )
 
 

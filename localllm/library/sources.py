@@ -33,7 +33,7 @@ def open_source(
     `keep_download` puts what is downloaded in the hub's cache; `remark` hears when the hub is waited for.
 
     Raises:
-        ModelNotFound: it is the name of a GGUF in the catalogue that is not here, or of several.
+        ModelNotFound: it is the name of a GGUF in the catalogue that is not here, or of several, or like other names.
         ModelNotFound, BadCheckpoint, DownloadFailed, MissingPackage: see `localllm.library.hub.open_source`.
     """
     if not isinstance(source, str):

@@ -30,7 +30,7 @@ from localllm.runtime.snapshot_file import Identity
 from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.thinking import MARKS, opened_by
-from localllm.runtime.types import Message, ModelInfo, Plan, is_hash
+from localllm.runtime.types import Message, ModelInfo, Plan
 
 if TYPE_CHECKING:
     from localllm.runtime.draft_model import DraftModel
@@ -206,7 +206,7 @@ def display_name(path: Path, quantization: str, called: str = "") -> str:
     What it is `called` in its header (`general.name`) is often a codename, and serves where a store names its files by
     their hashes.
     """
-    if is_hash(path):
+    if paths.is_hash(path):
         return called or path.name
     part = re.compile(r"-\d{5}-of-\d{5}$")
     return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)

@@ -6,12 +6,12 @@ process and one in a child process.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from localllm import paths
 from localllm.runtime.options import Options
 
 StopReason = Literal["end", "stop", "length", "context", "cancelled"]
@@ -209,12 +209,7 @@ class ModelInfo:
     @property
     def title(self) -> str:
         """What messages call it: its file, or its name where a store names files by their hashes."""
-        return self.name if is_hash(self.path) else self.path.name
-
-
-def is_hash(path: Path) -> bool:
-    """Whether the name of the file tells a person nothing, as in the store of Ollama."""
-    return re.fullmatch(r"(sha256[-:])?[0-9a-f]{64}", path.name) is not None
+        return self.name if paths.is_hash(self.path) else self.path.name
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,40 @@ def test_markdown_keeps_what_is_shown_word_for_word(tmp_path: Path) -> None:
     assert markdown_file.lost(chat) == len(chat.nodes) - 2
 
 
+@pytest.mark.parametrize(
+    ("reply", "read"),
+    [
+        ("<think>\nA capital.\n\nOf France.\n</think>\n\nParis.", None),
+        ("[THINK]A capital.[/THINK]Paris.", "<think>\nA capital.\n</think>\n\nParis."),
+        ("A capital.\n</think>\n\nParis.", "<think>\nA capital.\n</think>\n\nParis."),
+    ],
+)
+def test_a_thought_is_folded_in_markdown_and_read_back(reply: str, read: str | None) -> None:
+    chat = Conversation()
+    chat.add_user("Capital?")
+    chat.add("assistant", reply, state="done", model="m")
+    text = markdown_file.write(chat)
+    assert "<details>\n<summary>Thought</summary>\n\nA capital." in text
+    assert text.endswith("\n\n</details>\n\nParis.\n")
+    assert markdown_file.read(text).path()[-1].text == (read or reply)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>\nHalf of a",
+        "<think>\nIt ends with\n\n</details>\n\nhere\n</think>\n\nParis.",
+        "The marker is <think>.",
+    ],
+)
+def test_what_is_no_whole_thought_stays_word_for_word_in_markdown(reply: str) -> None:
+    chat = Conversation()
+    chat.add_user("Capital?")
+    chat.add("assistant", reply, state="done", model="m")
+    assert "<summary>" not in markdown_file.write(chat)
+    assert markdown_file.read(markdown_file.write(chat)).path()[-1].text == reply
+
+
 def test_markdown_keeps_a_partial_reply_partial_and_an_automatic_title_automatic(tmp_path: Path) -> None:
     (again,) = [markdown_file.read(markdown_file.write(branched()))]
     assert again.path()[-1].state == "partial"

@@ -42,7 +42,10 @@ def test_set_get_unset(capsys: pytest.CaptureFixture[str]) -> None:
     assert config("get", "CTX") == 0
     assert config("unset", "ctx") == 0
     assert config("get", "ctx") == 0
-    assert capsys.readouterr().out == "0\n4096\n0\n"
+    said = capsys.readouterr()
+    assert said.out == "0\n4096\n0\n"
+    file = paths.settings_file()
+    assert said.err == f"ctx is 4096 from now on, in {file}\nctx is the default, 0, again, in {file}\n"
 
 
 def test_the_list_tells_value_source_and_meaning(

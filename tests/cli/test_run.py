@@ -410,3 +410,21 @@ def test_the_answer_streams_to_a_terminal() -> None:
     os.close(leader)
     assert process.returncode == 0
     assert chunks > 10
+
+
+@pytest.mark.slow
+def test_a_thought_goes_to_stderr_and_is_apart_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    thinks = ["--grammar", 'root ::= "<think>A capital\tis asked.</think>\\n\\nParis\\t."', *GREEDY]
+    assert main(["run", QUESTION, *thinks]) == 0
+    said = capsys.readouterr()
+    assert said.out == "Paris\t.\n"
+    assert "(Thinking.)\nA capital" in said.err
+    assert main(["run", QUESTION, *thinks, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["text"] == "<think>A capital\tis asked.</think>\n\nParis\t."
+    assert (answer["thought"], answer["answer"]) == ("A capital\tis asked.", "Paris\t.")
+    assert main(["run", QUESTION, *thinks, "--raw", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["thought"], answer["answer"]) == (None, answer["text"])
+    assert main(["run", QUESTION, *thinks, "--raw"]) == 0
+    assert capsys.readouterr().out.startswith("<think>A capital")

@@ -92,6 +92,14 @@ def test_the_name_says_the_new_type(tiny: MakeTiny, tmp_path: Path) -> None:
         assert default_outfile(source, "Q4_K_M").name == "my-model-Q4_K_M.gguf"
 
 
+def test_a_file_that_a_store_named_by_its_hash_goes_by_its_own_name(tiny: MakeTiny, tmp_path: Path) -> None:
+    for called, name in {"Tiny Llama 1/2": "Tiny-Llama-1-2-Q4_K_M.gguf", "": "model-Q4_K_M.gguf"}.items():
+        settings = Settings("Q8_0", metadata=(("general.name", called),))
+        whole = convert(tiny("tiny"), tmp_path / "x.gguf", settings=settings, force=True).outfile
+        blob = whole.replace(tmp_path / f"sha256-{'0a' * 32}")
+        assert default_outfile(blob, "Q4_K_M").name == name
+
+
 def test_a_damaged_file_is_refused(tiny: MakeTiny, tmp_path: Path) -> None:
     source = convert(tiny(), tmp_path / "x.gguf", type="F16").outfile
     source.write_bytes(source.read_bytes()[:-5000])

@@ -299,6 +299,16 @@ def test_a_name_of_the_catalogue_is_no_checkpoint(folder: Path, name: str) -> No
     assert f"localllm pull {name}" in caught.value.hint
 
 
+def test_what_is_like_other_names_is_told_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my-checkpoint").mkdir()
+    for name, near in {"smolm2:135m": "smollm2:135m", "my-chekpoint": "my-checkpoint"}.items():
+        with pytest.raises(ModelNotFound, match=f"There is no folder {name}, and no model") as caught:
+            open_source(name)
+        assert f"  {near}\n" in caught.value.hint
+    assert open_source("nothing is like this") == Path("nothing is like this")
+
+
 def test_a_folder_goes_before_a_name_of_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("qwen3").mkdir()
