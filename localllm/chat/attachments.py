@@ -33,6 +33,12 @@ _ATTACHED = re.compile(
     r"Attached file: (?P<name>[^\n]+)\n\n(?P<fence>`{3,})[^\n`]*\n(?P<text>.*?)\n(?P=fence)(?:\n\n|\Z)", re.S
 )
 _MENTION = re.compile(r'(?:(?<=\s)|^)@(?:"([^"\n]+)"|([^\s"]+))')
+_SUFFIX = re.compile(
+    r"[^@(){}]+\.(?:c|cpp|css|csv|docx?|go|h|html?|ini|ipynb|java|jpe?g|jsonl?|js|log|md|pdf|png|py|rs|rst|sh|sql|tex|toml"
+    r"|tsv?|txt|xml|ya?ml)",
+    re.I,
+)
+_AS_WORD = "A space after the @ makes it a word of the message."
 
 
 @dataclass(frozen=True)
@@ -146,14 +152,43 @@ def summary(message: str) -> str:
 
 def mentioned(text: str) -> list[Path]:
     """The files that `text` names as `@path` or `@"a path"`, each once; a word after @ that is no file is a word."""
+    return [path for path in _named(text) if _is_file(path)]
+
+
+def read_mentioned(text: str) -> list[Attachment]:
+    """The files that `text` names as `@path`. Blocks while they are read.
+
+    Raises:
+        BadAttachment: one of them is missing or no text. A model that is sent the name alone invents the contents.
+    """
+    try:
+        return [read(path) for path in _named(text)]
+    except BadAttachment as error:
+        raise BadAttachment(error.message, hint=f"{error.hint} {_AS_WORD}".strip()) from None
+
+
+def _named(text: str) -> list[Path]:
+    """What `text` names after an @: the files that there are, and what looks like a path to one."""
     found: dict[Path, None] = {}
     for match in _MENTION.finditer(text):
         # A full stop or a comma after a name belongs to the sentence.
-        for name in dict.fromkeys((match[1] or match[2], (match[1] or match[2]).rstrip(".,;:!?)"))):
-            if name and _is_file(path := paths.expanded(name)):
-                found[path] = None
-                break
+        names = dict.fromkeys((match[1] or match[2], (match[1] or match[2]).rstrip(".,;:!?)")))
+        path = next((path for name in names if name and _is_file(path := paths.expanded(name))), None)
+        *_, bare = names
+        if path is not None:
+            found[path] = None
+        elif _looks_like_a_path(bare):
+            found[paths.expanded(bare)] = None
     return list(found)
+
+
+def _looks_like_a_path(name: str) -> bool:
+    """Whether a word after an @ can hardly mean anything else: `@someone`, `@types/node` and `@app.get('/x')` can."""
+    if re.match(r"(?:~?|\.\.?)/\w", name):
+        return True
+    folder, slash, _ = name.partition("/")
+    # Of `/x`, `./x` and `~/x` the first folder is always there.
+    return bool(slash and folder.strip(".~") and _is_folder(Path(folder))) or _SUFFIX.fullmatch(name) is not None
 
 
 def is_long(paste: str) -> bool:
@@ -190,5 +225,12 @@ def dropped(paste: str) -> list[Path]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from localllm.cli import options, sampling_flags
+from localllm.cli import options, sampling_flags, values
 from localllm.errors import BadSettings, LocalLLMError, MissingPackage, ModelNotFound
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ EPILOG = """examples:
   localllm chat --continue                  go on with the latest chat and the model it used; --chat NAME another
   localllm chat --plain                     line by line, for screen readers and dumb terminals
   localllm chat --plain < questions.txt     each line is a message or a / command; replies go to stdout
+  localllm chat --max-tokens 500            no reply longer than that; /continue or Ctrl+G goes on with one
 
 Chats are kept on this machine and listed when the app opens. F1 shows all keys, Ctrl+Q quits.
 """
@@ -45,6 +46,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="path, catalogue name or model on this machine")
     parser.add_argument("--system", metavar="TEXT", default="", help="system prompt of new chats")
+    parser.add_argument(
+        "--max-tokens",
+        type=values.whole,
+        default=0,
+        metavar="N",
+        help="at most N tokens a reply (default: until it ends)",
+    )
     parser.add_argument("--plain", action="store_true", help="line by line: no colours, no full screen")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--chat", metavar="CHAT", help="go on with a chat, by the beginning of its id or title")
@@ -166,6 +174,7 @@ def _run_app(
         theme=looks.theme,
         animation=looks.animation,
         titles=looks.titles == "model",
+        max_tokens=args.max_tokens,
     )
     try:
         app.run()
@@ -181,7 +190,9 @@ def _plain(
 
     typed = sys.stdin or io.StringIO()  # a process may be started without
     interactive = typed.isatty() and sys.stdout.isatty()
-    chat = PlainChat(open_model, wanted, store, sampling, args.system, interactive=interactive)
+    chat = PlainChat(
+        open_model, wanted, store, sampling, args.system, max_tokens=args.max_tokens, interactive=interactive
+    )
     try:
         if conversation is not None:
             chat.open(conversation)

@@ -98,7 +98,15 @@ class PlainChat:
     """One conversation at a time, line by line. `close()` it."""
 
     def __init__(
-        self, open_model: OpenModel, wanted: Wanted, store: Store, sampling: Sampling, system: str, *, interactive: bool
+        self,
+        open_model: OpenModel,
+        wanted: Wanted,
+        store: Store,
+        sampling: Sampling,
+        system: str,
+        *,
+        max_tokens: int = 0,
+        interactive: bool,
     ) -> None:
         self.store = store
         self.interactive = interactive
@@ -114,6 +122,7 @@ class PlainChat:
             ended=lambda _: self._ended.set(),
             crashed=self._crashed,
             system=system,
+            max_tokens=max_tokens,
         )
         self._orders = Orders(self)
 
@@ -172,7 +181,7 @@ class PlainChat:
             return self._orders.carry_out(call)
         check(text)
         text = commands.unescaped(text)
-        files = [attachments.read(path) for path in attachments.mentioned(text)]
+        files = attachments.read_mentioned(text)
         message = attachments.joined([*self.pending, *files], text)
         self.pending.clear()
         self.answer(lambda: self.dialogue.send(message))

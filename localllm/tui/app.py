@@ -36,8 +36,9 @@ class ChatApp(App[None]):
     """Chats with the model that is `wanted`, which `open_model` loads, kept in `store`.
 
     Begins with `conversation`, or a new one; `usual` is how models are loaded for chats that have no settings for that,
-    where `wanted` is for one that has; with `titles` the model names the chats. The model loads in the
-    background: the app can be used, and written in, from its first picture on.
+    where `wanted` is for one that has; with `titles` the model names the chats; `max_tokens` is the limit of each
+    reply, 0 for none. The model loads in the background: the app can be used, and written in, from its first picture
+    on.
     """
 
     TITLE = "localllm"
@@ -63,6 +64,7 @@ class ChatApp(App[None]):
         usual: Options | None = None,
         conversation: Conversation | None = None,
         titles: bool = False,
+        max_tokens: int = 0,
     ) -> None:
         super().__init__()
         if theme is not None:
@@ -79,6 +81,7 @@ class ChatApp(App[None]):
             conversation=conversation,
             titles=titles,
         )
+        self.chat.behind.dialogue.max_tokens = max_tokens
 
     def _known_theme(self, name: str) -> str:
         if name not in self.available_themes:

@@ -24,7 +24,7 @@ class Dialogue:
     """One conversation at a time, and at most one reply in the making.
 
     `began` and `ended` are called from the thread of the reply. `sampling` is how tokens are picked where a chat has no
-    settings of its own.
+    settings of its own; `max_tokens` is the limit of each reply, 0 for none.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class Dialogue:
         ended: Callable[[Turn], object],
         crashed: Callable[[BaseException], object],
         system: str = "",
+        max_tokens: int = 0,
     ) -> None:
         self.conversation = Conversation(system=system)
         self.turn: Turn | None = None
         self.sampling = sampling
+        self.max_tokens = max_tokens
         self._store = store
         self._wait_for_model = wait_for_model
         self._began = began
@@ -107,6 +109,7 @@ class Dialogue:
             reply.id in self._saved,
             tuple(self.conversation.messages(until=reply.id if reply.text else reply.parent)),
             sampling,
+            self.max_tokens,
             tuple((chat, chat.nodes[reply_id]) for reply_id, chat in self._unwritten.items()),
         )
         self._shown_before = shown_before

@@ -83,7 +83,7 @@ class Files:
         def job() -> None:
             kept = [one.attachment for one in pending]
             try:
-                named = [self._weighed(attachments.read(path)).attachment for path in attachments.mentioned(text)]
+                named = [self._weighed(file).attachment for file in attachments.read_mentioned(text)]
             except LocalLLMError as error:
                 self._post(MessageRefused(text, pending, error))
             else:

@@ -31,7 +31,8 @@ Stage = Literal["waiting", "prefill", "decode"]
 class Task:
     """What a turn is to do. `unsaved` are messages that are not on disk yet; `reply` may hold text to go on from.
 
-    `unwritten` are replies, each with its conversation, of which the disk refused the last words.
+    `max_tokens` 0 is no limit; `unwritten` are replies, each with its conversation, of which the disk refused the last
+    words.
     """
 
     conversation: Conversation
@@ -40,6 +41,7 @@ class Task:
     reply_is_saved: bool
     messages: tuple[Message, ...]
     sampling: Sampling
+    max_tokens: int = 0
     unwritten: tuple[tuple[Conversation, Node], ...] = ()
 
 
@@ -130,7 +132,7 @@ class Turn:
 
     def _answer(self, model: Responder, began: Callable[[], object]) -> None:
         self.model_name = model.info.name
-        reply = model.reply(self.task.messages, sampling=self.task.sampling)
+        reply = model.reply(self.task.messages, sampling=self.task.sampling, max_tokens=self.task.max_tokens)
         with self._lock:
             self._reply = reply
             self.stage = "prefill"

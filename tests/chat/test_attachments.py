@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from localllm.chat import attachments
-from localllm.chat.attachments import Attachment, dropped, is_long, joined, mentioned, pasted, split, summary
+from localllm.chat.attachments import (
+    Attachment,
+    dropped,
+    is_long,
+    joined,
+    mentioned,
+    pasted,
+    read_mentioned,
+    split,
+    summary,
+)
 from localllm.errors import BadAttachment
 
 
@@ -96,6 +107,50 @@ def test_mentions_are_files_that_there_are(here: Path) -> None:
     assert mentioned("nobody@example.org or @someone") == []
     assert mentioned("@" + "x" * 5000) == []
     assert mentioned("approx. @~nobody-of-this-name and @~nobody-of-this-name/a.md") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("@/tmp/nothere.txt", "/tmp/nothere.txt"),
+        ("@./nothere", "nothere"),
+        ("@../nothere.", "../nothere"),
+        ("@~/nothere", "nothere"),
+        ("@src/nothere", "src/nothere"),
+        ("@nothere.py,", "nothere.py"),
+        ('@"not here.txt"', "not here.txt"),
+    ],
+)
+def test_a_path_to_nothing_is_refused(here: Path, word: str, named: str) -> None:
+    (here / "src").mkdir()
+    with pytest.raises(BadAttachment, match=rf"There is no file .*{re.escape(named)}\.\n") as caught:
+        read_mentioned(f"What is in {word} ?")
+    assert "space after the @" in caught.value.hint
+
+
+def test_a_folder_after_at_is_refused(here: Path) -> None:
+    (here / "src").mkdir()
+    with pytest.raises(BadAttachment, match="src is a folder"):
+        read_mentioned("What is in @src/ ?")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@someone @me@here.rs",
+        "npm i @types/node",
+        "@app.get('/items')\ndef items():",
+        "@dataclasses.dataclass",
+        "nobody@nowhere.py",
+        "@ /tmp/nothere.txt",
+        "@/ @~ @. @..",
+        "@" + "x" * 5000 + "/x",
+    ],
+)
+def test_other_words_after_at_are_words(here: Path, text: str) -> None:
+    (here / "a.md").write_text("x")
+    assert read_mentioned(text) == []
+    assert read_mentioned(f"@a.md {text}") == [Attachment("a.md", "x")]
 
 
 def test_the_home_of_a_user_who_is_not_there_is_a_file_that_is_not_there() -> None:

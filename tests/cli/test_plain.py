@@ -22,7 +22,7 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.cli.main import main
 from localllm.cli.plain import Lines, PlainChat
-from localllm.errors import BadCommand, BadText, EngineDied, LocalLLMError, ModelNotFound
+from localllm.errors import BadAttachment, BadCommand, BadText, EngineDied, LocalLLMError, ModelNotFound
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message
 from localllm.tui.loader import Wanted
@@ -213,6 +213,7 @@ def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:
         ("/copy", BadCommand, "no reply"),
         ("/stats", BadCommand, "no reply"),
         ("/restore", BadCommand, "No chat was deleted"),
+        ("What is in @./nothere.txt ?", BadAttachment, "no file nothere.txt"),
         ("/model nowhere.gguf", ModelNotFound, "nowhere.gguf"),
         ("caf\udce9", BadText, "character 4"),
     ],
@@ -310,6 +311,18 @@ def plain(*arguments: str, lines: str, **variables: str) -> subprocess.Completed
         env=os.environ | variables,
         check=False,
     )
+
+
+@pytest.mark.slow
+def test_no_reply_is_longer_than_it_may_be(smollm2: Path) -> None:
+    done = plain(str(smollm2), "--max-tokens", "3", lines="Tell me a long story.\nAnother.\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Cut at the limit of tokens.") == 2
+    store = Store.open(paths.chats_file())
+    (entry,) = store.chats()
+    costs = [node.stats.completion_tokens for node in store.load(entry.id).path() if node.stats is not None]
+    store.close()
+    assert costs == [3, 3]
 
 
 @pytest.mark.slow

@@ -36,10 +36,16 @@ def open_app(store: Store) -> Iterator[OpenApp]:
         options: Options | None = None,
         conversation: Conversation | None = None,
         titles: bool = False,
+        max_tokens: int = 0,
     ) -> ChatApp:
         wanted = Wanted(INFO.path, options or Options())
         app = ChatApp(
-            (garage or Garage(script or Script())).open, wanted, store, conversation=conversation, titles=titles
+            (garage or Garage(script or Script())).open,
+            wanted,
+            store,
+            conversation=conversation,
+            titles=titles,
+            max_tokens=max_tokens,
         )
         app.animation_level = "none"
         apps.append(app)

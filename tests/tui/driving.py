@@ -29,6 +29,7 @@ class OpenApp(Protocol):
         options: Options | None = None,
         conversation: Conversation | None = None,
         titles: bool = False,
+        max_tokens: int = 0,
     ) -> ChatApp: ...
 
 

@@ -68,13 +68,14 @@ class Script:
 
 
 class FakeReply:
-    def __init__(self, owner: FakeResponder, messages: Sequence[Message], sampling: Sampling) -> None:
+    def __init__(self, owner: FakeResponder, messages: Sequence[Message], sampling: Sampling, most: int) -> None:
         self.text = ""
         self.sampling = sampling
         self.stats: Stats | None = None
         self.progress: Progress | None = None
         self._owner = owner
         self._script = owner.script
+        self._most = most
         self._total = sum(map(tokens_of, messages))
         self._cancelled = threading.Event()
         self._pieces = self._make()
@@ -118,6 +119,9 @@ class FakeReply:
             piece = script.reply[start : start + 4]
             self.text += piece
             yield piece
+            if said == self._most:
+                reason = "length"
+                break
         if self._cancelled.is_set():
             reason = "cancelled"
         self._owner.used = self._total + said
@@ -146,7 +150,7 @@ class FakeResponder:
         anew: bool = False,
     ) -> Reply:
         self.asked.append(list(messages))
-        return FakeReply(self, messages, sampling or Sampling())
+        return FakeReply(self, messages, sampling or Sampling(), max_tokens)
 
     @property
     def plan(self) -> Plan:

@@ -122,8 +122,9 @@ def test_the_settings_of_the_app_reach_it(smollm2: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("LOCALLLM_TITLES", "model")
     monkeypatch.setattr(chat, "_check_terminal", lambda: None)
     monkeypatch.setattr("localllm.tui.app.ChatApp", App)
-    assert main(["chat", str(smollm2)]) == 0
+    assert main(["chat", str(smollm2), "--max-tokens", "7"]) == 0
     assert (given["theme"], given["animation"], given["titles"]) == ("nord", "none", True)
+    assert given["max_tokens"] == 7
 
 
 @pytest.mark.slow

@@ -148,6 +148,23 @@ async def test_what_cannot_be_attached_is_said_and_nothing_is_lost(open_app: Ope
         await wait_until(pilot, lambda: not pilot.app.query_one(AttachmentLine).files)
 
 
+async def test_a_path_to_nothing_is_said_and_nothing_is_sent(open_app: OpenApp) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
+        await say(pilot, "What is in @./nothere.txt ?")
+        await shows(pilot, "There is no file nothere.txt.")
+        await wait_until(pilot, lambda: prompt(pilot).text == "What is in @./nothere.txt ?")
+    assert garage.models[0].asked == []
+
+
+async def test_replies_end_at_the_limit_of_tokens(open_app: OpenApp, store: Store) -> None:
+    async with open_app(max_tokens=3).run_test(size=(100, 40)) as pilot:
+        await ask(pilot, "Where is it?")
+        await shows(pilot, "cut at the limit of tokens")
+    (entry,) = store.chats()
+    assert store.load(entry.id).path()[-1].text == "The capital "
+
+
 async def test_a_path_after_at_is_completed_weighed_and_read(open_app: OpenApp) -> None:
     garage = Garage()
     async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
