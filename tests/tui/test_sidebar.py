@@ -51,6 +51,20 @@ async def test_searching_titles_and_texts_and_opening_what_was_found(open_app: O
     assert store.load(hidden.id).path()[-1].text == "A shown reply.", "looking at a branch is not choosing it"
 
 
+@pytest.mark.parametrize("leave", ["enter", "escape", "f3"])
+async def test_a_search_ends_when_the_list_is_left(open_app: OpenApp, store: Store, leave: str) -> None:
+    talk(store, "Animals", "A wombat digs.")
+    talk(store, "Weather", "It rains.")
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("slash", *"wombat")
+        await wait_until(pilot, lambda: listed(pilot) == ["Animals"], "what was found")
+        await pilot.press("down", leave)
+        await wait_until(pilot, lambda: isinstance(pilot.app.focused, Prompt), "the focus on the prompt")
+        await wait_until(pilot, lambda: listed(pilot) == ["Weather", "Animals"], "all of them again")
+        assert pilot.app.query_one(ChatSearch).value == ""
+
+
 async def test_a_search_that_finds_nothing_shows_nothing(open_app: OpenApp, store: Store) -> None:
     talk(store, "Animals")
     async with open_app().run_test(size=(160, 40), notifications=True) as pilot:

@@ -64,10 +64,12 @@ class Panes(Screen[None]):
         if self._toggle("chats"):
             self.sidebar.focus_list()
         else:
+            self.sidebar.end_search()
             self.talk.prompt.focus()
 
     def leave_chats(self) -> None:
         """The person turns from the list to the conversation."""
+        self.sidebar.end_search()
         self.talk.prompt.focus()
         self.action_close_panels()
 

@@ -70,6 +70,10 @@ class Sidebar(Vertical):
         self._search.value = words
         self._list.focus()
 
+    def end_search(self) -> None:
+        """List all chats again: a search that is left would hide the others from then on."""
+        self._search.clear()
+
     def found(self, words: str, hits: Sequence[Hit]) -> None:
         """List what a search found, unless the person looks for something else by now."""
         if words == self._search.value:
