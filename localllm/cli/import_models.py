@@ -70,9 +70,13 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _show(job: Import, made: dict[Path, str]) -> None:
+    from localllm.gguf_file import read_parts
+
     how = made[job.targets[0]]
     parts = f" in {len(job.targets)} parts" if len(job.targets) > 1 else ""
     print(f"{job.name}: {how}, {table.size(job.size)}{parts}, {job.targets[0]}", file=sys.stderr)
+    if not read_parts(job.targets[0])[0].get("tokenizer.chat_template"):
+        print("  it has no chat template: --chat-template FILE gives it one, run --raw needs none", file=sys.stderr)
     if how == "symbolic link":
         print(f"  it ends when {job.sources[0]} does; --copy would keep it", file=sys.stderr)
 

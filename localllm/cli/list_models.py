@@ -21,7 +21,9 @@ EPILOG = """examples:
 Where it looks, in the order in which a name is looked for: the models folders, packages that carry a model, the cache
 of the Hugging Face hub, the cache of llama.cpp, LM Studio, Ollama. What they hold is used where it is: each model runs
 by the name in the first column, and nothing is copied. "fits" is a quick estimate for 8,192 tokens and the memory that
-is free now; `localllm plan NAME` is exact. A narrow terminal shows fewer columns; `localllm list | cat` shows them all.
+is free now; `localllm plan NAME` is exact. Nobody can chat with a model that has "no chat template", but it goes on
+with a text: `localllm run NAME --raw TEXT`. A narrow terminal shows fewer columns; `localllm list | cat` shows them
+all.
 """
 
 
@@ -86,8 +88,16 @@ def as_json(row: Row) -> dict[str, Any]:
         "last_used": row.used or None,
         "needed_estimate": facts.needed or None,
         "fits_estimate": row.fits,
+        "has_chat_template": facts.has_template if not facts.problem else None,
         "problem": facts.problem or None,
     }
+
+
+def _fits(row: Row) -> str:
+    if row.facts.problem:
+        return f"no: {row.facts.problem}"
+    fits = {None: "?", True: "yes", False: "no"}[row.fits]
+    return fits if row.facts.has_template else f"{fits}, no chat template"
 
 
 def _print_table(rows: Sequence[Row]) -> None:
@@ -103,7 +113,7 @@ def _print_table(rows: Sequence[Row]) -> None:
             f"{row.facts.context:,}" if row.facts.context else "?",
             KINDS[row.model.kind],
             table.since(row.used),
-            f"no: {row.facts.problem}" if row.facts.problem else {None: "?", True: "yes", False: "no"}[row.fits],
+            _fits(row),
         )
         for row in rows
     ]

@@ -21,7 +21,7 @@ from localllm.chat.store import Store
 from localllm.cli.interrupt import on_interrupt
 from localllm.cli.plain_orders import Orders
 from localllm.cli.speaker import Speaker
-from localllm.errors import EngineDied, LocalLLMError
+from localllm.errors import BadTemplate, EngineDied, LocalLLMError
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.thinking import parted
 from localllm.tui import own_model
@@ -183,9 +183,25 @@ class PlainChat:
         text = commands.unescaped(text)
         files = attachments.read_mentioned(text)
         message = attachments.joined([*self.pending, *files], text)
+        self._check_template()
         self.pending.clear()
         self.answer(lambda: self.dialogue.send(message))
         return True
+
+    def _check_template(self) -> None:
+        """Refuse a message that cannot be answered before it is kept; in a pipe no other model can follow, so that it
+        waits for the one there is.
+
+        Raises:
+            LocalLLMError: the model does not load, in a pipe, or has no chat template.
+        """
+        model = self.loader.model if self.interactive else self.loader.wait(threading.Event())
+        if model is not None and not model.info.has_chat_template:
+            raise BadTemplate(
+                f"{model.info.title} has no chat template, so there is no telling how it was trained to chat.",
+                hint="Give it the template that it was trained with (--chat-template FILE), or let it go on with a "
+                "text (localllm run --raw).",
+            )
 
     def open(self, conversation: Conversation | None) -> None:
         """Turn to another chat, or to a new one."""

@@ -23,6 +23,7 @@ _FORMAT = 1
 @dataclass(frozen=True)
 class Facts:
     """What a header says. `context` are the tokens it was trained with, `needed` about the bytes that a load takes.
+    Without a `has_template` nobody can chat with it.
 
     0 and empty where the header does not say; `problem` says what is wrong with the file, and then the rest is empty.
     """
@@ -32,10 +33,11 @@ class Facts:
     parameters: int = 0
     context: int = 0
     needed: int = 0
+    has_template: bool = False
     problem: str = ""
 
 
-_TYPES = {field.name: {"int": int, "str": str}[str(field.type)] for field in dataclasses.fields(Facts)}
+_TYPES = {field.name: {"int": int, "str": str, "bool": bool}[str(field.type)] for field in dataclasses.fields(Facts)}
 
 
 def facts_of(models: Sequence[Stored], progress: Callable[[int, int], None] | None = None) -> list[Facts]:
@@ -66,6 +68,7 @@ def _read(model: Stored) -> Facts:
             header.parameters,
             header.context_length,
             needed_by(header),
+            bool(header.get("tokenizer.chat_template")),
         )
     except LocalLLMError as error:
         return Facts(problem=error.message.removeprefix(f"{model.path}").lstrip(": "))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from localllm.errors import EngineDied, LocalLLMError
 from localllm.runtime.options import Options
+from localllm.runtime.responder import Responder
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
 from localllm.tui.loader import Wanted
@@ -28,6 +29,7 @@ class Loaded:
         self._behind = behind
         self._loader = behind.loader
         self._explained: LocalLLMError | None = None
+        self._greeted: Responder | None = None
 
     def load(self, wanted: Wanted) -> None:
         """Load this instead of what is loaded."""
@@ -52,6 +54,7 @@ class Loaded:
             self._screen.query_one(MemoryPanel).show(None)
             self._screen.talk.transcript.show_cached(frozenset())
         else:
+            self._greet(loader.model)
             self._behind.sampler.now()
             self._screen.sending.look_ahead()
         self._screen.refresh_status()
@@ -59,6 +62,12 @@ class Loaded:
             self._screen.resuming.loaded()
         if loader.state != "loading" or not loader.fraction:
             self._screen.refresh_bindings()
+
+    def _greet(self, model: Responder | None) -> None:
+        """Say of a model that was just loaded what a person should know before writing."""
+        if model is not None and model is not self._greeted and not model.info.has_chat_template:
+            self._screen.talk.tell(wording.no_template(model.info))
+        self._greeted = model
 
     def explain(self, error: LocalLLMError | None) -> None:
         """Say what went wrong, once; a model that died is of no more use."""

@@ -21,7 +21,7 @@ class Choice:
 
     `bytes` are those of its files, of which `arrived` are here from a download that was stopped; `needed` are about
     those that a load takes; 0 is not known. `source` are the bytes of the checkpoint that it is converted from on the
-    way. `problem` says why it cannot be loaded.
+    way. `problem` says why it cannot be loaded. Nobody can chat with one that `lacks_template`.
     """
 
     name: str
@@ -32,14 +32,15 @@ class Choice:
     problem: str = ""
     arrived: int = 0
     source: int = 0
+    lacks_template: bool = False
 
     def note(self, room: int | None) -> str:
         """Size, quantization and whether it fits in `room` bytes, in a line."""
-        return _joined(self._size(), self.quantization, self.problem or self._fit(room))
+        return _joined(self._size(), self.quantization, self.problem or self._fit(room), self._template())
 
     def short_note(self, room: int | None) -> str:
         """As `note`, where the quantization is told already."""
-        return _joined(self._size(), self.problem or self._fit(room))
+        return _joined(self._size(), self.problem or self._fit(room), self._template())
 
     def matches(self, words: str) -> bool:
         """Whether each of the words is in its name or quantization."""
@@ -53,6 +54,9 @@ class Choice:
             return f"about {size(self.bytes)}, converted from {size(self.source)}"
         here = f", {size(self.arrived)} here" if self.arrived and self.path is None else ""
         return f"{size(self.bytes)}{here}"
+
+    def _template(self) -> str:
+        return "no chat template" if self.lacks_template else ""
 
     def _fit(self, room: int | None) -> str:
         if room is None:
@@ -71,7 +75,15 @@ def choices() -> list[Choice]:
     models = labelled_models()
     facts = facts_of([model for _, model in models])
     here = [
-        Choice(name, model.path, model.size, fact.quantization or model.quantization, fact.needed, fact.problem)
+        Choice(
+            name,
+            model.path,
+            model.size,
+            fact.quantization or model.quantization,
+            fact.needed,
+            fact.problem,
+            lacks_template=not fact.problem and not fact.has_template,
+        )
         for (name, model), fact in zip(models, facts, strict=True)
     ]
     known = {entry.name for entry, _ in (entry_of(model) for _, model in models) if entry is not None}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 
 from localllm.chat.conversation import Conversation, Node
-from localllm.errors import ContextFull, LocalLLMError
-from localllm.runtime.types import Forecast, Stats
+from localllm.errors import BadTemplate, ContextFull, LocalLLMError
+from localllm.runtime.types import Forecast, ModelInfo, Stats
 from localllm.tui.amounts import seconds, size, tokens
 from localllm.tui.cut_entry import CutEntry
 from localllm.tui.entries import GAP, Entry, NoticeEntry, UserEntry
@@ -22,6 +22,9 @@ from localllm.tui.widgets.status_line import Status, cost
 GO_ON = "Ctrl+G goes on"
 MAKE_ROOM = "F6 makes room"
 NOT_ANSWERED = "stopped before the first word · Ctrl+R answers"
+OTHER_TEMPLATE = (
+    "F8 loads another model. Or start localllm again with --chat-template FILE: the template this one was trained with."
+)
 MEASURED_TOKENS = 16
 """Of fewer tokens than these the rate says little."""
 
@@ -171,7 +174,15 @@ def prefill_rate(conversation: Conversation) -> float:
 
 def notice(error: LocalLLMError) -> NoticeEntry:
     """An error as an entry, with what can be done about it here."""
+    if isinstance(error, BadTemplate):
+        system = " Some templates take no system prompt: F7 empties it." if "system" in error.hint else ""
+        return NoticeEntry(error.message, f"{OTHER_TEMPLATE}{system}")
     return NoticeEntry(error.message, f"{MAKE_ROOM}." if isinstance(error, ContextFull) else error.hint)
+
+
+def no_template(info: ModelInfo) -> NoticeEntry:
+    """That nobody can chat with a model, and what to do."""
+    return NoticeEntry(f"{info.title} has no chat template: it cannot answer in a chat.", OTHER_TEMPLATE)
 
 
 def model_notice(error: LocalLLMError) -> NoticeEntry:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from localllm.cli.main import main
+from localllm.convert.header import text
+from tests.library.stores import gguf, put
 
 
 @pytest.mark.slow
@@ -32,6 +34,16 @@ def test_the_life_of_an_imported_model(
     assert json.loads(capsys.readouterr().out)["freed"] == 0
     assert not path.exists()
     assert smollm2.exists()
+
+
+@pytest.mark.parametrize("template", ["", "{{ messages }}"])
+def test_that_a_model_has_no_chat_template_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], template: str
+) -> None:
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "home"))
+    file = put(tmp_path / "elsewhere" / "m.gguf", gguf("m", tokenizer__chat_template=text(template)))
+    assert main(["import", str(file)]) == 0
+    assert ("it has no chat template" in capsys.readouterr().err) is not bool(template)
 
 
 def test_moved(smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from localllm.cli import table
 from localllm.cli.main import main
+from localllm.convert.header import text
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
+from tests.library.stores import gguf, put
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -36,6 +38,18 @@ def test_for_programs(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert model["last_used"] > 1.7e9
     assert model["fits_estimate"] is True
     assert document["bytes"] == 98_362_432
+
+
+def test_a_model_without_a_chat_template_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path))
+    put(tmp_path / "models" / "mine-a.gguf")
+    put(tmp_path / "models" / "mine-b.gguf", gguf("b", tokenizer__chat_template=text("")))
+    told = run(capsys, "mine").splitlines()
+    assert [line.endswith("yes, no chat template") for line in told[1:]] == [False, True]
+    models = json.loads(run(capsys, "mine", "--json"))["models"]
+    assert [model["has_chat_template"] for model in models] == [True, False]
 
 
 def test_nothing_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

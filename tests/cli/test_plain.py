@@ -22,7 +22,15 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.cli.main import main
 from localllm.cli.plain import Lines, PlainChat
-from localllm.errors import BadAttachment, BadCommand, BadText, EngineDied, LocalLLMError, ModelNotFound
+from localllm.errors import (
+    BadAttachment,
+    BadCommand,
+    BadTemplate,
+    BadText,
+    EngineDied,
+    LocalLLMError,
+    ModelNotFound,
+)
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message
 from localllm.tui.loader import Wanted
@@ -124,6 +132,20 @@ def test_commands_of_the_conversation(store: Store) -> None:
     assert [node.text for node in run.conversation.path()] == ["First?", PARIS, "Second?", PARIS]
     assert store.load(run.conversation.id) == run.conversation
     assert len(run.conversation.nodes) == 9
+
+
+def test_what_a_model_without_a_chat_template_cannot_answer_is_not_kept(store: Store) -> None:
+    garage = Garage(Script(has_chat_template=False))
+    piped = Run(store, garage=garage).lines("Hi")
+    assert "no chat template" in f"{piped.error}"
+    assert "--chat-template FILE" in f"{piped.error}"
+    typed = Run(store, garage=garage, interactive=True)
+    typed.chat.loader.start()
+    typed.chat.loader.wait(threading.Event())
+    with pytest.raises(BadTemplate):
+        typed.chat._take("Hi")
+    typed.chat.close()
+    assert store.chats() == []
 
 
 def test_a_tilde_before_no_user_s_name_is_a_letter_of_a_file_s_name(

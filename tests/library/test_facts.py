@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localllm import gguf_file, paths, small_files
-from localllm.convert.header import u16, u32
+from localllm.convert.header import text, u16, u32
 from localllm.gguf_file import Header
 from localllm.library import inventory as inventory_module
 from localllm.library.facts import Facts, facts_of
@@ -47,6 +47,13 @@ def test_what_a_header_says(machine: Path) -> None:
     assert found.problem == ""
 
 
+def test_a_file_without_a_chat_template_is_told_from_one_with_it(machine: Path) -> None:
+    put(machine / "models" / "chat.gguf")
+    put(machine / "models" / "text.gguf", gguf("text", tokenizer__chat_template=text("")))
+    assert [found.has_template for found in facts()] == [True, False]
+    assert [found.has_template for found in facts()] == [True, False], "as it is remembered"
+
+
 def test_a_header_is_read_once_until_the_file_changes(machine: Path, opened: list[Path]) -> None:
     file = put(machine / "models" / "m.gguf")
     other = put(machine / "models" / "n.gguf")
@@ -74,9 +81,9 @@ def test_a_split_model_counts_as_a_whole_and_says_what_is_missing(machine: Path)
 def test_what_is_wrong_with_a_file_is_remembered_too(machine: Path, opened: list[Path]) -> None:
     put(machine / "models" / "cut.gguf", gguf()[:-100])
     put(machine / "models" / "text.gguf", b"no model")
-    cut, text = facts()
+    cut, other = facts()
     assert cut.problem.startswith("is cut short")
-    assert "is not a GGUF file" in text.problem
+    assert "is not a GGUF file" in other.problem
     facts()
     assert len(opened) == 2
 

@@ -65,6 +65,7 @@ class Script:
     dies_after: int = 0
     load_error: LocalLLMError | None = None
     memory_error: LocalLLMError | None = None
+    has_chat_template: bool = True
 
 
 class FakeReply:
@@ -139,7 +140,12 @@ class FakeResponder:
 
     @property
     def info(self) -> ModelInfo:
-        return replace(INFO, path=self.wanted.path, n_ctx=self.plan.n_ctx)
+        return replace(
+            INFO,
+            path=self.wanted.path,
+            n_ctx=self.plan.n_ctx,
+            has_chat_template=self.script.has_chat_template,
+        )
 
     def reply(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from textual.widgets import OptionList
 from localllm.chat.settings import MODEL
 from localllm.chat.store import Store
 from localllm.cli.chat import open_model
-from localllm.errors import Cancelled, DoesNotFit, ModelNotFound
+from localllm.errors import BadTemplate, Cancelled, DoesNotFit, ModelNotFound
 from localllm.library.pulling import download, partial
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
@@ -24,7 +25,7 @@ from localllm.tui.downloads import Downloads
 from localllm.tui.loader import Wanted
 from localllm.tui.messages import DownloadEnded, DownloadMoved
 from localllm.tui.models import Choice, choices, room_after
-from localllm.tui.wording import download_line
+from localllm.tui.wording import download_line, notice
 from tests.library.hub_server import HubServer, hub_server
 from tests.library.pulls import model, unfinished
 from tests.tui.driving import OpenApp, ask, say, screen_text, wait_until
@@ -60,6 +61,30 @@ def test_a_note_says_size_type_and_whether_it_fits() -> None:
     assert choice.note(8 * GIB).endswith("fits: about 2.24 GiB")
     assert choice.note(GIB).endswith("does not fit: about 2.24 GiB")
     assert LIST[2].note(GIB) == "1000 B · it is truncated"
+
+
+def test_a_note_says_that_there_is_no_chat_template() -> None:
+    choice = replace(LIST[1], lacks_template=True)
+    assert choice.note(8 * GIB).endswith("fits: about 2.24 GiB · no chat template")
+    assert choice.short_note(None) == "1.86 GiB · no chat template"
+
+
+@pytest.mark.slow
+async def test_a_model_without_a_chat_template_is_no_dead_end(open_app: OpenApp, store: Store) -> None:
+    app = open_app(Script(has_chat_template=False))
+    async with app.run_test(size=(120, 36), notifications=True) as pilot:
+        await wait_until(pilot, lambda: "fake-1b.gguf has no chat template" in screen_text(pilot))
+        assert "F8 loads another model" in screen_text(pilot)
+        await say(pilot, "Capital?")
+        await wait_until(pilot, lambda: "This model has no chat template" in screen_text(pilot))
+        assert app.chat.talk.prompt.text == "Capital?"
+        assert store.chats() == []
+
+
+def test_that_a_template_fails_is_told_in_words_of_the_app() -> None:
+    told = notice(BadTemplate("It has none.", hint="Use --raw."))
+    assert "--raw" not in told.copied_text()
+    assert "F8 loads another model" in told.copied_text()
 
 
 def test_what_the_loaded_model_holds_is_room_for_the_next() -> None:

@@ -178,7 +178,11 @@ class ChatScreen(Panes):
         failed = self.behind.loader.state == "failed"
         if failed:
             self.notify("No model is loaded. F5 loads it again.", severity="warning")
-        return not failed
+        # The chat's own model is loaded with the next message, in place of this one.
+        dumb = self.model is not None and not self.model.info.has_chat_template and self.resuming.offer is None
+        if dumb:
+            self.notify("This model has no chat template, so it cannot answer. F8 loads another.", severity="warning")
+        return not failed and not dumb
 
     def show_conversation(self, *, growing: bool = False) -> None:
         """Show the path of the conversation; its last reply grows on, if `growing`."""
