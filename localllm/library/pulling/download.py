@@ -189,27 +189,24 @@ class Download:
             return first * BLOCK, min(last * BLOCK, self._file.size)
 
     def _read(self, start: int, stop: int) -> None:
-        """Fetch a range that begins with a block, and write its blocks as they become whole."""
-        buffer = memoryview(bytearray(BLOCK))
+        """Fetch a range that begins with a block; each of its blocks counts once all of it is written."""
 
         def put(done: int, chunk: bytes | memoryview) -> None:
             if self._stopped:
                 raise Cancelled(f"The download of {self._file.name} was stopped.")
-            rest = memoryview(chunk)
-            while rest:
-                into = done % BLOCK
-                part, rest = rest[: BLOCK - into], rest[BLOCK - into :]
-                buffer[into : into + len(part)] = part
-                done += len(part)
-                if done % BLOCK == 0 or start + done == stop:
-                    self._keep((start + done - 1) // BLOCK, buffer[: into + len(part)])
+            first = start + done
+            last = first + len(chunk)
+            self._partial.write(first, memoryview(chunk))
+            whole = -(-last // BLOCK) if last == stop else last // BLOCK
+            if whole > first // BLOCK:
+                self._note(range(first // BLOCK, whole))
 
         self._fetcher.stream(self._file, start, stop - start, put)
 
-    def _keep(self, block: int, data: memoryview) -> None:
-        self._partial.write(block * BLOCK, data)
+    def _note(self, blocks: range) -> None:
         with self._changed:
-            self._partial.note(block)
+            for block in blocks:
+                self._partial.note(block)
             self._changed.notify_all()
 
     def _hash(self) -> None:
