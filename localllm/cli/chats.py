@@ -186,18 +186,20 @@ def _export(args: argparse.Namespace, store: Store) -> dict[str, Any]:
     chats = [store.load(entry.id) for entry in dict.fromkeys(chosen)]
     several = args.all or len(chats) > 1
     form = args.format or ("json" if several else transfer.format_of(args.outfile or Path("-")))
+    lost = sum(map(markdown_file.lost, chats)) if form == "markdown" else 0
     if args.outfile is None:
         if args.json:
             args.usage_error("--json tells what was written to a file: give --outfile; --format json writes JSON")
         sys.stdout.write(transfer.written(chats, form))
     else:
         transfer.export(chats, args.outfile, form)
-        _say(
-            args, f"{args.outfile}: {_count(len(chats), 'chat')}, {_count(sum(len(c.nodes) for c in chats), 'message')}"
-        )
-    lost = sum(map(markdown_file.lost, chats)) if form == "markdown" else 0
+        held = sum(len(chat.nodes) for chat in chats) - lost
+        _say(args, f"{args.outfile}: {_count(len(chats), 'chat')}, {_count(held, 'message')}")
     if lost:
-        print(f"note: {_count(lost, 'message')} of other branches are only in JSON.", file=sys.stderr)
+        print(
+            f"note: {_count(lost, 'message')} of other branches left out: JSON holds all (--format json).",
+            file=sys.stderr,
+        )
     return {"outfile": str(args.outfile), "format": form, "chats": [chat.id for chat in chats], "lost_messages": lost}
 
 

@@ -115,6 +115,7 @@ def _as_json(plan: Plan) -> str:
             "advice": plan.advice,
             "exact": plan.exact,
             "estimate": plan.estimate,
+            "more_weights": plan.more_weights,
             "notes": list(plan.notes),
         }
     )
@@ -139,5 +140,5 @@ def _print_table(plan: Plan) -> None:
     if plan.options.cpu_moe:
         print(f"The experts of {plan.options.cpu_moe} layers stay in RAM.")
     print("It fits." if plan.fits else "It does not fit.")
-    if plan.estimate:
-        print(plan.estimate)
+    for told in filter(None, (plan.estimate, plan.more_weights)):
+        print(told)

@@ -17,7 +17,7 @@ from localllm.errors import LocalLLMError
 from localllm.gguf_file import Header, read_parts
 from localllm.library.stored import Stored
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 
 from localllm.gguf_file import TENSOR_TYPES, Header
-from localllm.native import handles
+from localllm.native import devices, handles
 from localllm.native.ledger import BufferUse
+from localllm.runtime.more_weights import table_bytes
 from localllm.runtime.options import Options
 
 _BLOCK = re.compile(r"^blk\.(\d+)\.")
@@ -59,9 +60,13 @@ def buffers(
 
 
 def bytes_on_cpu(header: Header, options: Options) -> int:
-    """All bytes of a load without a GPU: weights, KV cache, compute."""
+    """All bytes of a load without a GPU: weights, KV cache, compute.
+
+    A matrix unit has the output layer in its own order beside the embedding table.
+    """
     uses, _, _ = buffers(header, options, "CPU", [])
-    return sum(use.weights + use.kv + use.compute for use in uses)
+    second = table_bytes(header) if devices.has_matrix_unit() else 0
+    return second + sum(use.weights + use.kv + use.compute for use in uses)
 
 
 def _owner(name: str, owners: Sequence[str], options: Options, cpu: str) -> str:

@@ -11,6 +11,7 @@ from localllm.native import accelerators, architectures, devices
 from localllm.runtime import tuned
 from localllm.runtime.advice import what_fits
 from localllm.runtime.memory import by_device
+from localllm.runtime.more_weights import more_weights
 from localllm.runtime.options import Options
 from localllm.runtime.placement import largest, margin, place
 from localllm.runtime.simulate import estimated, simulated
@@ -65,7 +66,7 @@ def _planned(header: Header, options: Options) -> Plan:
     if plan.n_ctx < wanted:
         notes.append(f"The context is {plan.n_ctx:,} tokens, not {wanted:,}, because more does not fit in memory now.")
     advice = "" if plan.fits else what_fits(header, sum(part.parameters for part in read_parts(header.path)), plan)
-    return replace(plan, notes=tuple(notes), advice=advice)
+    return replace(plan, notes=tuple(notes), advice=advice, more_weights=more_weights(header, plan))
 
 
 def plan_quickly(header: Header, options: Options) -> Plan:

@@ -126,7 +126,7 @@ class Plan:
 
     `devices` holds the sizes per device and its free memory now. `exact` is False where a formula had to estimate,
     and `estimate` says which sizes and why.
-    `advice` says what would fit if this does not.
+    `advice` says what would fit if this does not, `more_weights` why weights take more than they do in the file.
     """
 
     path: Path
@@ -136,6 +136,7 @@ class Plan:
     estimate: str = ""
     notes: tuple[str, ...] = ()
     advice: str = ""
+    more_weights: str = ""
 
     @property
     def n_ctx(self) -> int:
@@ -218,9 +219,10 @@ class MemorySample:
 
     `weights_mapped` is the span of the model file mapped into the process, `weights_resident` how much of it is in
     RAM now; `weights_copied` were copied out of it when the model was loaded, to a GPU or into an order that the
-    processor likes better, so that their pages need not stay. `process` is the whole resident size of the process that
-    runs the engine. `states` are conversations that had to leave the KV cache for RAM, within the
-    process, and `snapshots` those on disk that this model can take up.
+    processor likes better, so that their pages need not stay. What is copied can take more than it does in the file,
+    and some of the file may be in use both ways: `weights` is what the plan calls so. `process` is the whole resident
+    size of the process that runs the engine. `states` are conversations that had to leave the KV cache for RAM, within
+    the process, and `snapshots` those on disk that this model can take up.
     """
 
     weights_mapped: int
@@ -235,6 +237,23 @@ class MemorySample:
     weights_copied: int = 0
     states: int = 0
     snapshots: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Bytes of weights on all devices: copies, and what is used where it is mapped."""
+        return sum(device.weights for device in self.devices)
+
+    @property
+    def weights_in_place(self) -> int:
+        """Bytes of weights that are used where the file is mapped."""
+        return max(0, self.weights - self.weights_copied)
+
+    @property
+    def weights_held(self) -> int:
+        """About the bytes of weights that are in memory now; pages of what was copied may be in RAM as well."""
+        mapped = self.weights_mapped > 0 and self.weights_resident is not None
+        in_place = min(self.weights_in_place, self.weights_resident or 0) if mapped else self.weights_in_place
+        return self.weights - self.weights_in_place + in_place
 
 
 @dataclass(frozen=True)

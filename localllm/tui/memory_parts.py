@@ -38,9 +38,10 @@ def parts_of(device: DeviceMemory, sample: MemorySample, machine: Machine) -> li
     """
     share = device.kv / sample.kv_allocated if sample.kv_allocated else 0.0
     kv_used = round(sample.kv_used * share)
+    whole = f"of {size(device.kv)}" if kv_used else f"KV cache {size(device.kv)}, empty"
     kv = [
         Part("kv", kv_used, f"KV cache {size(kv_used)} in use"),
-        Part("kv-empty", device.kv - kv_used, f"of {size(device.kv)}"),
+        Part("kv-empty", device.kv - kv_used, whole),
         Part("compute", device.compute, f"compute {size(device.compute)}"),
     ]
     if device.kind != "cpu":
@@ -53,7 +54,8 @@ def parts_of(device: DeviceMemory, sample: MemorySample, machine: Machine) -> li
         resident = sample.weights_mapped if sample.weights_resident is None else sample.weights_resident
         mapped = min(device.weights - copied, resident)
         of = f" in RAM of {size(device.weights)}" if mapped + copied < device.weights else ""
-        weights = [Part("weights", mapped + copied, f"weights {size(mapped + copied)}{of}")]
+        copies = f", {size(copied)} copied from the file" if copied else ""
+        weights = [Part("weights", mapped + copied, f"weights {size(mapped + copied)}{of}{copies}")]
         other = sample.process - mapped - copied - device.kv - device.compute - sample.states
         rest = [
             Part("states", sample.states, f"chats kept in RAM {size(sample.states)}"),

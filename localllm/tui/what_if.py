@@ -78,7 +78,8 @@ def options_of(loaded: Plan, turned: Sequence[Knob]) -> Options:
 
 
 def told(loaded: Plan, plan: Plan) -> list[str]:
-    """What `plan` takes beside what is loaded: a line for each device, and whether it fits."""
+    """What `plan` takes beside what is loaded: a line for each device, whether it fits, and why weights take
+    more than in the file."""
     before = {device.name: needs(device) for device in loaded.devices}
     lines = [
         f"{device.name}: weights {size(device.weights)} · KV cache {size(device.kv)} · compute {size(device.compute)}"
@@ -89,7 +90,7 @@ def told(loaded: Plan, plan: Plan) -> list[str]:
     fits = "fits" if plan.fits_instead_of(loaded) else "does not fit now"
     exact = "" if plan.exact else ", an estimate"
     lines.append(f"{size(plan.total)} in all, {_signed(plan.total - loaded.total)}: {fits}{exact}")
-    return lines
+    return [*lines, plan.more_weights] if plan.more_weights else lines
 
 
 def _signed(count: int) -> str:

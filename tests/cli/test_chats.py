@@ -177,6 +177,11 @@ def test_exporting_markdown_tells_what_it_does_not_hold(
     ran = Ran(capsys, "export", "recipes", "--json", "--outfile", str(tmp_path / "a.md"))
     assert ran.document["lost_messages"] == 1
     assert (tmp_path / "a.md").read_text().startswith("# Recipes")
+    ran = Ran(capsys, "export", "recipes", "--outfile", str(tmp_path / "b.md"))
+    held = (tmp_path / "b.md").read_text().count("\n## ")
+    assert f"b.md: 1 chat, {held} message" in ran.out
+    ran = Ran(capsys, "export", "recipes", "--outfile", str(tmp_path / "c.json"))
+    assert f"c.json: 1 chat, {held + 1} messages" in ran.out
 
 
 @pytest.mark.parametrize("arguments", [["export"], ["export", "--all", "x"], ["export", "x", "--json"], ["rename"], []])

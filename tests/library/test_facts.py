@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_file_is_remembered_too(machine: Path, opened: list
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"format": 1, "files": {"x": [1]}}', b'{"format": 99, "files": 1}', b"[]"]
+    "content", [b"", b"{", b'{"format": 2, "files": {"x": [1]}}', b'{"format": 99, "files": 1}', b"[]"]
 )
 def test_a_damaged_memory_is_as_good_as_none(machine: Path, content: bytes) -> None:
     file = put(machine / "models" / "m.gguf")
@@ -125,7 +125,7 @@ def test_several_that_write_at_once_leave_a_whole_file(machine: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert small_files.read_json(paths.headers_file())["format"] == 1
+    assert small_files.read_json(paths.headers_file())["format"] == 2
     assert [path.name for path in paths.home().iterdir() if path.name.endswith(".part")] == []
 
 

@@ -13,6 +13,8 @@ from localllm.gguf_file import read_header
 from localllm.library.facts import needed_by
 from localllm.library.offers import Offer, offers_of
 from localllm.library.search import Hit, search
+from localllm.native import devices
+from localllm.runtime.more_weights import table_bytes
 from tests.library.hub_server import HubServer
 from tests.library.pulls import interrupt, pull, put_models
 
@@ -40,7 +42,10 @@ def test_each_quantization_has_a_size_and_a_name_to_pull(hub: HubServer, machine
 def test_what_a_load_takes_is_known_from_the_first_bytes(hub: HubServer, machine: Path, smollm2: Path) -> None:
     hub.add("org/smol-GGUF", smollm2.parent)
     (offer,) = offers("smol")
-    assert offer.needed == pytest.approx(needed_by(read_header(smollm2)), rel=0.05)
+    header = read_header(smollm2)
+    # The first bytes do not say how large the table is that a matrix unit keeps a second time.
+    second = table_bytes(header) if devices.has_matrix_unit() else 0
+    assert offer.needed == pytest.approx(needed_by(header) - second, rel=0.05)
     assert hub.sent < 200_000
 
 

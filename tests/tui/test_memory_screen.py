@@ -53,6 +53,17 @@ def test_weights_that_were_copied_stand_beside_those_that_are_mapped() -> None:
     assert parts["weights"] == GIB + GIB // 2
     assert parts["free"] == 10 * GIB - GIB // 2
     assert sum(parts.values()) == CPU.total
+    assert "weights 1.50 GiB in RAM of 2.00 GiB, 1.00 GiB copied from the file" in said(copied)
+
+
+def test_an_empty_kv_cache_is_named() -> None:
+    empty = said(replace(SAMPLE, kv_used=0))
+    assert "KV cache 1.00 GiB, empty" in empty
+    assert "of 1.00 GiB" not in empty
+
+
+def said(sample: MemorySample) -> list[str]:
+    return [part.said for part in parts_of(CPU, sample, NOW)]
 
 
 def test_columns_are_in_proportion_and_no_part_is_hidden() -> None:
@@ -126,6 +137,7 @@ def test_a_plan_is_told_beside_what_is_loaded() -> None:
     assert "+200.0 MiB: fits" in told(PLAN, with_kv(400 << 20))[-1]
     assert "−100.0 MiB: fits" in told(PLAN, with_kv(100 << 20))[-1]
     assert told(PLAN, with_kv(64 * GIB))[-1].endswith("does not fit now")
+    assert told(PLAN, replace(PLAN, more_weights="The table is there twice."))[-1] == "The table is there twice."
 
 
 async def open_memory(pilot: Pilot[None]) -> None:

@@ -72,9 +72,10 @@ async def test_memory_shows_each_part_with_a_bar_in_proportion() -> None:
         await pilot.pause()
         assert [line for line in lines(panel) if line] == [
             "Memory",
-            "Weights              100.0 MiB",
-            "━" * 15 + "─" * 15,
-            "50.0 MiB resident of mapped",
+            "Weights               3.00 GiB",
+            "━" * 1 + "─" * 29,
+            "3.00 GiB mapped from the file",
+            "50.0 MiB of these in RAM",
             "KV cache             180.0 MiB",
             "━" * 2 + "─" * 28,
             "10.0 MiB used of allocated",
@@ -99,14 +100,19 @@ async def test_memory_shows_each_part_with_a_bar_in_proportion() -> None:
 async def test_weights_that_were_copied_are_told_where_the_file_need_not_stay() -> None:
     panel = MemoryPanel()
     async with Host(panel).run_test(size=(30, 24)) as pilot:
-        panel.show(replace(SAMPLE, weights_resident=0, weights_copied=80 * MIB))
+        cpu = DeviceMemory("CPU", "cpu", 120 * MIB, 180 * MIB, 20 * MIB, 12 * GIB, 16 * GIB, 20)
+        panel.show(replace(SAMPLE, weights_resident=0, weights_copied=90 * MIB, compute=20 * MIB, devices=(cpu,)))
         await pilot.pause()
-        assert [line for line in lines(panel) if line][1:5] == [
-            "Weights              100.0 MiB",
-            "━" * 24 + "─" * 6,
-            "80.0 MiB copied from the file",
-            "0 B resident of mapped",
+        shown = [line for line in lines(panel) if line]
+        assert shown[1:6] == [
+            "Weights              120.0 MiB",
+            "━" * 22 + "─" * 8,
+            "90.0 MiB copied from the file",
+            "30.0 MiB mapped from the file",
+            "0 B of these in RAM",
         ]
+        assert "Compute               20.0 MiB" in shown
+        assert shown[-1].startswith("320.0 MiB ours")  # weights, KV cache and compute as they stand above
 
 
 @pytest.mark.slow
@@ -115,8 +121,8 @@ async def test_memory_that_the_system_cannot_tell_is_not_made_up() -> None:
     async with Host(panel).run_test(size=(30, 24)) as pilot:
         panel.show(replace(SAMPLE, weights_resident=None))
         await pilot.pause()
-        assert "resident" not in "\n".join(lines(panel))
-        assert "mapped" in lines(panel)
+        assert "of these" not in "\n".join(lines(panel))
+        assert "3.00 GiB mapped from the file" in lines(panel)
 
 
 @pytest.mark.parametrize("width", [12, 20, 28])

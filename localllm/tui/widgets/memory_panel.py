@@ -49,14 +49,11 @@ class MemoryPanel(Widget):
         return Text("\n").join(lines)
 
     def _parts(self, sample: MemorySample) -> list[Text]:
-        resident, copied = sample.weights_resident, sample.weights_copied
-        here = sample.weights_mapped if resident is None else min(resident + copied, sample.weights_mapped)
         taken = sample.system_total - sample.system_available
         return [
-            self._row("Weights", sample.weights_mapped),
-            self._bar(here, sample.weights_mapped),
-            *([self._note(f"{size(copied)} copied from the file")] if copied else []),
-            self._note("mapped" if resident is None else f"{size(resident)} resident of mapped"),
+            self._row("Weights", sample.weights),
+            self._bar(sample.weights_held, sample.weights),
+            *map(self._note, _weights_in_words(sample)),
             Text(),
             self._row("KV cache", sample.kv_allocated),
             self._bar(sample.kv_used, sample.kv_allocated),
@@ -102,3 +99,14 @@ class MemoryPanel(Widget):
 
     def _styled(self, text: str, component: str) -> Text:
         return Text(text, component_style(self, f"memory-panel--{component}"), no_wrap=True)
+
+
+def _weights_in_words(sample: MemorySample) -> list[str]:
+    """How the weights are kept: parts that add up to them, and what of the mapped part is in RAM."""
+    copied = sample.weights - sample.weights_in_place
+    lines = [f"{size(copied)} copied from the file"] if copied else []
+    if sample.weights_mapped and sample.weights_in_place:
+        lines.append(f"{size(sample.weights_in_place)} mapped from the file")
+        if sample.weights_resident is not None:
+            lines.append(f"{size(sample.weights_held - copied)} of these in RAM")
+    return lines
