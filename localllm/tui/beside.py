@@ -21,7 +21,7 @@ from localllm.runtime.responder import Responder
 from localllm.runtime.types import Plan
 from localllm.tui import background
 from localllm.tui.amounts import size
-from localllm.tui.loader import Loader, Wanted
+from localllm.tui.loader import Loader, Wanted, options_of_another
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ class Beside:
         self._n_ctx = model.plan.n_ctx if model is not None else self._n_ctx or options.n_ctx
         trained = read_header(path).context_length or self._n_ctx
         # What is compared is not worth keeping on disk.
-        return Contender.called(name, path, replace(options, n_ctx=min(self._n_ctx, trained), kv_disk=0))
+        return Contender.called(
+            name, path, replace(options_of_another(options, path), n_ctx=min(self._n_ctx, trained), kv_disk=0)
+        )
 
     def find(self, name: str, path: Path | None, told: Callable[[Contender | LocalLLMError], object]) -> None:
         """Tell of another model as a contender, or why it is none, from a thread. Without a `path` the name says it."""

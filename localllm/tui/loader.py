@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,23 @@ class Wanted:
 
     path: Path
     options: Options = field(default_factory=Options)
+
+
+def options_of_another(options: Options, path: Path) -> Options:
+    """The options with which another model was loaded, for the one at `path`.
+
+    A chat template that was given goes to a file that has none: in any other it would stand in place of the right one.
+
+    Raises:
+        ModelNotFound, BadModelFile: there is no such file, or it is no GGUF.
+    """
+    if not options.chat_template:
+        return options
+    from localllm.gguf_file import read_header
+
+    if read_header(path).metadata.get("tokenizer.chat_template"):
+        return replace(options, chat_template="")
+    return options
 
 
 OpenModel = Callable[[Wanted, Callable[[float], None]], Responder]

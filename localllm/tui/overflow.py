@@ -72,9 +72,10 @@ class Overflow:
                 self._screen.replies.ask(question.text)
 
     def cut(self, first: str, summary: str = "") -> None:
-        """Send nothing above the message `first` but the summary, and have what is open answered."""
+        """Send nothing above the message `first` but the summary, and have what is open answered, if anything is."""
         self._screen.conversation.cut(first, summary)
         self._screen.chats.keep_settings()
+        self._screen.show_conversation()
         self._screen.replies.answer_what_is_open()
 
     def send_all(self) -> None:

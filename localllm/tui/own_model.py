@@ -16,7 +16,7 @@ from localllm.errors import BadSettings, LocalLLMError
 from localllm.runtime.options import Options
 from localllm.runtime.types import Plan
 from localllm.tui.amounts import seconds, size, tokens
-from localllm.tui.loader import Wanted
+from localllm.tui.loader import Wanted, options_of_another
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,16 @@ def find_own(settings: Mapping[str, Any], usual: Options, otherwise: Path | None
     Raises:
         ModelNotFound: its model is not on this machine any more.
         BadSettings: how it was loaded cannot be read.
+        BadModelFile: its model is no GGUF any more.
     """
     from localllm import library
 
     name = settings.get(MODEL)
     named = name if isinstance(name, str) and name else None
     path = otherwise if named is None and otherwise is not None else library.resolve(named)
-    return Wanted(path, options_of(settings, usual))
+    options = options_of(settings, usual)
+    is_other = otherwise is not None and os.path.realpath(path) != os.path.realpath(otherwise)
+    return Wanted(path, options_of_another(options, path) if is_other else options)
 
 
 def label_of(path: Path) -> str:

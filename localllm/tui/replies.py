@@ -79,10 +79,10 @@ class Replies:
             self._make(self._dialogue.go_on)
 
     def answer_what_is_open(self) -> None:
-        """Go on with the last reply if it ended early; else answer the last message."""
+        """Go on with the last reply if it ended early, or answer the last message if no reply follows it."""
         if self._dialogue.can_go_on():
             self.go_on()
-        elif self._dialogue.can_answer_again():
+        elif any(node.role == "user" for node in self._dialogue.conversation.path()[-1:]):
             self.answer_again(None)
 
     def stop(self) -> bool:

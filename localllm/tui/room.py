@@ -15,6 +15,9 @@ from localllm.runtime.types import Forecast, Plan
 ENOUGH = 0.5
 """This share of the context is free after the oldest turns went: fewer, and the next turn but one is in need again."""
 
+FULL_SHARE = 4
+"""A context is as good as full when less than one part in so many of it is free."""
+
 SUMMARY_TOKENS, SUMMARY_SHARE = 256, 8
 """A summary has at most so many tokens, and takes at most one part in so many of the context."""
 
@@ -35,7 +38,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Crowding:
-    """A conversation and its context of `n_ctx` tokens, of which a prompt of `needed` leaves no room for an answer.
+    """A conversation and its context of `n_ctx` tokens, of which a prompt takes `needed`.
 
     `turns` are those that are sent, oldest first; the last is the one to be answered. `fixed` tokens always stay.
     """
@@ -49,6 +52,11 @@ class Crowding:
     def spare(self) -> int:
         """How many turns could go: all but the last."""
         return len(self.turns) - 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether little room is left for an answer, or none."""
+        return self.n_ctx - self.needed < self.n_ctx // FULL_SHARE
 
     def left(self, count: int) -> int:
         """Tokens of the prompt without the oldest `count` turns."""

@@ -14,7 +14,7 @@ from localllm.errors import LocalLLMError
 from localllm.runtime.options import Options
 from localllm.tui import background
 from localllm.tui.downloads import Downloads
-from localllm.tui.loader import Wanted
+from localllm.tui.loader import Wanted, options_of_another
 from localllm.tui.messages import DownloadEnded, DownloadMoved, Failed, ModelNamed, ModelsListed
 from localllm.tui.models import Choice, choices, room_after
 from localllm.tui.own_model import label_of
@@ -31,6 +31,7 @@ class Switching:
     def __init__(self, screen: ChatScreen, usual: Options) -> None:
         self._screen = screen
         self._usual = usual
+        self._first = screen.behind.loader.wanted.path
         self._downloads = Downloads(screen.post_message, screen.crashed)
         self.line = ""
         """How far a download is; empty while there is none."""
@@ -74,10 +75,16 @@ class Switching:
 
     def load(self, name: str, path: Path) -> None:
         """Free what is loaded, then load this; the chat remembers it."""
-        if self._screen.may_turn():
+        if not self._screen.may_turn():
+            return
+        try:
+            options = self._usual if path == self._first else options_of_another(self._usual, path)
+        except LocalLLMError as error:
+            self._screen.loaded.explain(error)
+        else:
             self._screen.conversation.settings[MODEL] = name
             self._screen.chats.keep_settings()
-            self._screen.loaded.load(Wanted(path, self._usual))
+            self._screen.loaded.load(Wanted(path, options))
 
     def moved(self, event: DownloadMoved) -> None:
         """Show how far a download is."""

@@ -177,9 +177,29 @@ async def test_a_branch_asks_earlier_and_keeps_the_rest(open_app: OpenApp, store
     ]
 
 
+async def test_room_is_made_before_it_is_needed_and_nothing_is_answered_again(open_app: OpenApp) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=Options(n_ctx=8000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, f"First. {LONG}")
+        await ask(pilot, f"Second. {LONG}")
+        await pilot.press("f6")
+        await shows(pilot, "there is room for an answer")
+        assert "Room in the context" in screen_text(pilot)
+        assert "The context is full" not in screen_text(pilot)
+        await choose(pilot, "Leave out the oldest turn")
+        await wait_until(pilot, lambda: lines(app))
+        await pilot.pause()
+        assert not app.chat.busy
+        assert len(garage.models[0].asked) == 2
+        assert len(app.chat.conversation.nodes) == 4
+        await ask(pilot, "Third.")
+        assert garage.models[0].asked[-1][0].content.startswith("Second.")
+
+
 async def test_a_reply_that_fills_the_context_offers_to_go_on(open_app: OpenApp) -> None:
     script = Script(stop_reason="context")
-    app = open_app(script)
+    app = open_app(script, options=Options(n_ctx=20))
     async with app.run_test(size=(100, 40), notifications=True) as pilot:
         await ask(pilot, "Capital?")
         await shows(pilot, "The context is full")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,9 @@ from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Plan
 from localllm.tui import own_model
 from localllm.tui.app import ChatApp
-from localllm.tui.loader import Wanted
+from localllm.tui.loader import Wanted, options_of_another
 from localllm.tui.messages import ChatOpened, OwnModelWanted
-from localllm.tui.own_model import OwnModel, Present, as_used, label_of, look, planned, told
+from localllm.tui.own_model import OwnModel, Present, as_used, find_own, label_of, look, planned, told
 from localllm.tui.widgets.offer_line import OfferLine
 from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import GIB, PLAN, Garage
@@ -101,6 +102,20 @@ def test_settings_that_cannot_be_read_are_told(other: Path) -> None:
         offer = look("id", {MODEL: str(other), ENGINE: engine}, Options(), PRESENT)
         assert offer is not None
         assert "F7 in the app" in told(offer, "fake-1b", lost=False), engine
+
+
+def test_a_template_that_was_given_does_not_replace_that_of_another_model(smollm2: Path, tmp_path: Path) -> None:
+    usual = Options(chat_template="{{ messages }}", n_ctx=512)
+    without = tmp_path / "without.gguf"
+    key, value = b"general.architecture", b"llama"
+    sizes = struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, len(key)), struct.pack("<IQ", 8, len(value))
+    without.write_bytes(sizes[0] + key + sizes[1] + value)
+    assert options_of_another(usual, smollm2) == Options(n_ctx=512)
+    assert options_of_another(usual, without) == usual
+    assert options_of_another(Options(), tmp_path / "nothing.gguf") == Options()
+    assert find_own({MODEL: str(smollm2)}, usual, without).options.chat_template == ""
+    assert find_own({MODEL: str(smollm2)}, usual, smollm2).options == usual
+    assert find_own({MODEL: str(smollm2)}, usual, None).options == usual
 
 
 def test_what_a_load_takes_is_told(other: Path, plans: Callable[[Plan | LocalLLMError], None]) -> None:

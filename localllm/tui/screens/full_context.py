@@ -45,7 +45,7 @@ class FullContext(ModalScreen[Remedy | None]):
     def compose(self) -> ComposeResult:
         """Textual's."""
         with Vertical(id="full-context") as box:
-            box.border_title = "The context is full"
+            box.border_title = "Room in the context"
             yield Static("counting tokens…", id="full-context-why")
             yield OptionList(id="full-context-choices")
             yield Static(id="full-context-turns")
@@ -65,6 +65,9 @@ class FullContext(ModalScreen[Remedy | None]):
         crowding = self._crowding
         if crowding is None:
             return
+        self.query_one("#full-context", Vertical).border_title = (
+            "The context is full" if crowding.is_full else "Room in the context"
+        )
         self.query_one("#full-context-why", Static).update(Content(why(crowding)))
         choices = self.query_one(OptionList)
         at = choices.highlighted
@@ -157,7 +160,8 @@ def why(crowding: Crowding) -> str:
     """What is the matter, in a sentence."""
     if crowding.needed < crowding.n_ctx:
         full = f"{tokens(crowding.needed)} of the {tokens(crowding.n_ctx)} tokens that the context holds"
-        return f"What is sent takes {full}, so the answer has no room to end."
+        so = "so the answer may have no room to end" if crowding.is_full else "so there is room for an answer"
+        return f"What is sent takes {full}, {so}."
     return f"What is to be sent takes {tokens(crowding.needed)} tokens, and the context holds {tokens(crowding.n_ctx)}."
 
 
