@@ -193,11 +193,12 @@ class Sequences:
         best = max(free, key=lambda held: self._reach(prompt, held.tokens))
         reach = self._reach(prompt, best.tokens)
         needed = reach >= self.states.best(prompt)[1] and 2 * reach >= len(best.tokens)
-        others = [held for held in free if held.tokens and not (needed and held is best)]
-        # What a branch shares with the one that stays, no reply passes over.
-        stays = best.tokens if needed else array("i")
-        if sum(len(held.tokens) - shared(held.tokens, stays) for held in others) >= WORTH_LEAVING:
-            for held in others:
+        stay = [held for held in self._all if held.taken or (needed and held is best)]
+        own: dict[Sequence, int] = {}  # cells that are gone with it: those of a branch's trunk stay with the others
+        for held in (held for held in free if held not in stay):
+            own[held] = len(held.tokens) - max((shared(held.tokens, other.tokens) for other in stay), default=0)
+        if sum(own.values()) >= WORTH_LEAVING:
+            for held in (held for held, cells in own.items() if cells >= WORTH_KEEPING):
                 if self.states.covers(held.tokens) or self.states.has_room(held.tokens, self._kv.size(held.id)):
                     self._park(held)
 
@@ -222,8 +223,7 @@ class Sequences:
 
     def _branch(self, prompt: array[int], free: list[Sequence]) -> Sequence | None:
         """A sequence that begins as another one does, which stays as it is; or as a state in RAM or on disk."""
-        reaches = [(self._reach(prompt, held.tokens), held) for held in self._all if held.settled]
-        length, source = max(reaches, key=lambda reach: (reach[0], not reach[1].taken), default=(0, None))
+        length, source = self._nearest(prompt)
         state, stored = self.states.best(prompt)
         state, stored = self._disk.find(prompt, max(length, stored)) or (state, stored)
         if source is not None and length and length >= stored:
@@ -233,13 +233,19 @@ class Sequences:
         if state is not None and stored:
             chosen = self._emptied(free)
             while not self._kv.load(chosen.id, state.data):
-                if not self.make_room():
-                    return None
+                if not self.make_room():  # what a reply holds takes no cells anew
+                    length, source = self._nearest(prompt)
+                    return self._branch_of(source, length, free) if source is not None and length else None
             self.states.touch(state)
             chosen.tokens = state.tokens[:]
             if stored == len(chosen.tokens) or self._cut(chosen, stored):
                 return chosen
         return None
+
+    def _nearest(self, prompt: array[int]) -> tuple[int, Sequence | None]:
+        """How much a reply to `prompt` could start from that is in the KV cache, and where; rather where none works."""
+        reaches = [(self._reach(prompt, held.tokens), held) for held in self._all if held.settled]
+        return max(reaches, key=lambda reach: (reach[0], not reach[1].taken), default=(0, None))
 
     def _branch_of(self, source: Sequence, length: int, free: list[Sequence]) -> Sequence | None:
         others = [held for held in free if held is not source]

@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -94,6 +95,33 @@ def test_a_branch_stays_however_much_it_shares(model: Model) -> None:
 
 
 @pytest.mark.slow
+def test_a_branch_that_finds_no_room_beside_its_trunk_shares_it(model: Model) -> None:
+    trunk = DESERT * 5
+    waiting, asked = ((trunk + phrase * 12).strip() for phrase in PHRASES)
+    assert 1024 / 2 < count(model, trunk) < 1024 - 2 * (count(model, asked) - count(model, trunk)) - 16
+    expected = [say(model, prompt)[0] for prompt in (waiting, asked)]
+    say(model, RIVER * 3)  # both are in RAM
+    assert model._writer().cells() < count(model, trunk)
+    reply = model.complete(waiting, sampling=GREEDY, max_tokens=8)
+    begun = next(reply)
+    text, reused = say(model, asked)
+    assert text == expected[1]
+    assert count(model, trunk) - 1 <= reused < count(model, asked) - 1
+    assert begun + "".join(reply) == expected[0]
+
+
+@pytest.mark.slow
+def test_a_branch_of_what_a_reply_works_with_stays(model: Model) -> None:
+    trunk = RIVER * 3
+    say(model, trunk + "In winter the ice was thick. " * 6)
+    reply = model.complete(trunk + "In summer, music was heard.", sampling=GREEDY, max_tokens=8)
+    next(reply)
+    say(model, "Once upon a time")
+    assert model._writer().ram() == 0
+    reply.close()
+
+
+@pytest.mark.slow
 def test_they_stay_if_ram_has_no_room(smollm2: Path) -> None:
     with Model.load(smollm2, Options(n_ctx=1024, kv_ram=1000)) as model:
         river, desert = RIVER * 3, DESERT * 3
@@ -104,22 +132,15 @@ def test_they_stay_if_ram_has_no_room(smollm2: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_in_the_cache_is_not_fetched_from_ram_again(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_in_the_cache_is_not_fetched_from_ram_again(model: Model) -> None:
     river, desert = RIVER * 3, DESERT * 3
-    loaded: list[int] = []
-    load = KV.load
-
-    def watched(kv: KV, number: int, state: bytearray) -> bool:
-        loaded.append(number)
-        return load(kv, number, state)
-
-    monkeypatch.setattr(KV, "load", watched)
-    for prompt in (river, desert, river):
-        text, _ = say(model, prompt)
-    assert len(loaded) == 1
-    for _ in range(2):  # another answer to the same
-        assert say(model, river) == (text, count(model, river) - 1)
-    assert len(loaded) == 1
+    with mock.patch.object(KV, "load", autospec=True, side_effect=KV.load) as load:
+        for prompt in (river, desert, river):
+            text, _ = say(model, prompt)
+        assert load.call_count == 1
+        for _ in range(2):  # another answer to the same
+            assert say(model, river) == (text, count(model, river) - 1)
+        assert load.call_count == 1
 
 
 @pytest.mark.slow
