@@ -21,13 +21,12 @@ _WORD = re.compile(r"/([A-Za-z][\w-]*)(?=\s|$)")
 class Command:
     """One command. `argument` says what follows its name, in brackets where it may be left out; empty for nothing.
 
-    `in_app` and `in_plain` say where it makes sense; `others` are further names for it.
+    `in_plain` says whether it makes sense without a screen; `others` are further names for it.
     """
 
     name: str
     argument: str
     meaning: str
-    in_app: bool = True
     in_plain: bool = True
     others: tuple[str, ...] = ()
 
@@ -55,7 +54,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("undo", "", "go back to before the last question; it is kept as a branch"),
     Command("edit", "[TEXT]", "ask the last question in other words; the old one is kept"),
     Command("fork", "", "begin a new chat that holds this one up to here"),
-    Command("branch", "[N]", "list the versions of the last question and reply, or show another", in_app=False),
+    Command("branch", "[N]", "list the versions of the last question and reply, or show another"),
     Command("save", "FILE", "export this chat: Markdown, or JSON for a name that ends in .json", others=("export",)),
     Command("copy", "[code]", "copy the last reply, or its last block of code; without a terminal, print it"),
     Command("stats", "", "what the last reply cost, and how full the context is"),
@@ -77,7 +76,7 @@ class Call:
 
 def offered(*, plain: bool = False) -> list[Command]:
     """The commands of the app, or of `chat --plain`."""
-    return [command for command in COMMANDS if (command.in_plain if plain else command.in_app)]
+    return [command for command in COMMANDS if command.in_plain or not plain]
 
 
 def matching(beginning: str, *, plain: bool = False) -> list[Command]:
@@ -98,6 +97,7 @@ def parse(text: str, *, plain: bool = False) -> Call | None:
     """
     found = _WORD.match(text) or re.match(r"/(\?)(?=\s|$)", text)
     if found is None:
+        _refuse_glued(text, plain=plain)
         return None
     name, argument = found[1].casefold(), text[found.end() :].strip()
     command = _BY_NAME.get(name)
@@ -108,6 +108,13 @@ def parse(text: str, *, plain: bool = False) -> Call | None:
     if not argument and command.argument and not command.argument.startswith("["):
         raise BadCommand(f"/{command.name} needs something after its name: {command.usage}", hint=_meaning(command))
     return Call(command, argument)
+
+
+def _refuse_glued(text: str, *, plain: bool) -> None:
+    """`/branch/undo` are two commands that ran together, and no path."""
+    _, *names = text.split(maxsplit=1)[0].split("/") if text.startswith("/") else [""]
+    if names and all(name.casefold() in _BY_NAME for name in names):
+        raise _unknown("/".join(names), offered(plain=plain))
 
 
 def unescaped(text: str) -> str:

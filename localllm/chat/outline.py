@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from localllm.chat.conversation import Conversation, Node
+from localllm.errors import BadCommand
+
+LISTED_CHARACTERS = 200
+"""So much of a version is listed: it is to be told from the others."""
 
 
 def path(chat: Conversation) -> Iterator[str]:
@@ -41,3 +45,34 @@ def branches(chat: Conversation) -> Iterator[str]:
         text = node.text.replace("\n", f"\n{indent}  ")
         yield f"{indent}{'>' if node.id in shown else '-'} {heading(node, siblings)}: {text}"
         waiting += [(child, depth) for child in reversed(families.get(node.id, []))]
+
+
+def versions(chat: Conversation) -> Iterator[str]:
+    """The versions of the last question, then those of the last reply, with their numbers.
+
+    Raises:
+        BadCommand: there are none.
+    """
+    for number, node in enumerate(_versions(chat), start=1):
+        text = node.text if len(node.text) <= LISTED_CHARACTERS else f"{node.text[:LISTED_CHARACTERS]}…"
+        yield f"{number}  {heading(node, chat.siblings(node.id))}: {text}"
+
+
+def version(chat: Conversation, number: str) -> Node:
+    """The one of `versions` that goes by `number`.
+
+    Raises:
+        BadCommand: there is no such number, or none at all.
+    """
+    among = _versions(chat)
+    if not number.isdecimal() or not 1 <= int(number) <= len(among):
+        raise BadCommand(f"There is no version {number}; there are {len(among)}.", hint="/branch lists them.")
+    return among[int(number) - 1]
+
+
+def _versions(chat: Conversation) -> list[Node]:
+    found = {node.role: chat.siblings(node.id) for node in chat.path()[-2:]}
+    among = [node for role in ("user", "assistant") for node in found.get(role, [])]
+    if not among:
+        raise BadCommand("There are no messages yet.")
+    return among

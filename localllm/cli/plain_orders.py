@@ -192,26 +192,13 @@ class Orders:
 
     def _branch(self, number: str) -> None:
         conversation = self._chat.conversation
-        versions = self._versions()
         if not number:
-            for at, node in enumerate(versions, start=1):
-                self._chat.tell(f"{at}  {outline.heading(node, conversation.siblings(node.id))}: {node.text}")
+            for line in outline.versions(conversation):
+                self._chat.tell(line)
             return
-        if not number.isdecimal() or not 1 <= int(number) <= len(versions):
-            raise BadCommand(f"There is no version {number}; there are {len(versions)}.", hint="/branch lists them.")
-        conversation.select(versions[int(number) - 1].id)
+        conversation.select(outline.version(conversation, number).id)
         self._chat.store.show(conversation.id, conversation.leaf)
         self._chat.open(conversation)
-
-    def _versions(self) -> list[Node]:
-        """The versions of the last question, then those of the last reply."""
-        conversation = self._chat.conversation
-        path = conversation.path()
-        found = {node.role: conversation.siblings(node.id) for node in path[-2:]}
-        versions = [node for role in ("user", "assistant") for node in found.get(role, [])]
-        if not versions:
-            raise BadCommand("There are no messages yet.")
-        return versions
 
     def _save(self, name: str) -> None:
         path = paths.expanded(name)

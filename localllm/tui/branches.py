@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from localllm.chat import outline
 from localllm.chat.attachments import summary
 from localllm.chat.conversation import Node
 from localllm.errors import BadCommand
@@ -42,6 +43,17 @@ class Branches:
         """The person clicked for another version of a message."""
         if self._screen.may_turn():
             self.switch(event.step, event.message)
+
+    def show_version(self, number: str) -> None:
+        """Show the version of the last question or reply that `/branch` lists under this number.
+
+        Raises:
+            BadCommand: there is none.
+        """
+        conversation = self._screen.conversation
+        conversation.select(outline.version(conversation, number).id)
+        self._screen.chats.keep_leaf()
+        self._screen.show_anew()
 
     def answer_again(self) -> None:
         """Make another reply to the message, or beside it if it is one."""

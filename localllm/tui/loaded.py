@@ -69,12 +69,12 @@ class Loaded:
             self._screen.talk.tell(wording.no_template(model.info))
         self._greeted = model
 
-    def explain(self, error: LocalLLMError | None) -> None:
-        """Say what went wrong, once; a model that died is of no more use."""
+    def explain(self, error: LocalLLMError | None, *, passing: bool = False) -> None:
+        """Say what went wrong, once; a model that died is of no more use. `passing` is as in `Talk.tell`."""
         if isinstance(error, EngineDied):
             self._loader.fail(error)
         elif error is not None and error is not self._loader.error:
-            self._screen.talk.tell(wording.notice(error))
+            self._screen.talk.tell(wording.notice(error), passing=passing)
 
     def show_settings(self) -> None:
         """Show the settings of the chat, and use what the person settles for."""

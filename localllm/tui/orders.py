@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm import paths
-from localllm.chat import settings
+from localllm.chat import outline, settings
 from localllm.chat.commands import Call, offered
 from localllm.errors import BadCommand
 from localllm.tui.entries import NoticeEntry
@@ -32,7 +32,7 @@ class Orders:
             "rename": self._rename,
             "pin": lambda _: screen.sidebar.pin(self._kept()),
             "delete": lambda _: self._delete(),
-            "restore": lambda _: screen.sidebar.restore(),
+            "restore": lambda _: self._restore(),
             "model": lambda name: screen.switching.name(name) if name else screen.switching.offer(),
             "compare": lambda name: screen.action_compare(name),
             "system": self._system,
@@ -40,6 +40,7 @@ class Orders:
             "undo": lambda _: self._undo(),
             "edit": lambda text: screen.sending.ask_instead(text) if text else screen.action_edit(),
             "fork": lambda _: screen.action_fork(),
+            "branch": self._branch,
             "save": lambda name: screen.chats.export(paths.expanded(name)),
             "attach": lambda path: screen.talk.composer.attach(Path(path.strip("\"'"))),
             "retry": lambda _: screen.action_answer_again(),
@@ -80,6 +81,21 @@ class Orders:
 
     def _delete(self) -> None:
         self._screen.chats.drop(ChatDropped(self._kept(), self._screen.conversation.title))
+
+    def _restore(self) -> None:
+        restored = self._screen.sidebar.restore()
+        if not restored:
+            raise BadCommand(
+                "No chat was deleted since the app began.", hint="`localllm chats restore` brings back older ones."
+            )
+        self._screen.behind.archive.open(restored)
+
+    def _branch(self, number: str) -> None:
+        if not number:
+            listed = "\n".join(outline.versions(self._screen.conversation))
+            self._screen.talk.tell(NoticeEntry("Versions of the last question and reply", listed, alarming=False))
+        elif self._screen.may_turn():
+            self._screen.branches.show_version(number)
 
     def _system(self, text: str) -> None:
         if text:

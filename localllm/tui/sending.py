@@ -30,6 +30,7 @@ class Sending:
 
     def send(self, text: str) -> None:
         """Carry out the command that the prompt holds, or make a message of it; what cannot be sent goes back."""
+        self._screen.talk.tidy()
         try:
             call = commands.parse(text)
             if call is not None:
@@ -37,8 +38,8 @@ class Sending:
                 self.orders.carry_out(call)
                 return
         except LocalLLMError as error:
-            self._screen.talk.prompt.put_back(text)
-            self._screen.talk.tell(wording.notice(error))
+            self._screen.talk.prompt.put_back_command(text)
+            self._screen.talk.tell(wording.notice(error), passing=True)
             return
         if self._screen.may_turn() and self._screen.may_answer():
             self._screen.talk.composer.make(text)

@@ -42,7 +42,7 @@ def test_these_are_commands(text: str, name: str, argument: str) -> None:
         ("/xyzzy", "no command /xyzzy", "//xyzzy"),
         ("/new chat", "takes nothing", "//new"),
         ("/open", "/open CHAT", "go on with a chat"),
-        ("/branch 2", "no command /branch", "/help"),
+        ("/branch/undo", "no command /branch/undo", "//branch"),
     ],
 )
 def test_wrong_ones_say_what_would_be_right(text: str, message: str, hint: str) -> None:
@@ -60,8 +60,14 @@ def test_completion_offers_what_the_beginning_may_become() -> None:
     assert [command.name for command in matching("/re")] == ["rename", "restore", "retry"]
     assert [command.name for command in matching("/exp")] == ["save"]
     assert matching("/") == offered()
-    assert "branch" in [command.name for command in matching("/b", plain=True)]
-    assert "branch" not in [command.name for command in matching("/b")]
+    assert "compare" in [command.name for command in matching("/com")]
+    assert "compare" not in [command.name for command in matching("/com", plain=True)]
+
+
+def test_only_what_needs_a_screen_is_not_in_plain() -> None:
+    assert [command.name for command in offered() if command not in offered(plain=True)] == ["compare"]
+    with pytest.raises(BadCommand, match="no command /compare"):
+        parse("/compare", plain=True)
 
 
 def test_no_name_is_given_twice() -> None:

@@ -153,3 +153,15 @@ async def test_a_command_typed_ahead_of_tab_or_enter_is_the_one_that_is_meant() 
         await pilot.pause()
         await pilot.pause()
         assert host.sent == ["/attach a.md", "/retry"]
+
+
+@pytest.mark.slow
+async def test_a_command_that_failed_gives_way_to_what_is_typed() -> None:
+    host = Host()
+    async with host.run_test() as pilot:
+        host.prompt.put_back_command("/halp")
+        assert host.prompt.text == "/halp"
+        await pilot.press(*"/undo")
+        assert host.prompt.text == "/undo"
+        host.prompt.put_back_command("/halp")
+        assert host.prompt.text == "/undo"

@@ -10,7 +10,7 @@ from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.chat_search import ChatSearch
 from localllm.tui.widgets.prompt import Prompt
 from tests.chat.talking import talk
-from tests.tui.driving import Driver, OpenApp, ask, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, say, screen_text, shows, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +136,20 @@ async def test_deletions_are_undone_one_by_one(open_app: OpenApp, store: Store) 
         await wait_until(pilot, lambda: listed(pilot) == ["three", "two", "one"])
         await pilot.press("ctrl+z")
         assert len(store.chats()) == 3
+
+
+async def test_what_is_back_is_said_above_the_prompt_and_opened_by_its_command(open_app: OpenApp, store: Store) -> None:
+    talk(store, "Wombats", "They dig.")
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("delete")
+        await shows(pilot, "Deleted “Wombats”")
+        assert "Deleted" in "".join(screen_text(pilot).splitlines()[:6])
+        pilot.app.query_one(Prompt).focus()
+        await say(pilot, "/restore")
+        await shows(pilot, "Restored “Wombats”")
+        assert "Deleted" not in screen_text(pilot)
+        await shows(pilot, "They dig.")
 
 
 async def test_a_reply_that_a_crash_cut_off_is_told_once(open_app: OpenApp, store: Store) -> None:

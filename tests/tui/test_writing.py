@@ -54,8 +54,47 @@ async def test_every_command_that_is_listed_does_something(open_app: OpenApp) ->
     assert set(open_app().chat.sending.orders.deeds) == {command.name for command in offered()}
 
 
+async def test_what_is_said_of_a_wrong_command_goes_with_the_next(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await say(pilot, "/halp")
+        await shows(pilot, "There is no command /halp.")
+        await pilot.press(*"/sat", "enter")
+        await shows(pilot, "There is no command /sat.")
+        assert "/halp" not in screen_text(pilot)
+        await pilot.press(*"/open nothing", "enter")
+        await shows(pilot, "There is no chat 'nothing'")
+        await ask(pilot, "Where is it?")
+        await shows(pilot, "The capital of France")
+        assert "There is no" not in screen_text(pilot)
+
+
+async def test_branch_lists_the_versions_and_shows_one(open_app: OpenApp, store: Store) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await ask(pilot, "First?")
+        await ask(pilot, "/edit Second?")
+        await say(pilot, "/branch")
+        await shows(pilot, "2  You (2 of 2): Second?")
+        await say(pilot, "/branch 1")
+        await shows(pilot, "First?")
+        assert "Second?" not in screen_text(pilot)
+        await say(pilot, "/branch 9")
+        await shows(pilot, "There is no version 9")
+    (entry,) = store.chats()
+    assert store.load(entry.id).path()[0].text == "First?"
+
+
+async def test_the_edges_of_what_is_written_come_before_those_of_the_chat(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        prompt(pilot).insert("one\ntwo")
+        await pilot.press("ctrl+home", "a")
+        assert prompt(pilot).text == "aone\ntwo"
+        await pilot.press("ctrl+end", "z")
+        assert prompt(pilot).text == "aone\ntwoz"
+
+
 @pytest.mark.parametrize(
-    "command", ["/continue", "/retry", "/undo", "/edit", "/fork", "/copy", "/stats", "/rename", "/pin"]
+    "command",
+    ["/continue", "/retry", "/undo", "/edit", "/fork", "/copy", "/stats", "/rename", "/pin", "/restore", "/branch"],
 )
 async def test_a_command_that_cannot_be_done_in_an_empty_chat_says_so(open_app: OpenApp, command: str) -> None:
     async with open_app().run_test(size=(100, 40), notifications=True) as pilot:

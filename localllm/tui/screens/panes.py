@@ -83,7 +83,11 @@ class Panes(Screen[None]):
         self._toggle("memory")
 
     def action_scroll(self, action: str) -> None:
-        """Scroll the conversation from wherever the focus is."""
+        """Scroll the conversation from wherever the focus is; to its edges only while nothing is being written."""
+        prompt = self.talk.prompt
+        if action in ("scroll_home", "scroll_end") and prompt.has_focus and prompt.text:
+            prompt.go_to_edge(end=action == "scroll_end")
+            return
         getattr(self.talk.transcript, f"action_{action}")()
 
     def panes_changed(self) -> None:

@@ -180,6 +180,16 @@ class Prompt(TextArea):
         self.text = text + self.text
         self.move_cursor(self.document.end)
 
+    def put_back_command(self, text: str) -> None:
+        """A command was not carried out: what is typed now takes its place, and what was typed since has taken it."""
+        if not self.text:
+            self.text = text
+            self.select_all()
+
+    def go_to_edge(self, *, end: bool) -> None:
+        """To the beginning of the text, or to its end."""
+        self.move_cursor(self.document.end if end else self.document.start)
+
     def action_cursor_up(self, select: bool = False) -> None:
         """Up; on the first line, the message before."""
         if select or not self.navigator.is_first_wrapped_line(self.cursor_location) or not self._walk(-1):

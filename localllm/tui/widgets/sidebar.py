@@ -37,7 +37,7 @@ class Sidebar(Vertical):
         self._list = ChatList(id="chat-list")
         self._chats: list[ChatEntry] = []
         self._open_id = ""
-        self._deleted: list[str] = []
+        self._deleted: list[tuple[str, str]] = []
         self._recovered = archive.recovered
 
     def compose(self) -> ComposeResult:
@@ -127,10 +127,16 @@ class Sidebar(Vertical):
     def delete(self, chat_id: str, title: str) -> None:
         """Take a chat off the list."""
         self._archive.delete(chat_id)
-        self._deleted.append(chat_id)
+        self._deleted.append((chat_id, title))
+        self.app.clear_notifications()  # several deletions shall not pile up
         self.notify(f"Deleted “{title}”. Ctrl+Z in the list brings it back.", markup=False)
 
-    def restore(self) -> None:
-        """Undo the last deletion, then the one before it."""
-        if self._deleted:
-            self._archive.restore(self._deleted.pop())
+    def restore(self) -> str:
+        """Undo the last deletion, then the one before it. The id of the chat that is back; empty for none."""
+        if not self._deleted:
+            return ""
+        chat_id, title = self._deleted.pop()
+        self._archive.restore(chat_id)
+        self.app.clear_notifications()  # the last one says that it is gone
+        self.notify(f"Restored “{title}”.", markup=False)
+        return chat_id

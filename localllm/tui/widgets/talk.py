@@ -48,6 +48,7 @@ class Talk(Vertical):
         self.prompt = self.composer.prompt
         self._welcome = Welcome(id="welcome")
         self._reply: ReplyEntry | None = None
+        self._passing: list[NoticeEntry] = []
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -73,9 +74,19 @@ class Talk(Vertical):
         self.transcript.append(self._reply)
         self._uncover()
 
-    def tell(self, notice: NoticeEntry) -> None:
-        """Add something that the app has to say."""
+    def tell(self, notice: NoticeEntry, *, passing: bool = False) -> None:
+        """Add something that the app has to say; what is `passing` stays until the next command or message."""
         self.transcript.append(notice)
+        if passing:
+            self._passing.append(notice)
+        self._uncover()
+
+    def tidy(self) -> None:
+        """Take away what was passing."""
+        for notice in self._passing:
+            if notice in self.transcript.entries:
+                self.transcript.drop(notice)
+        self._passing.clear()
         self._uncover()
 
     def begin(self, opened: str) -> None:
