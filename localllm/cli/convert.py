@@ -155,6 +155,8 @@ def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callabl
     if args.report:
         write_report(args.report, convert_result.report_document(result), "The model is written.")
     print(f"done in {result.seconds:.1f} s", file=sys.stderr)
+    if not args.lora:
+        print(convert_result.next_step(result.outfile), file=sys.stderr)
     print(json.dumps(convert_result.result_document(result)) if args.json else result.outfile)
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from localllm.convert.proof.chats import TemplateProof
     from localllm.convert.proof.verification import Verification
     from localllm.convert.verify import TokenizerProof
+
+_RANKS = 4
+"""`LLAMA_POOLING_TYPE_RANK` of llama.cpp."""
 
 
 def announce(preview: Preview, target: Path) -> None:
@@ -38,6 +42,31 @@ def proven(proof: Verification) -> None:
             print(f"note: chat template, {difference}", file=sys.stderr)
         for note in proof.template.notes:
             print(f"note: {note}", file=sys.stderr)
+
+
+def next_step(path: Path) -> str:
+    """What to do with a model that is new: a command or, for one that does not write, a line of Python."""
+    from localllm.gguf_file import read_header
+
+    header, quoted = read_header(path), shlex.quote(str(path))
+    if not writes(path):
+        does = (
+            "rerank(query, documents)"
+            if header.get(f"{header.architecture}.pooling_type") == _RANKS
+            else "embed(texts)"
+        )
+        return f"next, in Python: localllm.load({str(path)!r}).{does}"
+    if header.get("tokenizer.chat_template"):
+        return f"next: localllm chat {quoted}"
+    return f"next: localllm run {quoted} --raw TEXT (it has no chat template)"
+
+
+def writes(path: Path) -> bool:
+    """Whether the model continues a text, as all but models of embeddings do."""
+    from localllm.gguf_file import read_header
+
+    header = read_header(path)
+    return bool(header.get(f"{header.architecture}.attention.causal", True))
 
 
 def tokenizer_in_words(proof: TokenizerProof) -> str:

@@ -79,7 +79,7 @@ def handle(args: argparse.Namespace) -> int:
         _verified(pulled.verification)
     called = _called(pulled)
     if called is not None:
-        does = "chat" if _writes(pulled) else "show"
+        does = "chat" if convert_result.writes(pulled.path) else "show"
         print(
             f"it is called {table.printable(called)}: localllm {does} {table.printable(shlex.quote(called))}",
             file=sys.stderr,
@@ -102,14 +102,6 @@ def _called(pulled: Pulled) -> str | None:
 
     label, _ = placed(str(pulled.path))
     return None if label == str(pulled.path) else label
-
-
-def _writes(pulled: Pulled) -> bool:
-    """Whether it continues a text, as all but models of embeddings do."""
-    from localllm.gguf_file import read_header
-
-    header = read_header(pulled.path)
-    return bool(header.get(f"{header.architecture}.attention.causal", True))
 
 
 def _document(name: str, pulled: Pulled, seconds: float) -> dict[str, Any]:

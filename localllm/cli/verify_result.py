@@ -46,7 +46,7 @@ def _compared(proof: FileProof, count: int) -> list[str]:
     if compared.keys:
         same = compared.keys.compared - len(compared.keys.different)
         lines.append(f"  metadata: {same} of {compared.keys.compared} keys of the network are the same")
-    if compared.tokenizer:
+    if compared.tokenizer and not (proof.ok and compared.tokenizer.different):  # else the verdict counts them
         lines.append(f"  tokenizer: {tokenizer_in_words(compared.tokenizer)}")
     if compared.template and compared.template.equal:
         lines.append(f"  chat template: {template_in_words(compared.template)}")

@@ -180,7 +180,9 @@ def _found_limits(candidate: Vocabulary, differing: Sequence[str], texts: int, *
     for limit in candidate.limits:
         touched = [sample for sample in differing if limit.touches(sample)]
         if touched and limit.tolerated == tolerated:
-            yield f"{limit.says} ({len(touched)} of {texts} texts get other token ids, {touched[0][:40]!r} first)"
+            # Where there is one reason for all of them, the count beside the tokenizer is this one.
+            count = f"{len(touched)} of {texts} texts get other token ids, " if len(touched) < len(differing) else ""
+            yield f"{limit.says} ({count}{touched[0][:40]!r} first)"
 
 
 def _texts(vocabulary: Vocabulary, reference: Reference) -> list[str]:

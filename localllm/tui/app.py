@@ -159,7 +159,9 @@ class ChatApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Textual's: what the command palette offers."""
-        yield from super().get_system_commands(screen)
+        # Textual's own Keys shows a panel of the focused widget; ours are on a screen.
+        yield from (command for command in super().get_system_commands(screen) if command.title != "Keys")
+        yield SystemCommand("Keys", "Show all keys", self.action_help)
         if screen is self.chat:
             yield SystemCommand("New chat", "Begin a new conversation", self.chat.action_new_chat)
             yield SystemCommand("Chats", "Show or hide the list of chats", self.chat.action_toggle_chats)

@@ -40,8 +40,24 @@ def test_people_get_the_name_of_the_file_on_stdout(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "tiny-llama"]) == 0
-    assert capsys.readouterr().out == "tiny-llama-Q4_K_M.gguf\n"
+    told = capsys.readouterr()
+    assert told.out == "tiny-llama-Q4_K_M.gguf\n"
+    assert told.err.splitlines()[-1].startswith("next: localllm ")
+    assert "tiny-llama-Q4_K_M.gguf" in told.err.splitlines()[-1]
     assert read_header(tmp_path / "tiny-llama-Q4_K_M.gguf").quantization == "Q4_K_M"
+
+
+@pytest.mark.slow
+def test_a_model_of_embeddings_ends_with_its_next_step_and_tells_a_count_once(
+    minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "minilm.gguf"
+    assert main(["convert", str(minilm), "--outfile", str(target)]) == 0
+    err = capsys.readouterr().err
+    assert err.count("351 of") == 1
+    assert err.splitlines()[-1] == f"next, in Python: localllm.load({str(target)!r}).embed(texts)"
+    assert main(["verify", str(target), "--against", str(minilm)]) == 0
+    assert capsys.readouterr().out.count("351 of") == 1
 
 
 @pytest.mark.slow

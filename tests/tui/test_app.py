@@ -465,3 +465,12 @@ async def test_the_window_can_change_its_size_while_words_arrive(open_app: OpenA
         await pilot.press("escape")
         await wait_until(pilot, lambda: idle(pilot))
         await shows(pilot, "stopped · Ctrl+G goes on")
+
+
+@pytest.mark.slow
+async def test_keys_of_the_command_palette_opens_our_own_screen(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
+        keys = [command for command in pilot.app.get_system_commands(pilot.app.screen) if command.title == "Keys"]
+        assert [command.help for command in keys] == ["Show all keys"]
+        keys[0].callback()
+        await wait_until(pilot, lambda: type(pilot.app.screen).__name__ == "HelpScreen")
