@@ -136,6 +136,19 @@ async def test_the_list_of_commands_narrows_completes_and_goes(open_app: OpenApp
         await wait_until(pilot, lambda: not suggestions.display)
 
 
+async def test_what_a_command_means_is_whole_where_the_list_is_narrow(open_app: OpenApp) -> None:
+    (one,) = [command for command in offered() if command.name == "set"]
+    async with open_app().run_test(size=(100, 32)) as pilot:
+        await pilot.press(*"/set")
+        await wait_until(pilot, lambda: pilot.app.query_one(Suggestions).display)
+        await shows(pilot, "/set [NAME [VALUE]]")
+        rows = screen_text(pilot).splitlines()
+        begin = next(at for at, row in enumerate(rows) if "/set [NAME [VALUE]]" in row)
+        column = rows[begin].index(one.meaning.split()[0])
+        read = " ".join(row[column : column + 44].strip() for row in rows[begin : begin + 4])
+        assert one.meaning in " ".join(read.split())
+
+
 async def test_enter_runs_the_command_that_is_picked(open_app: OpenApp) -> None:
     async with open_app().run_test(size=(100, 40)) as pilot:
         await ask(pilot, "Capital?")

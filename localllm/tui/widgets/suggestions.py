@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.table import Table
+from rich.text import Text
 from textual import on
 from textual.content import Content
+from textual.visual import VisualType
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from localllm.tui.completing import Choice
 from localllm.tui.messages import ChoicePicked
 
-LABEL = 24
+LABEL = 22
 """Meanings begin at this column where labels are short enough."""
 
 
@@ -55,9 +58,12 @@ class Suggestions(OptionList, can_focus=False):
         self.post_message(ChoicePicked(self._choices[event.option_index]))
 
 
-def _line(choice: Choice) -> Content:
-    label = Content(choice.label)
+def _line(choice: Choice) -> VisualType:
+    """The label, and beside it the meaning, which goes on below itself where it is too long for a line."""
     if not choice.meaning:
-        return label
-    gap = " " * max(2, LABEL - label.cell_length)
-    return Content.assemble(label, gap, Content(choice.meaning).stylize("$foreground 60%"))
+        return Content(choice.label)
+    line = Table.grid(padding=(0, 2, 0, 0))
+    line.add_column(min_width=LABEL, no_wrap=True)
+    line.add_column(style="dim")
+    line.add_row(Text(choice.label), Text(choice.meaning))
+    return line
