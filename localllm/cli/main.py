@@ -75,9 +75,23 @@ class _Command(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n  usage: `{self.prog} --help` shows all flags.\n")
 
 
+class _Root(argparse.ArgumentParser):
+    """The parser of all commands. A name that is none of them gets the nearest ones, not the whole list."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """`argparse` calls it with the name of the command."""
+        if not isinstance(action, argparse._SubParsersAction) or value in action.choices:
+            return super()._check_value(action, value)
+        import difflib
+
+        near = difflib.get_close_matches(value, action.choices, n=3)
+        nearest = f"the nearest: {', '.join(near)}; " if near else ""
+        raise argparse.ArgumentError(None, f"there is no command {value!r}; {nearest}`localllm --help` shows all")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line as one parser; completion scripts are made from it."""
-    parser = argparse.ArgumentParser(
+    parser = _Root(
         prog="localllm",
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -115,6 +115,8 @@ def _answer(model: Model | ModelProcess, prompt: str, sampling: Sampling, args: 
         print(f"note: {loss}.", file=sys.stderr)
     if reply.stats is not None and reply.stats.stop_reason == "context":
         print("note: the context is full, so the answer ends here; --ctx makes it larger.", file=sys.stderr)
+    if reply.stats is not None and reply.stats.stop_reason == "length" and sys.stderr.isatty():
+        print(f"note: the answer ends after {args.max_tokens:,} tokens, as --max-tokens says.", file=sys.stderr)
     return 130 if interrupted.is_set() else 0
 
 

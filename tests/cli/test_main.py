@@ -216,3 +216,17 @@ def test_completion_offers_files_where_a_file_is_meant(capsys: pytest.CaptureFix
 def test_the_module_runs_like_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "localllm", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"localllm {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"), [("lst", "the nearest: list"), ("xyzzy", "there is no command 'xyzzy'; `loc")]
+)
+def test_a_command_that_is_none_is_told_the_nearest(
+    word: str, nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([word])
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert nearest in err
+    assert "completion" not in err

@@ -428,3 +428,14 @@ def test_a_thought_goes_to_stderr_and_is_apart_in_json(capsys: pytest.CaptureFix
     assert (answer["thought"], answer["answer"]) == (None, answer["text"])
     assert main(["run", QUESTION, *thinks, "--raw"]) == 0
     assert capsys.readouterr().out.startswith("<think>A capital")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_answer_that_max_tokens_ends_is_told_in_a_terminal(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert main(["run", "Tell me a story.", "--max-tokens", "3", *GREEDY]) == 0
+    assert ("ends after 3 tokens" in capsys.readouterr().err) is terminal
