@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.cli import table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from localllm.library.importing import Import
 
 EPILOG = """examples:
@@ -52,9 +52,16 @@ def handle(args: argparse.Namespace) -> int:
     """Check everything, then import it, all or nothing."""
     from localllm.cli.bar import Bar
     from localllm.cli.interrupt import stopped_by_sigterm
+    from localllm.errors import ModelNotFound
     from localllm.library import importing
 
-    jobs = importing.plan_imports(args.paths, name=args.name, move=args.move)
+    try:
+        jobs = importing.plan_imports(args.paths, name=args.name, move=args.move)
+    except ModelNotFound as error:
+        if len(args.paths) != 2 or args.name or not Path(args.paths[0]).is_file():
+            raise
+        hint = f"If that is to be its name: localllm import {' --name '.join(map(shlex.quote, args.paths))}"
+        raise ModelNotFound(error.message, hint=hint) from error
     with stopped_by_sigterm(), Bar(None, "B") as bar:
         if args.copy:
             made = importing.copy(jobs, bar.update)

@@ -55,3 +55,8 @@ def test_moved(smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_name_that_leads_out(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(smollm2), "--name", "../../x"]) == 1
     assert "would lead out of the models folder" in capsys.readouterr().err
+
+
+def test_a_name_without_its_flag_is_told_the_flag(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(smollm2), "mine-of-old"]) == 1
+    assert f"localllm import {smollm2} --name mine-of-old" in capsys.readouterr().err
