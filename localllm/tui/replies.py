@@ -137,7 +137,7 @@ class Replies:
         self._screen.loaded.explain(turn.error)
         self._screen.loaded.explain(turn.store_error)
         if isinstance(turn.error, ContextFull) or (turn.stats is not None and turn.stats.stop_reason == "context"):
-            self._screen.overflow.offer()
+            self._screen.overflow.offer(full=True)
         if turn.stats is not None:
             self.context_used = turn.stats.prompt_tokens + turn.stats.completion_tokens
             self._screen.resuming.used()

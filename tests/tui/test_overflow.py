@@ -199,7 +199,7 @@ async def test_room_is_made_before_it_is_needed_and_nothing_is_answered_again(op
 
 async def test_a_reply_that_fills_the_context_offers_to_go_on(open_app: OpenApp) -> None:
     script = Script(stop_reason="context")
-    app = open_app(script, options=Options(n_ctx=20))
+    app = open_app(script)
     async with app.run_test(size=(100, 40), notifications=True) as pilot:
         await ask(pilot, "Capital?")
         await shows(pilot, "The context is full")

@@ -36,8 +36,9 @@ class FullContext(ModalScreen[Remedy | None]):
         Binding("right", "count(1)", "One turn more", priority=True),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, *, full: bool = False) -> None:
         super().__init__()
+        self._full = full
         self._crowding: Crowding | None = None
         self._growths: Sequence[Growth] | None = None
         self._count = 0
@@ -45,7 +46,7 @@ class FullContext(ModalScreen[Remedy | None]):
     def compose(self) -> ComposeResult:
         """Textual's."""
         with Vertical(id="full-context") as box:
-            box.border_title = "Room in the context"
+            box.border_title = "The context is full" if self._full else "Room in the context"
             yield Static("counting tokens…", id="full-context-why")
             yield OptionList(id="full-context-choices")
             yield Static(id="full-context-turns")
@@ -65,9 +66,8 @@ class FullContext(ModalScreen[Remedy | None]):
         crowding = self._crowding
         if crowding is None:
             return
-        self.query_one("#full-context", Vertical).border_title = (
-            "The context is full" if crowding.is_full else "Room in the context"
-        )
+        if crowding.is_full:
+            self.query_one("#full-context", Vertical).border_title = "The context is full"
         self.query_one("#full-context-why", Static).update(Content(why(crowding)))
         choices = self.query_one(OptionList)
         at = choices.highlighted
