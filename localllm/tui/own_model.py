@@ -89,8 +89,28 @@ def look(chat: str, settings: Mapping[str, Any], usual: Options, present: Presen
         own = find_own(settings, usual, present.wanted.path)
     except LocalLLMError as error:
         return OwnModel(chat, name, None, error)
-    is_other = os.path.realpath(own.path) != os.path.realpath(present.wanted.path)
-    return OwnModel(chat, name, own) if is_other or _differing(settings, own.options, present) else None
+    return OwnModel(chat, name, own) if _is_other(own, present) or _differing(settings, own.options, present) else None
+
+
+def chosen(path: Path, settings: Mapping[str, Any], usual: Options) -> Wanted:
+    """A model as a chat with these settings has it loaded; as usual, where they cannot be read."""
+    try:
+        return Wanted(path, options_of(settings, usual))
+    except BadSettings:
+        return Wanted(path, usual)
+
+
+def differs(settings: Mapping[str, Any], own: Wanted, present: Present) -> bool:
+    """Whether what a chat with these settings wants is not what is loaded; one that has none wants what is usual."""
+    if _is_other(own, present):
+        return True
+    if settings.get(ENGINE):
+        return bool(_differing(settings, own.options, present))
+    return own.options != present.wanted.options
+
+
+def _is_other(own: Wanted, present: Present) -> bool:
+    return os.path.realpath(own.path) != os.path.realpath(present.wanted.path)
 
 
 def _shown(name: str) -> str:

@@ -11,12 +11,14 @@ Knows the screen only as what shows.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.chat.settings import ENGINE, engine_of
+from localllm.chat.settings import ENGINE, MODEL, engine_of
 from localllm.runtime.options import Options
 from localllm.tui import background, own_model
 from localllm.tui.backstage import Backstage
+from localllm.tui.loader import options_of_another
 from localllm.tui.messages import ModelLabelled, OwnModelFound
 from localllm.tui.own_model import OwnModel, Present
 
@@ -34,6 +36,7 @@ class Resuming:
         self._screen = screen
         self._loader = behind.loader
         self._usual = usual
+        self._first = behind.loader.wanted.path
         self._looks = 0
         self._labels: dict[str, str] = {}
         self._kept: set[str] = set()
@@ -91,6 +94,27 @@ class Resuming:
             self._loading = offer.chat
             self._screen.loaded.load(offer.wanted)
             self.look()
+
+    def choose(self, name: str, path: Path) -> bool:
+        """The person chose a model for the open chat, which keeps that: load it as the chat has its models loaded.
+
+        Whether it is loaded now; not if it is already.
+
+        Raises:
+            ModelNotFound, BadModelFile: as `options_of_another`.
+        """
+        usual = self._usual if path == self._first else options_of_another(self._usual, path)
+        conversation = self._screen.conversation
+        conversation.settings[MODEL] = name
+        self._screen.chats.keep_settings()
+        self._kept.discard(conversation.id)
+        wanted = own_model.chosen(path, conversation.settings, usual)
+        loads = self._loader.state == "failed" or own_model.differs(conversation.settings, wanted, self._present())
+        if loads:
+            self._loading = conversation.id
+            self._screen.loaded.load(wanted)
+        self.look()
+        return loads
 
     def loaded(self) -> None:
         """A model is loaded, or failed to load."""

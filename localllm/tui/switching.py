@@ -9,12 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.chat.settings import MODEL
 from localllm.errors import LocalLLMError
-from localllm.runtime.options import Options
 from localllm.tui import background
 from localllm.tui.downloads import Downloads
-from localllm.tui.loader import Wanted, options_of_another
 from localllm.tui.messages import DownloadEnded, DownloadMoved, Failed, ModelNamed, ModelsListed
 from localllm.tui.models import Choice, choices, room_after
 from localllm.tui.own_model import label_of
@@ -26,12 +23,10 @@ if TYPE_CHECKING:
 
 
 class Switching:
-    """Over one screen. `usual` is how models are loaded, whichever it is."""
+    """Over one screen."""
 
-    def __init__(self, screen: ChatScreen, usual: Options) -> None:
+    def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
-        self._usual = usual
-        self._first = screen.behind.loader.wanted.path
         self._downloads = Downloads(screen.post_message, screen.crashed)
         self.line = ""
         """How far a download is; empty while there is none."""
@@ -74,17 +69,16 @@ class Switching:
             self.load(str(choice.path) if choice.source else choice.name, choice.path)
 
     def load(self, name: str, path: Path) -> None:
-        """Free what is loaded, then load this; the chat remembers it."""
+        """Free what is loaded, then load this, as the chat has it loaded; what is so already stays."""
         if not self._screen.may_turn():
             return
         try:
-            options = self._usual if path == self._first else options_of_another(self._usual, path)
+            loads = self._screen.resuming.choose(name, path)
         except LocalLLMError as error:
             self._screen.loaded.explain(error)
         else:
-            self._screen.conversation.settings[MODEL] = name
-            self._screen.chats.keep_settings()
-            self._screen.loaded.load(Wanted(path, options))
+            if not loads:
+                self._screen.notify(f"{name} is loaded already.", markup=False)
 
     def moved(self, event: DownloadMoved) -> None:
         """Show how far a download is."""

@@ -21,7 +21,7 @@ from localllm.tui import own_model
 from localllm.tui.app import ChatApp
 from localllm.tui.loader import Wanted, options_of_another
 from localllm.tui.messages import ChatOpened, OwnModelWanted
-from localllm.tui.own_model import OwnModel, Present, as_used, find_own, label_of, look, planned, told
+from localllm.tui.own_model import OwnModel, Present, as_used, chosen, differs, find_own, label_of, look, planned, told
 from localllm.tui.widgets.offer_line import OfferLine
 from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import GIB, PLAN, Garage
@@ -301,6 +301,59 @@ async def test_leafing_through_chats_shows_each_its_own(
         await pilot.press("ctrl+n")
         await ask(pilot, "Capital?")
         assert len(garage.models) == 1
+
+
+@pytest.mark.slow
+async def test_a_model_that_is_chosen_is_loaded_once_as_the_chat_has_it_loaded(
+    open_app: OpenApp, store: Store, other: Path, plans: object
+) -> None:
+    chat = chat_of(store, {MODEL: str(PLAN.path.absolute()), ENGINE: {"n_ctx": 512}})
+    garage = Garage()
+    app = open_app(garage=garage, conversation=store.load(chat.id), options=Options(n_ctx=512))
+    app.chat.resuming._usual = Options()
+    async with app.run_test(size=(120, 36), notifications=True) as pilot:
+        await ask(pilot, "Go on")
+        await say(pilot, f"/model {other}")
+        await wait_until(pilot, lambda: len(garage.models) == 2 and app.chat.model is not None)
+        assert garage.models[1].wanted == Wanted(other, Options(n_ctx=512))
+        await ask(pilot, "Go on")
+        assert "This chat used" not in screen_text(pilot)
+        await say(pilot, f"/model {other}")
+        await shows(pilot, "is loaded already")
+        await ask(pilot, "Go on")
+        assert len(garage.models) == 2
+        app.chat.chats.new()
+        await say(pilot, f"/model {other}")
+        await wait_until(pilot, lambda: len(garage.models) == 3)
+        assert garage.models[2].wanted == Wanted(other, Options()), "a chat without settings loads as usual"
+
+
+@pytest.mark.slow
+async def test_a_chosen_model_that_does_not_load_is_not_offered(
+    open_app: OpenApp, store: Store, other: Path, plans: object
+) -> None:
+    garage = Garage()
+    async with open_app(garage=garage).run_test(size=(120, 36), notifications=True) as pilot:
+        await ask(pilot, "Capital?")
+        garage.script.load_error = BadModelFile("It is truncated.")
+        await say(pilot, f"/model {other}")
+        await shows(pilot, "It is truncated.")
+        garage.script.load_error = None
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: len(garage.models) == 2)
+        await ask(pilot, "And then?")
+        assert [model.wanted.path for model in garage.models] == [PLAN.path, PLAN.path]
+
+
+def test_how_a_model_is_loaded_for_a_chat_that_chose_it(other: Path) -> None:
+    settings = {ENGINE: {"n_ctx": 2048}}
+    own = chosen(other, settings, Options(kv_disk=5))
+    assert own == Wanted(other, Options(n_ctx=2048, kv_disk=5))
+    assert chosen(other, {ENGINE: {"n_ctx": "many"}}, Options()) == Wanted(other)
+    assert differs(settings, own, PRESENT)
+    same = Wanted(PLAN.path, Options(n_ctx=PLAN.n_ctx))
+    assert not differs({ENGINE: {"n_ctx": PLAN.n_ctx}}, same, PRESENT)
+    assert differs({}, Wanted(PLAN.path), PRESENT), "it was loaded for another chat"
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ class ChatScreen(Panes):
         self.chats = Chats(self, self.behind)
         self.loaded = Loaded(self, self.behind)
         self.resuming = Resuming(self, self.behind, usual or wanted.options)
-        self.switching = Switching(self, usual or wanted.options)
+        self.switching = Switching(self)
         self.overflow = Overflow(self)
         self.branches = Branches(self)
         self.watching = Watching(self)
