@@ -28,9 +28,12 @@ class Branches:
         self._draft = ""
 
     def switch(self, step: int, message: str = "") -> None:
-        """Show the version before or after that of a message, where there are several."""
+        """Show the version before or after that of a message, or of the nearest above it that has several."""
         conversation, node = self._screen.conversation, self._node(message)
+        while node is not None and len(conversation.siblings(node.id)) < 2:
+            node = conversation.nodes[node.parent] if node.parent is not None else None
         if node is None:
+            self._screen.notify("No message from here up has another version.")
             return
         siblings = [sibling.id for sibling in conversation.siblings(node.id)]
         place = siblings.index(node.id) + step
@@ -38,6 +41,8 @@ class Branches:
             conversation.select(siblings[place])
             self._screen.chats.keep_leaf()
             self._screen.show_anew("" if conversation.leaf == siblings[place] else siblings[place])
+        else:
+            self._screen.notify(f"This is the {'first' if step < 0 else 'last'} of {len(siblings)} versions.")
 
     def wanted(self, event: VersionWanted) -> None:
         """The person clicked for another version of a message."""

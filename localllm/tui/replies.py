@@ -37,7 +37,9 @@ class Replies:
         self._ticker: Timer | None = None
         self._pace = Pace()
         self.context_used = 0
-        """Tokens in the KV cache, as far as they are known."""
+        """Tokens in the KV cache, whichever chat they are of, as far as they are known."""
+        self._chat_tokens = 0
+        """Tokens of the open chat, as far as they are known."""
 
     @property
     def busy(self) -> bool:
@@ -139,7 +141,7 @@ class Replies:
         if isinstance(turn.error, ContextFull) or (turn.stats is not None and turn.stats.stop_reason == "context"):
             self._screen.overflow.offer(full=True)
         if turn.stats is not None:
-            self.context_used = turn.stats.prompt_tokens + turn.stats.completion_tokens
+            self.context_used = self._chat_tokens = _held(turn.stats)
             self._screen.resuming.used()
         self._screen.refresh_status()
         self._screen.refresh_bindings()
@@ -168,13 +170,25 @@ class Replies:
         """Another path is shown: its last reply is the one that was made last."""
         last = conversation.path()[-1:]
         self._stats = last[0].stats if last else None
+        self._chat_tokens = _held(self._stats) if self._stats is not None else 0
+
+    def counted(self, tokens: int) -> None:
+        """The model counted the tokens of the open chat; those of its last reply, if there is one, are known better."""
+        if self._stats is None:
+            self._chat_tokens = tokens
+            self._screen.refresh_status()
 
     def account(self) -> str:
         """What the last reply cost, and how full the context is, in words."""
-        return wording.account(self._dialogue.conversation, self.context_used, self._behind.loader)
+        return wording.account(self._dialogue.conversation, self._chat_tokens, self._behind.loader)
 
     def status(self) -> Status:
         """How things stand, without downloads."""
         following = self._screen.talk.transcript.following
-        turn, used = self._dialogue.turn, self.context_used
+        turn, used = self._dialogue.turn, self._chat_tokens
         return wording.status(self._behind.loader, turn, self._stats, used, following=following)
+
+
+def _held(stats: Stats) -> int:
+    """Tokens of the context after a reply that cost this."""
+    return stats.prompt_tokens + stats.completion_tokens

@@ -66,6 +66,35 @@ async def test_editing_an_earlier_message_begins_a_branch_and_sends_only_what_is
         await wait_until(pilot, lambda: texts(only_chat(store)) == ["First?", "One.", "Second?", "One."])
 
 
+async def test_the_version_keys_go_up_to_the_nearest_message_with_versions_or_say_that_there_is_none(
+    open_app: OpenApp,
+) -> None:
+    async with open_app().run_test(size=(110, 40), notifications=True) as pilot:
+        await ask(pilot, "First?")
+        await pilot.press("alt+left")
+        await shows(pilot, "No message from here up has another version.")
+        await pilot.press("f4")
+        prompt(pilot).text = "Changed?"
+        await pilot.press("enter")
+        await shows(pilot, "‹2/2›")
+        await wait_until(pilot, lambda: idle(pilot))
+        await pilot.press("alt+left")
+        await shows(pilot, "‹1/2›")
+        assert texts(open_chat(pilot).conversation)[0] == "First?"
+        await pilot.press("alt+left")
+        await shows(pilot, "This is the first of 2 versions.")
+        await pilot.press("alt+right")
+        await shows(pilot, "‹2/2›")
+
+
+async def test_to_go_on_with_a_reply_that_is_whole_is_answered(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(110, 40), notifications=True) as pilot:
+        await ask(pilot, "First?")
+        await pilot.press("ctrl+g")
+        await shows(pilot, "No reply here ended early.")
+        assert "Go on" not in screen_text(pilot)
+
+
 async def test_esc_leaves_a_message_as_it_is_and_brings_the_draft_back(open_app: OpenApp, store: Store) -> None:
     async with open_app().run_test(size=(100, 30), notifications=True) as pilot:
         await ask(pilot, "/ is no command")

@@ -336,7 +336,7 @@ async def test_a_name_that_stands_for_nothing_and_a_comparison_without_a_second_
         assert "smollm2:135m" in screen_text(pilot)
         screen_of(pilot).query_one(Question).insert("Hi")
         await pilot.press("enter")
-        await shows(pilot, "F8 the right one")
+        await shows(pilot, "there is no second model yet. F8 chooses it.")
         assert garage.models[0].asked == []
 
 
@@ -427,3 +427,11 @@ async def test_a_real_comparison_beside_a_real_chat(
         assert stats is not None
         assert stats.cached_tokens >= 43, "all that the chat had computed before the comparison"
     app.close()
+
+
+async def test_that_there_is_nothing_to_ask_is_said(open_app: OpenApp, garage: Garage, room: Room) -> None:
+    async with open_app(garage=garage).run_test(size=(160, 40), notifications=True) as pilot:
+        await compare_with_other(pilot)
+        await pilot.press("enter")
+        await shows(pilot, "write first what both are to answer")
+        assert all(not model.asked for model in garage.models)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from localllm.chat.conversation import Conversation
 from localllm.runtime.types import Forecast
 from localllm.tui.overflow import SUMMARY, summary_of
-from localllm.tui.room import crowding, growth, larger_contexts, summary_tokens, with_context
+from localllm.tui.room import Crowding, crowding, growth, larger_contexts, summary_tokens, with_context
+from localllm.tui.screens.full_context import why
 from tests.tui.fake import PLAN
 
 
@@ -45,6 +46,11 @@ def test_a_single_turn_has_none_to_spare() -> None:
     chat = Conversation()
     chat.add_user("long")
     assert crowding(chat, chat.given(), Forecast(100, 0, (99,)), n_ctx=50).spare == 0
+
+
+def test_the_reason_says_nothing_of_a_message_that_may_not_wait() -> None:
+    assert why(Crowding(512, 513, 0, ())) == "The model has 513 tokens to read, and the context holds 512."
+    assert "500 tokens to read, of 512 that the context holds, so the" in why(Crowding(512, 500, 0, ()))
 
 
 def test_larger_contexts_double_up_to_what_the_model_was_trained_with() -> None:

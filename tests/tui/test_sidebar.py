@@ -123,6 +123,23 @@ async def test_pinning_keeps_a_chat_at_the_top(open_app: OpenApp, store: Store) 
         await wait_until(pilot, lambda: listed(pilot) == ["newer", "older"])
 
 
+async def test_the_list_begins_at_the_open_chat_or_at_the_latest(open_app: OpenApp, store: Store) -> None:
+    pinned, _, latest = (talk(store, name) for name in ("pinned", "older", "latest"))
+    store.pin(pinned.id, True)
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        chats = pilot.app.query_one(ChatList)
+        assert listed(pilot) == ["pinned", "latest", "older"]
+        assert chats.highlighted_option is not None
+        assert chats.highlighted_option.id == latest.id
+        await pilot.press("down", "enter")
+        await shows(pilot, "▌ older")
+        await to_list(pilot)
+        await pilot.press("up", "escape")
+        await to_list(pilot)
+        assert chats.highlighted == 2
+
+
 async def test_deletions_are_undone_one_by_one(open_app: OpenApp, store: Store) -> None:
     for name in ("one", "two", "three"):
         talk(store, name)

@@ -55,6 +55,7 @@ class ChatScreen(Panes):
         Binding("escape", "keep_model", "Keep the model"),
         Binding("escape", "close_panels", "Back"),
         Binding("ctrl+g", "go_on", "Go on"),
+        Binding("ctrl+g", "tell_ended", show=False),
         Binding("ctrl+r", "answer_again", "Again"),
         Binding("ctrl+n", "new_chat", "New"),
         Binding("f3", "toggle_chats", "Chats"),
@@ -244,6 +245,10 @@ class ChatScreen(Panes):
 
     def action_go_on(self) -> None:
         """Go on with a reply that ended early."""
+        self.replies.go_on()
+
+    def action_tell_ended(self) -> None:
+        """Say why nothing goes on: the key of `go_on`, while that means nothing."""
         self.replies.go_on()
 
     def action_answer_again(self) -> None:

@@ -206,10 +206,16 @@ class CompareScreen(Screen[None]):
 
     def _ask(self, text: str) -> None:
         contenders = [one for one in self._contenders if one is not None]
-        if self._contest is not None or self._finding:
+        if self._contest is not None:
+            return
+        if self._finding:
+            self._say("The model is still looked at; Enter asks once it is named above.")
             return
         if len(contenders) < len(SIDES):
-            self._say(CHOOSE)
+            self._say("Nobody was asked: there is no second model yet. F8 chooses it.")
+            return
+        if not text.strip():
+            self._say("Nobody was asked: write first what both are to answer.")
             return
         try:
             sampling = Sampling(temperature=0) if self._greedy else self._chat.sampling

@@ -158,11 +158,11 @@ class FullContext(ModalScreen[Remedy | None]):
 
 def why(crowding: Crowding) -> str:
     """What is the matter, in a sentence."""
+    needed, holds = tokens(crowding.needed), tokens(crowding.n_ctx)
     if crowding.needed < crowding.n_ctx:
-        full = f"{tokens(crowding.needed)} of the {tokens(crowding.n_ctx)} tokens that the context holds"
         so = "so the answer may have no room to end" if crowding.is_full else "so there is room for an answer"
-        return f"What is sent takes {full}, {so}."
-    return f"What is to be sent takes {tokens(crowding.needed)} tokens, and the context holds {tokens(crowding.n_ctx)}."
+        return f"The model has {needed} tokens to read, of {holds} that the context holds, {so}."
+    return f"The model has {needed} tokens to read, and the context holds {holds}."
 
 
 def _option(name: str, title: str, note: str, *, disabled: bool = False) -> Option:

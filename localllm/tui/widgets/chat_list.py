@@ -55,8 +55,20 @@ class ChatList(OptionList):
         with self.prevent(OptionList.OptionHighlighted):
             self.set_options([Option(self._label(chat, now), id=chat.id) for chat in chats])
             places = {chat.id: place for place, chat in enumerate(chats)}
-            at = 0 if searched and sought else places.get(kept if self.has_focus and kept in places else open_id)
-            self.highlighted = at if at is not None else 0 if chats else None
+            at = 0 if searched and sought else places.get(kept) if self.has_focus and kept is not None else None
+            self.highlighted = at if at is not None and chats else self._start
+
+    @property
+    def _start(self) -> int | None:
+        """The place of the chat that is open; of the latest, where that is not listed. A pinned one may stand above."""
+        of_open = (place for place, chat in enumerate(self._chats) if chat.id == self._open)
+        latest = max(range(len(self._chats)), key=lambda place: self._chats[place].updated, default=None)
+        return next(of_open, latest)
+
+    def to_open(self) -> None:
+        """Begin where the person is: at the chat that is open, or at what was found first."""
+        if not self._sought:
+            self.highlighted = self._start
 
     def _label(self, chat: ChatEntry, now: float) -> Content:
         is_open = chat.id == self._open

@@ -38,5 +38,5 @@ class Question(TextArea):
         if event.key in Prompt.BREAK:
             self.insert("\n")
             self.scroll_cursor_visible()
-        elif self.text.strip():
+        else:
             self.post_message(self.Asked(self.text.strip("\n")))

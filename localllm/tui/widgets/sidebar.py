@@ -46,7 +46,8 @@ class Sidebar(Vertical):
         yield self._list
 
     def focus_list(self) -> None:
-        """Let the person pick a chat."""
+        """Let the person pick a chat, from the one that is open on."""
+        self._list.to_open()
         self._list.focus()
 
     def show(self, chats: list[ChatEntry], open_id: str) -> None:
