@@ -68,3 +68,11 @@ def cached(given: Sequence[Given], forecast: Forecast) -> frozenset[str]:
         if 0 < end <= forecast.cached_tokens + UNEVALUATED
         for node in one.nodes
     )
+
+
+def tokens_of(given: Sequence[Given], forecast: Forecast) -> int:
+    """Tokens of the messages that are given; 0 for a system prompt alone.
+
+    A draft that is joined with the last of them counts, too: the model has one message of both.
+    """
+    return max(forecast.ends[: len(given)], default=0) if any(one.nodes for one in given) else 0

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localllm.chat import commands
+from localllm.chat.attachments import joined
 from localllm.chat.conversation import Given
 from localllm.errors import LocalLLMError
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
 from localllm.tui.messages import LookedAhead, MessageMade
 from localllm.tui.orders import Orders
-from localllm.tui.outlook import Question, cached
+from localllm.tui.outlook import Question, cached, tokens_of
 
 if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
@@ -94,7 +95,8 @@ class Sending:
         written = self._screen.talk.prompt.text
         draft = commands.unescaped(written.strip())
         is_command = draft.startswith("/") and not written.startswith(commands.ESCAPE)
-        self._behind.outlook.ask(Question(tuple(self.given()), "" if is_command else draft))
+        sent = "" if is_command else joined(self._screen.talk.composer.files(), draft)
+        self._behind.outlook.ask(Question(tuple(self.given()), sent))
 
     def looked_ahead(self, event: LookedAhead) -> None:
         """Show what was asked, if the conversation is still the same."""
@@ -102,6 +104,8 @@ class Sending:
         if self._screen.busy or list(given) != self.given():
             return
         talk = self._screen.talk
+        if self._screen.branches.edited is None:
+            self._screen.replies.counted(tokens_of(given, forecast))
         talk.transcript.show_cached(cached(given, forecast))
         rate = wording.prefill_rate(self._screen.conversation)
         has_draft = event.question.draft and talk.prompt.text

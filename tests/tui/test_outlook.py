@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from localllm.chat.conversation import Conversation, Given
+from localllm.chat.store import Store
 from localllm.runtime.options import Options
 from localllm.runtime.types import Forecast, Message, Stats
 from localllm.tui import wording
-from localllm.tui.outlook import Question, cached
+from localllm.tui.messages import ChatOpened
+from localllm.tui.outlook import Question, cached, tokens_of
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import RIBBON
-from tests.tui.driving import OpenApp, ask, screen_text, wait_until
+from tests.tui.driving import OpenApp, ask, say, screen_text, wait_until
 from tests.tui.fake import Garage
 
 STATS = Stats(541, 412, 128, 0.123, 800.0, 34.06, "end")
@@ -33,6 +35,33 @@ def test_messages_are_cached_up_to_where_the_cache_reaches() -> None:
     assert cached(given, forecast) == {"a", "b"}
     assert cached(given, replace(forecast, cached_tokens=17)) == {"a"}
     assert cached(given, Forecast(40, 18, (10, 0, 20, 40))) == {"b"}
+
+
+def test_a_chat_takes_the_tokens_up_to_the_end_of_its_last_message() -> None:
+    given = [Given(Message("system", "s")), Given(Message("user", "x"), ("a",))]
+    assert tokens_of(given, Forecast(40, 18, (10, 12, 20))) == 12
+    assert tokens_of(given, Forecast(40, 18, (10, 0, 20))) == 10
+    assert tokens_of(given[:1], Forecast(40, 18, (10, 20))) == 0
+
+
+@pytest.mark.slow
+async def test_the_context_that_is_told_is_that_of_the_open_chat(open_app: OpenApp, store: Store) -> None:
+    imported = Conversation()
+    store.add(imported, imported.add_user("A question of four times eighteen letters, as fits the fake model."))
+    app = open_app()
+    async with app.run_test(size=(120, 30), notifications=True) as pilot:
+        await ask(pilot, "Capital?")
+        held = app.chat.replies.context_used
+        await wait_until(pilot, lambda: f"context {held} / 8,192" in screen_text(pilot))
+        assert held == 15
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: "context 0 / 8,192" in screen_text(pilot))
+        app.chat.behind.sampler.now()
+        await say(pilot, "/stats")
+        await wait_until(pilot, lambda: "context 0 of 8,192 tokens" in screen_text(pilot))
+        assert "context 15" not in screen_text(pilot)
+        app.chat.post_message(ChatOpened(store.load(imported.id)))
+        await wait_until(pilot, lambda: "context 20 / 8,192" in screen_text(pilot))
 
 
 def test_the_cost_is_told_in_tokens_and_in_time_where_a_rate_was_measured() -> None:

@@ -187,6 +187,23 @@ async def test_an_attached_file_is_weighed_then_sent_before_the_words(open_app: 
     assert store.chats()[0].title == "What is the code word?"
 
 
+async def test_what_a_message_will_cost_counts_its_files(open_app: OpenApp) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        prompt(pilot).insert("What is the code word?")
+        await shows(pilot, "evaluate 9")
+        prompt(pilot).text = ""
+        await say(pilot, "/attach notes.md")
+        await shows(pilot, "notes.md  63 tokens")
+        prompt(pilot).insert("What is the code word?")
+        await shows(pilot, "evaluate 81")
+        await pilot.press("home", "backspace")
+        await shows(pilot, "evaluate 9")
+        await pilot.press("end", *" @notes.md")
+        await shows(pilot, "named in the text")
+        await shows(pilot, "evaluate 83")
+
+
 async def test_what_cannot_be_attached_is_said_and_nothing_is_lost(open_app: OpenApp) -> None:
     async with open_app().run_test(size=(100, 40)) as pilot:
         await say(pilot, "/attach picture.png")

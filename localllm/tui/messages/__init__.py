@@ -60,6 +60,7 @@ from localllm.tui.messages.replies import (
 )
 from localllm.tui.messages.writing import (
     Attached,
+    AttachmentsChanged,
     BackspaceAtStart,
     ChoicePicked,
     FilesDropped,
@@ -75,6 +76,7 @@ from localllm.tui.messages.writing import (
 
 __all__ = [
     "Attached",
+    "AttachmentsChanged",
     "BackspaceAtStart",
     "ChatChosen",
     "ChatDropped",

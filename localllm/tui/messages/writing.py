@@ -32,6 +32,10 @@ class PromptEdited(Message):
         return isinstance(message, PromptEdited)
 
 
+class AttachmentsChanged(Message):
+    """Other files go along with the next message."""
+
+
 class PathWanted(Message):
     """The person writes a path: what may it become?"""
 

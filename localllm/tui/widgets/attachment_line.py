@@ -12,10 +12,11 @@ from rich.text import Text
 from textual.events import Click
 from textual.widget import Widget
 
-from localllm.chat.attachments import Weighed
+from localllm.chat.attachments import Attachment, Weighed
 from localllm.errors import LocalLLMError
 from localllm.tui.amounts import tokens
 from localllm.tui.component import component_style
+from localllm.tui.messages import AttachmentsChanged
 from localllm.tui.wrapping import printable, wrapped
 
 HINT = "Backspace at the beginning removes the last"
@@ -49,6 +50,12 @@ class AttachmentLine(Widget):
         self._changed()
         return taken
 
+    def going_along(self) -> list[Attachment]:
+        """The files, then those that the text names, each once."""
+        named = [one.attachment for one in self._named if isinstance(one, Weighed)]
+        kept = [file.attachment for file in self.files]
+        return [*kept, *(one for one in named if one not in kept)]
+
     def drop_last(self) -> bool:
         """Remove the file that was added last, if there is one."""
         dropped = bool(self.files)
@@ -64,6 +71,7 @@ class AttachmentLine(Widget):
 
     def _changed(self) -> None:
         self.display = bool(self.files or self._named)
+        self.post_message(AttachmentsChanged())
         self.refresh(layout=True)
 
     def render(self) -> Text:

@@ -12,6 +12,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from localllm.chat.attachments import Attachment
 from localllm.chat.commands import unescaped
 from localllm.runtime.responder import Responder
 from localllm.tui.files import Files
@@ -65,6 +66,10 @@ class Composer(Vertical):
         """Put a file into the next message; one that is sent meanwhile waits for it."""
         self._reading += 1
         self._files.attach(path)
+
+    def files(self) -> list[Attachment]:
+        """What goes along with the next message, as far as it is read: attached, or named in the text."""
+        return self._attachments.going_along()
 
     def give_back(self, message: MessageMade) -> None:
         """A message cannot be sent now: it is to be written again."""
