@@ -251,14 +251,14 @@ async def test_a_name_that_stands_for_nothing_is_told(open_app: OpenApp) -> None
 
 
 @pytest.mark.slow
-async def test_switching_ends_the_process_of_the_model_before(smollm2: Path, store: Store) -> None:
+async def test_switching_ends_the_process_of_the_model_before(smollm2: Path, smollm2_q2: Path, store: Store) -> None:
     app = ChatApp(open_model, Wanted(smollm2, Options(n_ctx=512)), store)
     async with app.run_test(size=(100, 36), notifications=True) as pilot:
         await wait_until(pilot, lambda: app.chat.model is not None)
         first = app.chat.model
         assert isinstance(first, ModelProcess)
         assert psutil.Process(first.pid).memory_info().rss > 50_000_000
-        await say(pilot, f"/model {smollm2}")
+        await say(pilot, f"/model {smollm2_q2}")
         await wait_until(pilot, lambda: app.chat.model not in (None, first))
         assert not psutil.pid_exists(first.pid)
     app.close()
