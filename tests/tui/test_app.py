@@ -254,7 +254,7 @@ async def test_when_the_engine_dies_the_words_stay_and_f5_brings_it_back(open_ap
 async def test_an_engine_that_dies_while_nobody_waits_is_noticed(open_app: OpenApp) -> None:
     script = Script()
     async with open_app(script).run_test(size=(120, 30), notifications=True) as pilot:
-        await shows(pilot, "resident of mapped")
+        await shows(pilot, "of these in RAM")
         script.memory_error = EngineDied("The engine was killed.")
         await shows(pilot, "The engine was killed.")
         await shows(pilot, "no model is loaded")
@@ -363,7 +363,7 @@ async def test_memory_is_shown_and_sampled_only_while_it_is_seen(open_app: OpenA
     garage = Garage()
     async with open_app(garage=garage).run_test(size=(120, 36), notifications=True) as pilot:
         await shows(pilot, "667.6 MiB")
-        for text in ("619.9 MiB resident of mapped", "KV cache", "200.0 MiB", "12.0 GiB available", "24 layers"):
+        for text in ("619.9 MiB of these in RAM", "KV cache", "200.0 MiB", "12.0 GiB available", "24 layers"):
             assert text in screen_text(pilot)
         await pilot.press("f2")
         await wait_until(pilot, lambda: "KV cache" not in screen_text(pilot))
