@@ -83,12 +83,14 @@ class Switching:
     def moved(self, event: DownloadMoved) -> None:
         """Show how far a download is."""
         self.line = f"{event.name} {download_line(event)}"
+        self._screen.refresh_status()
         if isinstance(self._screen.app.screen, ModelsScreen):
             self._screen.app.screen.moved(event)
 
     def ended(self, event: DownloadEnded) -> None:
         """A download ended: say so, and list what is here now."""
         self.line = ""
+        self._screen.refresh_status()
         self._downloads.ended()
         dialog = self._screen.app.screen
         if isinstance(dialog, ModelsScreen):
