@@ -210,7 +210,7 @@ def from_cache(repo: str, revision: str, why: str) -> Files:
     part = " with its weights" if folder is not None else ""
     raise DownloadFailed(
         f"{repo} is not in the hub's cache on this machine{part}, and {why}.",
-        hint="Unset HF_HUB_OFFLINE, or give the folder of a checkpoint."
+        hint="Unset HF_HUB_OFFLINE. What is on this machine needs no hub."
         if constants.HF_HUB_OFFLINE
-        else "Check the network and HF_ENDPOINT, or give the folder of a checkpoint.",
+        else "Check the network and HF_ENDPOINT. What is on this machine needs no hub.",
     )

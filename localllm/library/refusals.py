@@ -40,7 +40,7 @@ def explain(error: Exception, repo: str, revision: str = "") -> LocalLLMError | 
     if isinstance(error, OfflineModeIsEnabled):
         return DownloadFailed(
             f"{repo} is not on this machine as a whole, and HF_HUB_OFFLINE forbids to fetch it.",
-            hint="Unset HF_HUB_OFFLINE, or give the folder of a checkpoint.",
+            hint="Unset HF_HUB_OFFLINE. What is on this machine needs no hub.",
         )
     if isinstance(error, EntryNotFoundError):
         return DownloadFailed(f"{repo}: a file that was listed is not there.", hint="Try again.")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +90,16 @@ class Parts:
             threads=self.plan.options.threads,
             writes=self.engine is not None,
             has_chat_template=bool(template),
+            sampling=_usual_sampling(self.handle, self.plan.options.recommended),
             opens_thought=_opens_thought(template, self.vocab) if template else "",
         )
+
+
+def _usual_sampling(handle: handles.ModelHandle, otherwise: Iterable[tuple[str, float]]) -> dict[str, float]:
+    from localllm.runtime.sampler import recommended
+
+    usual = asdict(recommended(handle, otherwise))
+    return {name: value for name, value in usual.items() if type(value) in (int, float)}
 
 
 def _opens_thought(template: str, vocab: Vocab) -> str:

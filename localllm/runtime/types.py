@@ -6,7 +6,7 @@ process and one in a child process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -189,7 +189,8 @@ class ModelInfo:
     """What a loaded model is. Counts in tokens, sizes in bytes.
 
     `opens_thought` is the marker inside of which the chat template lets each answer begin, such as `<think>`. `writes`
-    is False for one that only embeds or ranks.
+    is False for one that only embeds or ranks. `sampling` are the numbers among the fields of `Sampling` that it uses
+    where nothing else is said.
     """
 
     name: str
@@ -206,6 +207,7 @@ class ModelInfo:
     has_chat_template: bool
     opens_thought: str = ""
     writes: bool = True
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

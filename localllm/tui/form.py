@@ -14,7 +14,7 @@ from localllm.chat.presets import Preset
 from localllm.chat.settings import ENGINE, SAMPLING, SWITCH
 from localllm.runtime.options import KV_TYPES, Options
 from localllm.runtime.sampling import Sampling
-from localllm.runtime.types import Plan
+from localllm.runtime.types import ModelInfo, Plan
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Field:
     empty: str
 
 
+USUAL = "as the model recommends"
+
 FIELDS = (
-    Field("sampling", "temperature", "Temperature", "as the model recommends"),
-    Field("sampling", "top_k", "Top k", "as the model recommends"),
-    Field("sampling", "top_p", "Top p", "as the model recommends"),
-    Field("sampling", "min_p", "Min p", "as the model recommends"),
-    Field("sampling", "repeat_penalty", "Repeat penalty", "as the model recommends"),
+    Field("sampling", "temperature", "Temperature", USUAL),
+    Field("sampling", "top_k", "Top k", USUAL),
+    Field("sampling", "top_p", "Top p", USUAL),
+    Field("sampling", "min_p", "Min p", USUAL),
+    Field("sampling", "repeat_penalty", "Repeat penalty", USUAL),
     Field("sampling", "seed", "Seed", "another one each time"),
     Field("engine", "n_ctx", "Context", "as it is loaded"),
     Field("engine", "kv_type", "KV type", "as it is loaded"),
@@ -64,6 +66,12 @@ class Settled:
         unseen = {name: value for name, value in settings.get(SAMPLING, {}).items() if name not in OF_NAME}
         mine[SAMPLING] = {**unseen, **self.sampling}
         return {**others, **{name: dict(values) for name, values in mine.items() if values}}
+
+
+def placeholder(field: Field, info: ModelInfo | None) -> str:
+    """What an empty field means, with the value where it is known: "as the model recommends: 0.2"."""
+    value = info.sampling.get(field.name) if info is not None and field.empty == USUAL else None
+    return field.empty if value is None else f"{field.empty}: {round(value, 4):g}"
 
 
 def texts(settings: Mapping[str, Any], loaded: Plan) -> dict[str, str]:

@@ -129,7 +129,7 @@ def _deed(choice: Choice, moving: str) -> str:
 def _local(choice: Choice, view: View) -> Row:
     choice = replace(choice, arrived=view.kept.get(choice.name, 0))
     is_open = choice.path is not None and str(choice.path) == view.open
-    mark = "▌" if is_open else "↓" if choice.path is None else " "
+    mark = "●" if is_open else "↓" if choice.path is None else " "
     note = view.told(choice.name) or choice.note(view.room)
     return Row(f"here {choice.name}", f"{mark} {choice.name}", f"  {note}", None if choice.problem else choice)
 
@@ -165,7 +165,7 @@ def _offered(offer: Offer, view: View) -> Row:
     path = view.arrived.get(offer.name, offer.path)
     kept = view.kept.get(offer.name, offer.arrived)
     choice = Choice(offer.name, path, offer.bytes, offer.label, offer.needed, arrived=kept, source=offer.source)
-    mark = "↓" if path is None else "▌" if str(path) == view.open else " "
+    mark = "↓" if path is None else "●" if str(path) == view.open else " "
     note = view.told(offer.name) or choice.short_note(view.room)
     here = " · here" if path is not None else ""
     other = f"      in another type: localllm pull {offer.name} --type …" if offer.source and path is None else ""

@@ -185,6 +185,12 @@ def test_a_model_without_a_template_says_so(model: Model, monkeypatch: pytest.Mo
     assert "--chat-template" in caught.value.hint
 
 
+def test_a_model_tells_what_it_is_sampled_with(smollm2: Path) -> None:
+    with Model.load(smollm2, Options(n_ctx=256, recommended=(("temperature", 0.25),))) as model:
+        assert model.info.sampling["temperature"] == 0.25
+        assert model.info.sampling["top_k"] == 40
+
+
 def test_a_template_may_be_given(smollm2: Path) -> None:
     given = "{% for message in messages %}[{{ message.role }}] {{ message.content }}{% endfor %} The answer is:"
     with Model.load(smollm2, Options(n_ctx=256, chat_template=given)) as model:

@@ -210,8 +210,8 @@ async def test_chats_are_listed_with_the_open_one_marked() -> None:
         chats.show([entry("a"), entry("b", 1, 0.0)], "a")
         await pilot.pause()
         shown = "\n".join(lines(chats))
-        assert "▌ title of a" in shown
-        assert "▌ title of b" not in shown
+        assert "● title of a" in shown
+        assert "● title of b" not in shown
         assert "title of b" in shown
         assert " · 2 messages" in shown
         assert "19" in shown.splitlines()[-1] or "· 1 message" in shown

@@ -28,7 +28,7 @@ def text(found: list[Row]) -> str:
 
 
 def test_all_words_have_to_match_a_name_or_quantization() -> None:
-    assert [row.title for row in of(None, "")] == ["▌ qwen3:0.6b", "  broken-qwen", "↓ gemma3:1b"]
+    assert [row.title for row in of(None, "")] == ["● qwen3:0.6b", "  broken-qwen", "↓ gemma3:1b"]
     assert [row.choice for row in of(None, "Q4_k GEMMA")] == [ABSENT, None]
     assert [row.only_tells for row in of(None, "qwen")] == [False, True, False]
 

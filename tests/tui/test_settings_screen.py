@@ -13,10 +13,10 @@ from localllm.chat import presets
 from localllm.chat.presets import Preset
 from localllm.chat.settings import ENGINE, SAMPLING
 from localllm.chat.store import Store
-from localllm.tui.form import settled, texts
+from localllm.tui.form import FIELDS, placeholder, settled, texts
 from localllm.tui.screens.settings import SettingsScreen
 from tests.tui.driving import OpenApp, ask, screen_text, wait_until
-from tests.tui.fake import PLAN, Garage
+from tests.tui.fake import INFO, PLAN, Garage
 from tests.tui.pictures import check
 
 
@@ -76,6 +76,15 @@ def test_a_value_that_cannot_be_is_refused_in_words(field: str, text: str, said:
     assert said in wrong[field]
 
 
+def test_an_empty_field_says_what_the_model_recommends() -> None:
+    info = replace(INFO, sampling={"temperature": 0.2, "top_k": 40, "top_p": 0.949999988079071, "seed": 3})
+    said = {field.name: placeholder(field, info) for field in FIELDS}
+    assert said["temperature"] == "as the model recommends: 0.2"
+    assert (said["top_k"][-4:], said["top_p"][-6:]) == (": 40", ": 0.95")
+    assert said["min_p"] == "as the model recommends"
+    assert said["seed"] == "another one each time"
+
+
 async def open_settings(pilot: Pilot[None]) -> None:
     await ask(pilot, "Capital of France?")
     await pilot.press("f7")
@@ -133,6 +142,19 @@ async def test_a_wrong_value_cannot_be_used(open_app: OpenApp) -> None:
         await pilot.press("escape")
         await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
         assert SAMPLING not in app.chat.conversation.settings
+
+
+@pytest.mark.slow
+async def test_the_first_field_has_the_focus_and_what_is_not_kept_is_named(open_app: OpenApp) -> None:
+    app = open_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        first = next(widget for widget in app.screen.focus_chain)
+        assert app.screen.focused is first
+        write(pilot, "top_p", "3")
+        write(pilot, "preset", "mine")
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: "Not kept: mend Top p first." in screen_text(pilot))
 
 
 @pytest.mark.slow

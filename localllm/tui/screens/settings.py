@@ -24,7 +24,7 @@ from localllm.chat.settings import ENGINE
 from localllm.errors import BadSettings, LocalLLMError
 from localllm.runtime.types import Plan
 from localllm.tui.amounts import seconds
-from localllm.tui.form import FIELDS, OF_NAME, Settled, settled, texts
+from localllm.tui.form import FIELDS, OF_NAME, Settled, placeholder, settled, texts
 from localllm.tui.messages import Simulated
 from localllm.tui.simulator import Simulator
 from localllm.tui.what_if import told
@@ -63,16 +63,18 @@ class SettingsScreen(ModalScreen[Chosen | None]):
 
     def compose(self) -> ComposeResult:
         """Textual's."""
+        model = self._chat.model
         values = texts(self._chat.conversation.settings, self._loaded)
         with VerticalScroll(id="settings", can_focus=False) as page:
             page.border_title = "Settings of this chat"
             page.border_subtitle = HINT
-            yield Label("System prompt")
-            yield TextArea(self._chat.conversation.system, id="system", tab_behavior="focus", compact=True)
             for field in FIELDS:
                 with Horizontal(classes="field"):
                     yield Label(field.title)
-                    yield Input(values[field.name], placeholder=field.empty, id=field.name, compact=True)
+                    empty = placeholder(field, model.info if model is not None else None)
+                    yield Input(values[field.name], placeholder=empty, id=field.name, compact=True)
+            yield Label("System prompt", id="system-label")
+            yield TextArea(self._chat.conversation.system, id="system", tab_behavior="focus", compact=True)
             with Horizontal(classes="field"):
                 yield Label("Preset")
                 yield Input(placeholder=self._known(), id="preset", compact=True)
@@ -83,7 +85,9 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             names = presets.read(paths.presets_file())
         except BadSettings as error:
             return error.message
-        return f"a name; there are {', '.join(names)}" if names else "a name"
+        return (
+            f"{', '.join(names)}, or a new name for Ctrl+S" if names else "a name, for Ctrl+S to keep these settings by"
+        )
 
     def on_mount(self) -> None:
         """Textual's."""
@@ -149,7 +153,9 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         """Keep what the form says under the name in its field."""
         self._check()
         if self._settled is None:
-            self.notify("Something is wrong yet.", severity="warning")
+            wrong = ", ".join(field.title for field in FIELDS if self.query_one(f"#{field.name}").has_class("-wrong"))
+            why = f"mend {wrong} first" if wrong else "no model loads with these settings"
+            self.notify(f"Not kept: {why}.", severity="warning", markup=False)
             return
         name = self.query_one("#preset", Input).value
         try:
@@ -168,8 +174,10 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             self.notify(f"{error}", severity="warning", markup=False)
             return
         if name not in known:
-            there = f"There are {', '.join(known)}." if known else "Ctrl+S keeps the first."
-            self.notify(f"There is no preset {name!r}. {there}", severity="warning", markup=False)
+            there = f"There are: {', '.join(known)}." if known else "Ctrl+S keeps what stands here as one, by a name."
+            wanted = f" {name!r}" if name else ""
+            what = f"There is no preset{wanted}{'' if known else ' yet'}." if name or not known else "Name a preset."
+            self.notify(f"{what} {there}", severity="warning", markup=False)
             return
         self._fill(known[name])
 

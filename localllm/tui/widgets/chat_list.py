@@ -72,15 +72,15 @@ class ChatList(OptionList):
 
     def _label(self, chat: ChatEntry, now: float) -> Content:
         is_open = chat.id == self._open
-        mark = "▌" if is_open else " "
+        mark = "●" if is_open else " "
         title = Content(f"{mark} {printable(chat.title)}")
         count = f"{chat.messages} message{'s' if chat.messages != 1 else ''}"
         pinned = "pinned · " if chat.pinned else ""
-        when = Content(f"{mark} {pinned}{day(chat.updated, now)} · {count}").stylize("$foreground 60%")
+        when = Content(f"  {pinned}{day(chat.updated, now)} · {count}").stylize("$foreground 60%")
         lines = [self._found(title.stylize("bold") if is_open else title), when]
         hit = self._hits.get(chat.id)
         if hit is not None and hit.excerpt:
-            lines.insert(1, self._found(Content(f"{mark} {printable(hit.excerpt)}").stylize("$foreground 80%")))
+            lines.insert(1, self._found(Content(f"  {printable(hit.excerpt)}").stylize("$foreground 80%")))
         return Content("\n").join(lines)
 
     def _found(self, line: Content) -> Content:
