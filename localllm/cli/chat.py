@@ -146,41 +146,30 @@ def _app(
     # Nothing that is imported here is ever free again; the app enables the collection when its first picture is drawn.
     gc.disable()
     try:
-        return _run_app(args, wanted, usual, store, conversation, sampling)
+        from localllm import settings
+        from localllm.tui.app import ChatApp
+
+        looks = settings.load().settings
+        app = ChatApp(
+            open_model,
+            wanted,
+            store,
+            sampling=sampling,
+            system=args.system,
+            usual=usual,
+            conversation=conversation,
+            theme=looks.theme,
+            animation=looks.animation,
+            titles=looks.titles == "model",
+            max_tokens=args.max_tokens,
+        )
+        try:
+            app.run()
+        finally:
+            app.close()
+        return app.return_code or 0
     finally:
         gc.enable()
-
-
-def _run_app(
-    args: argparse.Namespace,
-    wanted: Wanted,
-    usual: Options,
-    store: Store,
-    conversation: Conversation | None,
-    sampling: Sampling,
-) -> int:
-    from localllm import settings
-    from localllm.tui.app import ChatApp
-
-    looks = settings.load().settings
-    app = ChatApp(
-        open_model,
-        wanted,
-        store,
-        sampling=sampling,
-        system=args.system,
-        usual=usual,
-        conversation=conversation,
-        theme=looks.theme,
-        animation=looks.animation,
-        titles=looks.titles == "model",
-        max_tokens=args.max_tokens,
-    )
-    try:
-        app.run()
-    finally:
-        app.close()
-    return app.return_code or 0
 
 
 def _plain(

@@ -12,6 +12,7 @@ from localllm.errors import EngineDied
 from localllm.native import lib
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
+from localllm.runtime.reply import LocalReply
 from localllm.runtime.sampling import Sampling
 from tests.runtime.conftest import GREEDY, say, say_with_stats
 
@@ -48,6 +49,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
     monkeypatch.setattr(lib.llama(), "llama_decode", watched)
     return seen
+
+
+def begun(model: Model) -> tuple[str, LocalReply, str]:
+    """(all that a reply says, the same reply again after its first piece, that piece)."""
+    expected = say(model, CATS)[0]
+    model.forget()
+    reply = model.complete(CATS, sampling=GREEDY, max_tokens=12)
+    return expected, reply, next(reply)
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> None:
@@ -106,10 +115,7 @@ def test_a_reply_goes_on_in_the_context_alone_until_it_is_full(full: Model) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [-3, 2], ids=["failed", "aborted"])
 def test_a_decode_that_failed_once_is_done_again(full: Model, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    expected = say(full, CATS)[0]
-    full.forget()
-    reply = full.complete(CATS, sampling=GREEDY, max_tokens=12)
-    text = next(reply)
+    expected, reply, text = begun(full)
     failing(monkeypatch, [code])
     assert text + "".join(reply) == expected
 
@@ -118,10 +124,7 @@ def test_a_decode_that_failed_once_is_done_again(full: Model, monkeypatch: pytes
 def test_a_decode_that_fails_again_ends_the_reply_and_nothing_else(
     full: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = say(full, CATS)[0]
-    full.forget()
-    reply = full.complete(CATS, sampling=GREEDY, max_tokens=12)
-    text = next(reply)
+    expected, reply, text = begun(full)
     failing(monkeypatch, [-3, -3])
     with pytest.raises(EngineDied, match="code -3"):
         list(reply)
@@ -135,10 +138,7 @@ def test_a_decode_that_fails_again_ends_the_reply_and_nothing_else(
 def test_ctrl_c_between_a_decode_and_its_sampling_leaves_what_is_known(
     full: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = say(full, CATS)[0]
-    full.forget()
-    reply = full.complete(CATS, sampling=GREEDY, max_tokens=12)
-    next(reply)
+    expected, reply, _ = begun(full)
     decode: Decode = lib.llama().llama_decode
 
     def interrupted(context: Any, batch: Any) -> int:
