@@ -42,28 +42,36 @@ class Database:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-            self._write_ahead()
+            self._patiently("PRAGMA journal_mode = WAL")
             # What was erased is overwritten, for people who erase a chat mean it.
             for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
 
-    def _write_ahead(self) -> None:
-        """Switch to WAL. SQLite does not wait here for another app that does the same in the same moment."""
+    def _patiently(self, statement: str) -> None:
+        """Run what another app may be in the way of, trying every few milliseconds.
+
+        SQLite itself does not wait with a switch to WAL, and tries for a lock only ten times a second: an app that
+        writes piece after piece leaves it for such short moments that another would never get it.
+        """
         give_up = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(0.01)
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    self._connection.execute(statement)
+                    return
+                except sqlite3.OperationalError as error:
+                    if not _is_locked(error) or time.monotonic() > give_up:
+                        raise
+                    time.sleep(0.002)
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {round(PATIENCE_S * 1000)}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, with the write lock from the start, so that two apps wait for each other."""
         with self._lock, _explained(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._patiently("BEGIN IMMEDIATE")
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
@@ -127,10 +135,15 @@ def _explained(path: Path) -> Iterator[None]:
         raise bad_text(error) from None
 
 
+def _is_locked(error: Exception) -> bool:
+    """By its text, which SQLite's errors always have; their codes have names only from Python 3.11 on."""
+    return "locked" in str(error) or "busy" in str(error)
+
+
 def _reason(path: Path, error: sqlite3.Error | OSError) -> tuple[str, str]:
-    """A message and a hint for an error; SQLite's error codes have names only from Python 3.11 on, its texts always."""
+    """A message and a hint for an error."""
     text = str(error)
-    if "locked" in text or "busy" in text:
+    if _is_locked(error):
         return f"{path} is locked by another program.", "Close the program that holds it, then try again."
     if "readonly" in text or "unable to open" in text or isinstance(error, PermissionError):
         return f"{path} cannot be written: {text}.", "Check the folder's permissions, or set LOCALLLM_HOME."
