@@ -36,9 +36,9 @@ NAMES = {
 
 COMMANDS = [
     "run {} Hi",
-    pytest.param("run --draft {} {whole} Hi", marks=pytest.mark.slow),
+    pytest.param("run --max-tokens 2 --draft {} {whole} Hi", marks=pytest.mark.slow),
     "chat --plain {}",
-    pytest.param("compare {} {whole} Hi", marks=pytest.mark.slow),
+    pytest.param("compare --max-tokens 2 {} {whole} Hi", marks=pytest.mark.slow),
     "plan {}",
     "tune {}",
     "show {}",
