@@ -104,7 +104,7 @@ class Database:
             BadStore: also when another program reads what was in it before; that stays beside it until nobody does.
         """
         with self._lock, _explained(self.path):
-            self._connection.execute("VACUUM")
+            self._patiently("VACUUM")
             ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
             raise BadStore(

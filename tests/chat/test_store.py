@@ -189,6 +189,48 @@ def test_a_killed_writer_loses_at_most_the_piece_in_flight(path: Path) -> None:
     store.close()
 
 
+ON_A_SLOW_DISK = """
+import sys, time
+
+class Slow:
+    def __init__(self, connection):
+        self._connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, statement, *values):
+        if statement == "COMMIT":
+            time.sleep(0.005)
+        return self._connection.execute(statement, *values)
+
+from localllm.chat.database import Database
+prepare = Database.prepare
+
+def prepare_slow(self, check):
+    prepare(self, check)
+    self._connection = Slow(self._connection)
+
+Database.prepare = prepare_slow
+"""
+
+
+@pytest.mark.slow
+def test_an_app_that_writes_all_the_time_keeps_no_other_out(path: Path) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", ON_A_SLOW_DISK + WRITER, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        for _ in range(8):
+            Store.open(path).close()  # takes the write lock for a moment
+        assert writer.poll() is None, "the writer was kept out"
+    finally:
+        writer.kill()
+        writer.communicate()
+
+
 def write_some(path: Path, name: str, count: int) -> None:
     store = Store.open(path)
     for number in range(count):
