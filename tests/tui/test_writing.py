@@ -204,6 +204,15 @@ async def test_what_a_message_will_cost_counts_its_files(open_app: OpenApp) -> N
         await shows(pilot, "evaluate 83")
 
 
+async def test_a_file_that_comes_to_a_draft_is_counted_at_once(open_app: OpenApp, folder: Path) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await shows(pilot, "fake-1b")
+        prompt(pilot).insert("What is the code word?")
+        await shows(pilot, "evaluate 9")
+        pilot.app.post_message(events.Paste(str(folder / "notes.md")))
+        await shows(pilot, "evaluate 81")
+
+
 async def test_what_cannot_be_attached_is_said_and_nothing_is_lost(open_app: OpenApp) -> None:
     async with open_app().run_test(size=(100, 40)) as pilot:
         await say(pilot, "/attach picture.png")

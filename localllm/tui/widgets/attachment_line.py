@@ -71,7 +71,9 @@ class AttachmentLine(Widget):
 
     def _changed(self) -> None:
         self.display = bool(self.files or self._named)
-        self.post_message(AttachmentsChanged())
+        # From us, and not from the widget whose handler we are called in: Textual lets a message rise no further than
+        # to who sent it, and the chat's screen is above the composer.
+        self.post_message(AttachmentsChanged().set_sender(self))
         self.refresh(layout=True)
 
     def render(self) -> Text:
