@@ -12,7 +12,6 @@ UTF-8.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import math
 import re
@@ -337,6 +336,8 @@ def read_start(name: str, start: bytes) -> Header:
 
 
 def _nearest(path: Path) -> str:
+    import difflib
+
     try:
         here = [entry.name for entry in path.parent.iterdir()]
     except OSError:

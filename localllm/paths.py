@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import platformdirs
+_MAC = "~/Library/Application Support"
 
 
 def home() -> Path:
     """The folder that holds everything that belongs to the person: models, chats, snapshots."""
     override = os.environ.get("LOCALLLM_HOME")
-    return expanded(override) if override else platformdirs.user_data_path("localllm")
+    return expanded(override) if override else _folder("XDG_DATA_HOME", "~/.local/share", _MAC)
 
 
 def models_dirs(first: Iterable[Path]) -> list[Path]:
@@ -33,7 +32,8 @@ def models_dirs(first: Iterable[Path]) -> list[Path]:
 def settings_file() -> Path:
     """The TOML file of the person's settings."""
     override = os.environ.get("LOCALLLM_HOME")
-    return (expanded(override) if override else platformdirs.user_config_path("localllm")) / "settings.toml"
+    folder = expanded(override) if override else _folder("XDG_CONFIG_HOME", "~/.config", _MAC)
+    return folder / "settings.toml"
 
 
 def chats_file() -> Path:
@@ -69,8 +69,18 @@ def headers_file() -> Path:
 def log_file() -> Path:
     """Where llama.cpp's own log goes when it is not asked for on the screen."""
     override = os.environ.get("LOCALLLM_HOME")
-    folder = expanded(override) / "log" if override else platformdirs.user_log_path("localllm")
-    return folder / "llama.log"
+    folder = expanded(override) if override else _folder("XDG_STATE_HOME", "~/.local/state", "~/Library/Logs")
+    return folder / "log" / "llama.log"
+
+
+def _folder(variable: str, usual: str, mac: str) -> Path:
+    """Our folder in the one that `variable` names, else in the `usual` one, or in that of a Mac.
+
+    Source: XDG Base Directory Specification, which ignores what is not absolute. `platformdirs` says the same, but
+    importing it takes as long as reading the header of a model.
+    """
+    named = Path(os.environ.get(variable, ""))
+    return (named if named.is_absolute() else expanded(mac if sys.platform == "darwin" else usual)) / "localllm"
 
 
 def expanded(text: str | Path) -> Path:
@@ -100,4 +110,6 @@ def search_path() -> list[str]:
 
 def is_hash(path: Path) -> bool:
     """Whether the name of the file tells a person nothing, as in the store of Ollama."""
+    import re
+
     return re.fullmatch(r"(sha256[-:])?[0-9a-f]{64}", path.name) is not None

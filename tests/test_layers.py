@@ -49,6 +49,9 @@ DOORS = {
 
 HEAVY = ["gguf", "jinja2", "llama_cpp", "numpy", "psutil", "textual", "tokenizers", "huggingface_hub", "tomlkit"]
 
+NOT_BEFORE_A_LOAD = ["asyncio", "concurrent", "hashlib", "importlib.metadata", "logging", "shutil", "socket", "tomllib"]
+"""What no load needs before llama.cpp reads the weights: each takes milliseconds to import."""
+
 
 def imports(tree: ast.Module, package: str) -> Iterator[str]:
     """The dotted names that a module imports; `package` is the package that it is in."""
@@ -148,8 +151,17 @@ def test_the_rule_allows(path: str, source: str) -> None:
 
 @pytest.mark.parametrize("module", ["localllm", "localllm.cli.main", "localllm.library"])
 def test_light_modules_import_nothing_heavy(module: str) -> None:
-    code = f"import json, sys, {module}; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    assert sorted({name.partition(".")[0] for name in imported_by(module)} & set(HEAVY)) == []
+
+
+def test_what_a_load_begins_with_imports_little() -> None:
+    assert sorted(set(imported_by("localllm.api")) & {*HEAVY, *NOT_BEFORE_A_LOAD}) == []
+
+
+def imported_by(module: str) -> list[str]:
+    """All modules that a new process has once it has imported this one."""
+    code = f"import json, sys, {module}; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    loaded = json.loads(done.stdout)
-    assert sorted(set(loaded) & set(HEAVY)) == []
+    found: list[str] = json.loads(done.stdout)
+    return found

@@ -6,28 +6,27 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePath
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
-_QUANTIZATION = re.compile(
-    r"(?:^|[-._])((?:UD-)?(?:(?:I|T)?Q\d+(?:_[A-Z0-9]+)*|B?F16|F32|FP16|FP32|MXFP4(?:_MOE)?|NVFP4))$", re.IGNORECASE
-)
-_COMPANIONS = re.compile(r"(^|[-._])(mmproj|imatrix)([-._]|$)", re.IGNORECASE)
+# As texts, which `re` compiles when they are first used, and keeps: that takes some milliseconds.
+_PART = r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})"
+_QUANTIZATION = r"(?:^|[-._])((?:UD-)?(?:(?:I|T)?Q\d+(?:_[A-Z0-9]+)*|B?F16|F32|FP16|FP32|MXFP4(?:_MOE)?|NVFP4))$"
+_COMPANIONS = r"(^|[-._])(mmproj|imatrix)([-._]|$)"
 
 
 def quantization(name: str) -> str:
     """The quantization in a file's name, in capitals: `Q4_K_M`, `UD-Q4_K_XL`, `BF16`; empty where there is none."""
-    found = _QUANTIZATION.search(without_part(PurePath(name).stem))
+    found = re.search(_QUANTIZATION, without_part(PurePath(name).stem), re.IGNORECASE)
     return found[1].upper() if found else ""
 
 
 def without_part(stem: str) -> str:
     """The stem of a file's name without `-00001-of-00003`."""
-    part = _PART.fullmatch(stem)
+    part = _part(stem)
     return part["stem"] if part else stem
 
 
 def part_of(name: str) -> tuple[int, int]:
     """Which part of how many a file is: `(1, 3)`; `(1, 1)` for a model in one file."""
-    part = _PART.fullmatch(PurePath(name).stem)
+    part = _part(PurePath(name).stem)
     return (int(part["number"]), int(part["count"])) if part else (1, 1)
 
 
@@ -41,12 +40,16 @@ def names_of_parts(name: str) -> list[str]:
 
 def parts_among(name: str, names: Iterable[str]) -> list[str]:
     """Those of `names` that are parts of the model of which `name` is one, in order; `name` alone if it is whole."""
-    wanted = _PART.fullmatch(PurePath(name).stem)
+    wanted = _part(PurePath(name).stem)
     if wanted is None:
         return [name]
-    found = {other: _PART.fullmatch(PurePath(other).stem) for other in names if other.lower().endswith(".gguf")}
+    found = {other: _part(PurePath(other).stem) for other in names if other.lower().endswith(".gguf")}
     same = [other for other, part in found.items() if part and _model(part) == _model(wanted)]
     return sorted(same)
+
+
+def _part(stem: str) -> re.Match[str] | None:
+    return re.fullmatch(_PART, stem, re.IGNORECASE) if "-of-" in stem.casefold() else None
 
 
 def _model(part: re.Match[str]) -> tuple[str, str]:
@@ -56,4 +59,5 @@ def _model(part: re.Match[str]) -> tuple[str, str]:
 def is_model(name: str) -> bool:
     """Whether a file of this name may be a model: not a projector for images, not an importance matrix, not hidden."""
     path = PurePath(name)
-    return path.suffix.lower() == ".gguf" and not path.name.startswith(".") and not _COMPANIONS.search(path.stem)
+    hidden = path.name.startswith(".")
+    return path.suffix.lower() == ".gguf" and not hidden and not re.search(_COMPANIONS, path.stem, re.IGNORECASE)

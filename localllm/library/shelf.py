@@ -10,10 +10,9 @@ from pathlib import Path
 
 from localllm import paths, settings
 from localllm.errors import ModelNotFound
-from localllm.library import absent, naming
-from localllm.library.catalog import DEFAULT
-from localllm.library.places import places
 from localllm.library.stored import Stored, stored_file
+
+# What reads the catalogue is imported where a name is looked up: a path needs none of it.
 
 
 def resolve(name: str | None = None) -> Path:
@@ -42,6 +41,8 @@ def find(name: str | None = None) -> Stored:
     path = paths.expanded(name)
     if paths.exists(path) and path.is_file():
         return stored_file("file", path.parent, path)
+    from localllm.library import absent, naming
+
     found = _named(name)
     family = [] if found else naming.family(name)
     if len(family) == 1:
@@ -61,6 +62,8 @@ def placed(name: str | None = None) -> tuple[str, Stored]:
     Raises:
         ModelNotFound: see `find`.
     """
+    from localllm.library import naming
+
     model = find(name)
     wanted = {_absolute(part) for part in model.parts}
     names = {part.name for part in model.parts}
@@ -76,6 +79,8 @@ def _absolute(path: Path) -> Path:
 
 
 def _default() -> Stored:
+    from localllm.library.catalog import DEFAULT
+
     chosen = settings.load().settings.default_model
     if chosen is None:
         return find(DEFAULT)
@@ -90,11 +95,16 @@ def _default() -> Stored:
 
 def knows(name: str) -> bool:
     """Whether it is a name of models, here, in the catalogue or by its looks on the hub, and not some other text."""
+    from localllm.library import naming
+
     return bool(naming.family(name) or naming.in_catalogue(name) or naming.is_gguf_repo(name) or _named(name))
 
 
 def _named(name: str) -> list[Stored]:
     """The models of this name, in the first place that has one."""
+    from localllm.library import naming
+    from localllm.library.places import places
+
     key = name.casefold().removeprefix("hf.co/")
     for place in places():
         here = [(model, naming.names_of(model)) for model in place.models()]
@@ -114,5 +124,7 @@ def _apart(models: list[Stored]) -> list[Stored]:
 
 
 def _labels_of(models: list[Stored]) -> list[str]:
+    from localllm.library import naming
+
     by_path = {model.path: label for label, model in naming.labelled_models()}
     return [by_path.get(model.path, str(model.path)) for model in models]

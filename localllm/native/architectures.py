@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 
 def names() -> list[str]:
     """Those that the package `gguf` lists; none where it is not installed, for it comes with the extra `convert`."""
@@ -16,6 +14,8 @@ def names() -> list[str]:
 
 def nearest(name: str) -> list[str]:
     """Up to three with names near to `name`, the nearest first: itself, if there is one of that name."""
+    import difflib
+
     return difflib.get_close_matches(name, names(), n=3, cutoff=0.6)
 
 

@@ -14,7 +14,6 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -165,19 +164,20 @@ def apart(
 
     Python delivers Ctrl-C to the main thread wherever it is; inside a callback from C nobody can catch it and it is
     lost. When it arrives here, `stop` is called, `work` is awaited, what it still made is given to `discard`, and
-    Ctrl-C is raised again. `meanwhile` is done by the caller's thread, beside it. What llama.cpp logs counts as logged
-    in the caller's thread.
+    Ctrl-C is raised again. `meanwhile` is done by the caller's thread, beside it; an error in it ends the work as
+    Ctrl-C does. What llama.cpp logs in `work` counts as logged in the caller's thread.
     """
     if meanwhile is None and threading.current_thread() is not threading.main_thread():
         return work()
-    outcome: Future[T] = Future()
+    results: list[T] = []
+    failures: list[BaseException] = []
     mine, context = log.of_this_thread(), contextvars.copy_context()
 
     def run() -> None:
         try:
-            outcome.set_result(context.run(log.counted_for, mine, work))
-        except BaseException as error:  # raised again by result()
-            outcome.set_exception(error)
+            results.append(context.run(log.counted_for, mine, work))
+        except BaseException as error:  # raised again below
+            failures.append(error)
 
     thread = threading.Thread(target=run, name="llama.cpp")
     thread.start()
@@ -185,13 +185,15 @@ def apart(
         if meanwhile is not None:
             meanwhile()
         thread.join()
-    except KeyboardInterrupt:
+    except BaseException:  # Ctrl-C, or what is done meanwhile failed
         stop()
         thread.join()
-        if outcome.exception() is None:
-            discard(outcome.result())
+        for made in results:
+            discard(made)
         raise
-    return outcome.result()
+    if failures:
+        raise failures.pop()  # out of the list, which its traceback leads to
+    return results[0]
 
 
 def give_memory_back() -> None:

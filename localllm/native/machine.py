@@ -10,17 +10,29 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 
 def system_memory() -> tuple[int, int]:
     """Available and total RAM in bytes, as far as this process may use it."""
-    memory = psutil.virtual_memory()
-    available, total = memory.available, memory.total
+    available, total = _ram()
     for limit, used in _cgroup_limits():
         total = min(total, limit)
         available = min(available, max(0, limit - used))
     return available, total
+
+
+def _ram(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int]:
+    """Available and total RAM in bytes of the machine. Source: `MemAvailable` and `MemTotal`, proc(5).
+
+    Linux is asked directly: psutil says the same, and takes longer to import than all else that a load of a model needs
+    before its weights are read.
+    """
+    available, total = (1024 * _stat(meminfo, name) for name in ("MemAvailable:", "MemTotal:"))
+    if available and total:
+        return available, total
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
 
 
 def _cgroup_limits() -> list[tuple[int, int]]:
@@ -66,7 +78,7 @@ def _read_number(path: Path) -> int | None:
 def _stat(path: Path, key: str) -> int:
     try:
         pairs = (line.split() for line in path.read_text().splitlines())
-        return next((int(value) for name, value in pairs if name == key), 0)
+        return next((int(words[1]) for words in pairs if words[:1] == [key]), 0)
     except OSError:
         return 0
 
@@ -90,7 +102,7 @@ def limits() -> Limits:
     logical = os.cpu_count() or 1
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(logical))
     quotas = [quota for folder in _cpu_cgroup_folders() if (quota := _cpu_quota(folder)) is not None]
-    total = psutil.virtual_memory().total
+    _, total = _ram()
     memory = [limit for limit, _ in _cgroup_limits() if limit < total]
     return Limits(_physical_cores(cpus), len(cpus), min(quotas, default=None), min(memory, default=None))
 
@@ -101,6 +113,8 @@ def _physical_cores(cpus: set[int], topology: Path = Path("/sys/devices/system/c
     try:
         return len({tuple((topology / f"cpu{cpu}/topology" / name).read_text() for name in names) for cpu in cpus})
     except OSError:
+        import psutil
+
         return min(psutil.cpu_count(logical=False) or len(cpus), len(cpus))
 
 

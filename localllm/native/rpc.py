@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import socket
 import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localllm.errors import BadWorker, MissingPackage
 from localllm.native import lib
+
+if TYPE_CHECKING:  # imported where a worker is asked: all loads import this module, and few use workers
+    import socket
 
 DEFAULT_PORT = 50052
 
@@ -118,6 +120,8 @@ class _Connection:
 @contextlib.contextmanager
 def _connected(endpoint: str, host: str, port: int, deadline: float) -> Iterator[_Connection]:
     """A connection to the worker; what goes wrong inside the block with the network comes out as `BadWorker`."""
+    import socket
+
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
             connection.settimeout(max(0.001, deadline - time.monotonic()))
@@ -177,6 +181,8 @@ def connect(endpoint: str) -> list[int]:
     Raises:
         BadWorker, MissingPackage: it cannot be used.
     """
+    import socket
+
     call = functions()
     ask(endpoint)
     host, port = parse_endpoint(endpoint)

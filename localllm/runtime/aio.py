@@ -6,14 +6,13 @@ Knows no model: it hands over what blocks.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from localllm.runtime.responder import Reply
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message, Stats
 
-if TYPE_CHECKING:  # takes time to import, and most programs do without
+if TYPE_CHECKING:  # they take time to import, and most programs do without
     import asyncio
 
 T = TypeVar("T")
@@ -28,6 +27,7 @@ async def pieces_of(pieces: Iterator[str], cancel: Callable[[], None], close: Ca
     When the task is cancelled or stops reading, `cancel` is called, and `close` in that thread once it is quiet.
     """
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1, thread_name_prefix="reply") as thread:
         loop = asyncio.get_running_loop()
@@ -46,6 +46,7 @@ async def in_thread(work: Callable[[], T], cancel: Callable[[], None], discard: 
     When the task is cancelled, `cancel` is called, `work` is awaited, and what it still made is given to `discard`.
     """
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1, thread_name_prefix="work") as thread:
         future = asyncio.get_running_loop().run_in_executor(thread, work)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-
 from localllm.native import devices, machine
 from localllm.native.devices import Device
 from localllm.native.ledger import BufferUse
@@ -46,6 +44,8 @@ def sample(
 
     `used_tokens` of the `n_ctx` cells of the KV cache are in use; the used bytes are that share of what is allocated.
     """
+    import psutil  # takes as long to import as all else that a load needs before the weights are read
+
     kv = sum(part.kv for part in parts)
     mapped, resident = weights.weights()
     available, total = machine.system_memory()

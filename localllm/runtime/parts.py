@@ -26,8 +26,6 @@ from localllm.runtime.context import open_context
 from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, open_weights
 from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
-from localllm.runtime.snapshot_file import Identity
-from localllm.runtime.snapshots import Snapshots
 from localllm.runtime.template import TokenMemory, render
 from localllm.runtime.thinking import MARKS, opened_by
 from localllm.runtime.types import Message, ModelInfo, Plan
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from localllm.runtime.engine import Engine
     from localllm.runtime.reading import Reader
     from localllm.runtime.reply import LocalReply
+    from localllm.runtime.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -198,6 +197,9 @@ def _snapshots(
     """The snapshots that a model, loaded with these options, can take up; None without room for any."""
     if not options.kv_disk:
         return None
+    from localllm.runtime.snapshot_file import Identity
+    from localllm.runtime.snapshots import Snapshots
+
     identity = Identity(
         place=str(path.resolve()),
         content=f"{lib.build()} {files}",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from localllm.errors import DoesNotFit
 from localllm.gguf_file import Header
-from localllm.native import accelerators, devices
+from localllm.native import devices
 from localllm.native.devices import Device
 from localllm.runtime.estimate import shares
 from localllm.runtime.options import Options
@@ -87,6 +87,8 @@ def largest(high: int, excess: Callable[[int], int]) -> int:
 
 def _check_cpu_alone(options: Options) -> None:
     if options.gpu_layers or options.split:
+        from localllm.native import accelerators
+
         unused = [] if devices.are_assumed() else accelerators.unused(devices.devices(), devices.backends())
         what = f"{options.gpu_layers} layers were" if options.gpu_layers else "A split over devices was"
         raise DoesNotFit(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from localllm.errors import BadModelFile, DoesNotFit, UnsupportedModel
 from localllm.gguf_file import Header, read_header, read_parts
-from localllm.native import accelerators, architectures, devices
+from localllm.native import architectures, devices
 from localllm.runtime import tuned
 from localllm.runtime.advice import what_fits
 from localllm.runtime.memory import by_device
@@ -169,5 +169,7 @@ def _notes(header: Header, options: Options) -> list[str]:
             "trained with: expect worse answers past it."
         )
     if options.gpu_layers is None and not devices.are_assumed():
+        from localllm.native import accelerators
+
         notes += [str(gpu) for gpu in accelerators.unused(devices.devices(), devices.backends())]
     return notes

@@ -5,7 +5,7 @@ The names are those of llama.cpp's flags and of its server's requests. Knows no 
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -184,5 +184,5 @@ def open_values(sampling: Sampling) -> list[str]:
 def resolve(asked: Sampling, base: Sampling) -> Sampling:
     """`asked` with every open value taken from `base`, and a seed drawn if none was given."""
     filled = {name: getattr(base, name) for name in open_values(asked) if name != "seed"}
-    seed = asked.seed if asked.seed is not None else secrets.randbits(31)
+    seed = asked.seed if asked.seed is not None else int.from_bytes(os.urandom(4), "little") >> 1
     return replace(asked, **filled, seed=seed)

@@ -6,7 +6,6 @@ of all that, uint32; the state, whose length and CRC-32 the header has.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
@@ -76,6 +75,8 @@ def state_of(snapshot: Snapshot) -> bytearray | None:
 
 def digest(part: str | bytes) -> str:
     """A name for something that may be long."""
+    import hashlib  # all loads import this module, and few keep snapshots
+
     data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
     return hashlib.sha256(data).hexdigest()[:16]
 

@@ -7,7 +7,6 @@ nothing. A file that cannot be read is as good as none.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -97,7 +96,7 @@ def _is_wide(kv_type: str) -> bool:
 
 def find(path: Path, options: Options) -> Choice | None:
     """What was stored for a load of `path` with these options; None where workers take part, whom nobody timed."""
-    if options.workers:
+    if options.workers or not _files(path):  # to ask which build this is takes as long as to import all of the runtime
         return None
     try:
         stored = json.loads(file_of(path, options).read_text(encoding="utf-8"))
@@ -145,7 +144,8 @@ def forget(path: Path) -> int:
 
 
 def _files(path: Path) -> list[Path]:
-    return list(paths.tuned_dir().glob(f"{_digest(_place(path))}-*.json"))
+    folder = paths.tuned_dir()
+    return list(folder.glob(f"{_digest(_place(path))}-*.json")) if folder.is_dir() else []
 
 
 def file_of(path: Path, options: Options) -> Path:
@@ -169,4 +169,6 @@ def _place(path: Path) -> str:
 
 
 def _digest(text: str) -> str:
+    import hashlib  # takes longer than to see that nothing was tuned
+
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
