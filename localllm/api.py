@@ -45,7 +45,8 @@ def load(
         ValueError: a setting that no load could have.
     """
     path = _file(model)
-    return Model.load(path, _options(path, options, settings), progress=progress)
+    wanted = replace(options or Options(), **settings)
+    return Model.load(path, wanted, progress=progress, settle=lambda options: library.as_recommended(path, options))
 
 
 def load_process(

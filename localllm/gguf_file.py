@@ -112,7 +112,7 @@ _MAX_HEADER = 128 << 20
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 18
 _MAX_ELEMENTS = 1 << 22
-_FIRST_READ = 8 << 20
+_FIRST_READ = 1 << 20
 
 _SCALARS: dict[int, str] = {
     0: "<B",
@@ -463,19 +463,24 @@ class _Reader:
 
     def strings(self, key: str, count: int) -> bytes:
         """Step over `count` strings; their bytes, lengths included."""
-        begin = self.at
-        unpack = _U64.unpack_from
-        for index in range(count):
-            at = self.at
-            if at + 8 > len(self.buffer):
-                at = self.need(8, f"length of {key}[{index}]")
-            length = unpack(self.buffer, at)[0]
-            self.at = at + 8
-            if at + 8 + length > len(self.buffer):
-                self.need(length, f"{key}[{index}]")
-            else:
-                self.at += length
-        return self.buffer[begin : self.at]
+        begin = at = self.at
+        unpack, buffer, length = _U64.unpack_from, self.buffer, 0
+        for index in range(count):  # hundreds of thousands: only the lengths are looked at
+            try:
+                (length,) = unpack(buffer, at)
+            except (struct.error, OverflowError):  # it is not in the buffer
+                self.ended(key, index - 1, at, length)
+                self.need(8, f"length of {key}[{index}]")
+                buffer = self.buffer
+                (length,) = unpack(buffer, at)
+            at += 8 + length
+        self.ended(key, count - 1, at, length)
+        return self.buffer[begin:at]
+
+    def ended(self, key: str, index: int, at: int, length: int) -> None:
+        """Step to the end `at` of a string of an array, which has that length."""
+        self.at = at - length
+        self.need(length, f"{key}[{index}]")
 
     def alignment(self, metadata: dict[str, Value]) -> int:
         value = metadata.get("general.alignment", DEFAULT_ALIGNMENT)

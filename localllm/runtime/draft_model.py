@@ -72,7 +72,7 @@ def open_draft(plan: Plan) -> tuple[DraftModel | None, Plan]:
         flash_attention=options.flash_attention,
         sequences=options.sequences,
     )
-    alone = plan_quickly(headers[0], own)
+    alone = plan_quickly(headers[0], own)[1]()
     both = _together(plan, alone)
     check_fits(both)
     with ExitStack() as made:

@@ -52,6 +52,7 @@ class Model(AsyncAnswers):
         progress: Callable[[float], bool] | None = None,
         *,
         in_child: bool = False,
+        settle: Callable[[Options], Options] = lambda options: options,
     ) -> None:
         if options.workers and not in_child:
             raise BadWorker(
@@ -60,7 +61,7 @@ class Model(AsyncAnswers):
             )
         self._using = threading.Lock()  # held while the vocabulary is read, and while it is freed
         self._closed = False
-        parts = self._parts = open_parts(path, options, progress)
+        parts = self._parts = open_parts(path, options, progress, settle)
         self._abandoned = weakref.finalize(self, parts.close)  # by a program that did not close it
         self._abandoned.atexit = False  # the system frees more surely then
         self._handle, self._vocab, self._tokens, self.plan = parts.handle, parts.vocab, parts.tokens, parts.plan
@@ -68,7 +69,7 @@ class Model(AsyncAnswers):
         self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
         from localllm.runtime.sampler import recommended
 
-        self.default_sampling = recommended(self._handle, options.recommended)
+        self.default_sampling = recommended(self._handle, self.plan.options.recommended)
         self.info = parts.describe()
         self._mapped = memory.Mapped([header.path for header in parts.headers])
         last_used.note(path)
@@ -81,10 +82,12 @@ class Model(AsyncAnswers):
         *,
         progress: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        settle: Callable[[Options], Options] = lambda options: options,
     ) -> Model:
         """Plan, check that it fits, and load the GGUF at `path`.
 
-        `progress` is called with 0…1; when `cancelled` returns True the load is given up.
+        `progress` is called with 0…1; when `cancelled` returns True the load is given up. `settle` may fill in what of
+        the options no load depends on; it is called while the weights are read.
 
         Raises:
             ModelNotFound, BadModelFile, UnsupportedModel: the file cannot be run, or an adapter is not for it.
@@ -98,7 +101,7 @@ class Model(AsyncAnswers):
                 progress(fraction)
             return cancelled is None or not cancelled()
 
-        return cls(Path(path), options or Options(), report)
+        return cls(Path(path), options or Options(), report, settle=settle)
 
     @classmethod
     async def aload(

@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from localllm.native import handles, lib, rpc
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.adapters import Adapter, load_adapters
+from localllm.runtime.aside import Aside
 from localllm.runtime.context import open_context
 from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, open_weights
 from localllm.runtime.options import Options
@@ -111,27 +112,51 @@ def _opens_thought(template: str, vocab: Vocab) -> str:
         return ""  # whoever asks for an answer is told
 
 
-def open_parts(path: Path, options: Options, progress: Callable[[float], bool] | None) -> Parts:
-    """Plan, check that it fits, and load the GGUF at `path`. Ctrl-C ends the load. Raises as `Model.load`."""
-    stopped = threading.Event()
+def open_parts(
+    path: Path,
+    options: Options,
+    progress: Callable[[float], bool] | None,
+    settle: Callable[[Options], Options] = lambda options: options,
+) -> Parts:
+    """Plan, check that it fits, and load the GGUF at `path`. Ctrl-C ends the load. Raises as `Model.load`.
+
+    `settle` fills in options that no load depends on; it is called while the weights are read.
+    """
+    stopped, aside = threading.Event(), Aside()
 
     def go_on(fraction: float) -> bool:
         return not stopped.is_set() and (progress is None or progress(fraction))
 
+    def work() -> Parts:
+        try:
+            return _open(path, options, go_on, settle, aside)
+        finally:
+            aside.begin()
+
+    def stop() -> None:
+        stopped.set()
+        aside.give_up()
+
     # All of it apart: llama.cpp logs while it makes a context, too, and Ctrl-C would be lost in that callback.
-    return lib.apart(lambda: _open(path, options, go_on), stopped.set, Parts.close, _import_the_rest)
+    return lib.apart(work, stop, Parts.close, aside.run)
 
 
-def _import_the_rest() -> None:
-    """Import what answers need, numpy and jinja2 with it: half as long as the load of a small model, and beside it."""
-    from localllm import chat_template  # noqa: F401
-    from localllm.runtime import draft_model, engine, reading, reply  # noqa: F401
-
-
-def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Parts:
+def _open(
+    path: Path,
+    options: Options,
+    progress: Callable[[float], bool],
+    settle: Callable[[Options], Options],
+    aside: Aside,
+) -> Parts:
     headers = read_parts(path)
-    plan = plan_quickly(next(header for header in headers if header.path == path), options)
+    plan, in_full = plan_quickly(next(header for header in headers if header.path == path), options)
     check_fits(plan)
+
+    def settled() -> Plan:
+        full = in_full()
+        return replace(full, options=settle(full.options))
+
+    aside.begin(settled)
     places = [header.path for header in headers]
     files = ModelFiles(places)
     for worker in plan.options.workers:
@@ -146,7 +171,7 @@ def _open(path: Path, options: Options, progress: Callable[[float], bool]) -> Pa
         opened = partial(open_context, handle, plan.options, adapters)
         context = opened()
         made.callback(context.close)
-        plan, tokens = as_loaded(plan, context, lines, adapters), TokenMemory(vocab)
+        plan, tokens = as_loaded(aside.plan(), context, lines, adapters), TokenMemory(vocab)
         from localllm.runtime.draft_model import open_draft
         from localllm.runtime.reading import Reader
 

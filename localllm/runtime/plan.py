@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from localllm.native import architectures, devices
 from localllm.runtime import tuned
 from localllm.runtime.advice import what_fits
 from localllm.runtime.memory import by_device
-from localllm.runtime.more_weights import more_weights
+from localllm.runtime.more_weights import more_weights, table_bytes
 from localllm.runtime.options import Options
 from localllm.runtime.placement import largest, margin, place
 from localllm.runtime.simulate import estimated, simulated
@@ -69,27 +70,40 @@ def _planned(header: Header, options: Options) -> Plan:
     return replace(plan, notes=tuple(notes), advice=advice, more_weights=more_weights(header, plan))
 
 
-def plan_quickly(header: Header, options: Options) -> Plan:
-    """`make_plan`, by the header, for a load that follows at once, whose own ledger will be exact.
+def plan_quickly(header: Header, options: Options) -> tuple[Plan, Callable[[], Plan]]:
+    """`make_plan`, by the header, for a load that follows at once, whose own ledger will be exact; and what makes the
+    plan in full, beside that load.
 
-    A simulated load reads the vocabulary a second time, half a second for a large one. It is left out where nothing is
-    to choose and the formulas see room for twice what is needed: on the CPU, with plenty of memory.
+    The load is not simulated first where nothing is to choose and the formulas see room for twice what is needed: on
+    the CPU, with plenty of memory. The full plan then only adds what the ledger of a load does not tell.
     """
     present = devices.devices(options.workers)
     to_choose = options.gpu_layers or options.split or devices.offload_devices(present)
     beyond = options.n_ctx > _wanted_ctx(header, Options())
-    # The formulas do not know what the matrix unit's own order of the weights takes.
-    if devices.has_matrix_unit() or to_choose or beyond or header.integer("split.count") > 1:
-        return _plan(header, options)
+    if to_choose or beyond or header.integer("split.count") > 1:
+        return _at_once(_plan(header, options))
     _check_runs(header)
     settled, tuned_notes = tuned.settle(header.path, options)
     chosen = replace(settled, n_ctx=_wanted_ctx(header, options), gpu_layers=0, cpu_moe=0)
     uses, layers, _ = estimated(header, chosen)
     parts = by_device(uses, layers, present)
-    if any(2 * needs(device) > device.free for device in parts):
-        return _plan(header, options)
+    # The matrix unit has copies of weights in an order of its own, with at most an eighth more for sums.
+    more = table_bytes(header) if devices.has_matrix_unit() else 0
+    if any(2 * (needs(device) + more) > device.free for device in parts):
+        return _at_once(_plan(header, options))
     why = "All sizes are estimates, made by formulas: there is room for twice as much."
-    return Plan(header.path, chosen, parts, exact=False, estimate=why, notes=(*_notes(header, options), *tuned_notes))
+    quick = Plan(header.path, chosen, parts, exact=False, estimate=why)
+    return quick, lambda: _in_full(header, options, quick, tuned_notes)
+
+
+def _at_once(plan: Plan) -> tuple[Plan, Callable[[], Plan]]:
+    return plan, lambda: plan
+
+
+def _in_full(header: Header, options: Options, quick: Plan, notes: Sequence[str]) -> Plan:
+    """The `quick` plan for `options` with the sizes that formulas do not know, and all notes."""
+    plan = simulated(header, quick.options) if devices.has_matrix_unit() else quick
+    return replace(plan, notes=(*_notes(header, options), *notes), more_weights=more_weights(header, plan))
 
 
 def check_fits(plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,10 +224,11 @@ def test_what_would_fit_is_named(smollm2: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_load_that_takes_something_else_says_so(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = plan_quickly
 
-    def wrong(header: Header, options: Options) -> Plan:
-        plan = honest(header, options)
+    def wrong(header: Header, options: Options) -> tuple[Plan, Callable[[], Plan]]:
+        plan = honest(header, options)[1]()
         (cpu,) = plan.devices
-        return replace(plan, exact=True, devices=(replace(cpu, kv=cpu.kv - (4 << 20)),))
+        less = replace(plan, exact=True, devices=(replace(cpu, kv=cpu.kv - (4 << 20)),))
+        return less, lambda: less
 
     monkeypatch.setattr(parts, "plan_quickly", wrong)
     with Model.load(smollm2, Options(n_ctx=512)) as model:
@@ -240,7 +242,7 @@ def test_a_gpu_that_goes_to_waste_is_a_note(smollm2: Path, monkeypatch: pytest.M
     gpu = accelerators.UnusedGPU("NVIDIA", "An NVIDIA GPU is here.", "tools/install --rebuild")
     monkeypatch.setattr(accelerators, "unused", lambda *_: [gpu])
     assert make_plan(smollm2).notes == (str(gpu),)
-    assert plan_quickly(read_header(smollm2), Options(n_ctx=512)).notes == (str(gpu),)
+    assert plan_quickly(read_header(smollm2), Options(n_ctx=512))[1]().notes == (str(gpu),)
     assert make_plan(smollm2, Options(gpu_layers=0)).notes == ()
 
 
