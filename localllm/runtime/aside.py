@@ -92,4 +92,4 @@ def _import_the_rest() -> None:
     import psutil  # noqa: F401
 
     from localllm import chat_template  # noqa: F401
-    from localllm.runtime import draft_model, engine, reading, reply  # noqa: F401
+    from localllm.runtime import draft_model, engine, forecast, reading, reply, session  # noqa: F401

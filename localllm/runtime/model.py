@@ -14,14 +14,11 @@ from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.runtime import last_used, memory
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.draft import Ngrams
-from localllm.runtime.forecast import ends_of
 from localllm.runtime.options import Options
 from localllm.runtime.parts import open_parts
 from localllm.runtime.plan import make_plan
-from localllm.runtime.prompt import Prompter, Source
 from localllm.runtime.responder import only_reads
 from localllm.runtime.sampling import Sampling, resolve
-from localllm.runtime.session import Chat
 from localllm.runtime.types import Forecast, MemorySample, Message, Plan, check_request
 
 if TYPE_CHECKING:
@@ -30,10 +27,12 @@ if TYPE_CHECKING:
 
     from localllm.chat_template import ChatTemplate
     from localllm.runtime.engine import Engine
+    from localllm.runtime.prompt import Source
     from localllm.runtime.reading import Pooling
     from localllm.runtime.reply import LocalReply
+    from localllm.runtime.session import Chat
 
-# What needs numpy or jinja2 is imported where it is used: `open_parts` has it imported while llama.cpp loads.
+# What only answers need is imported where it is used: `open_parts` has it imported while llama.cpp loads.
 
 
 class Model(AsyncAnswers):
@@ -66,9 +65,10 @@ class Model(AsyncAnswers):
         self._abandoned.atexit = False  # the system frees more surely then
         self._handle, self._vocab, self._tokens, self.plan = parts.handle, parts.vocab, parts.tokens, parts.plan
         self._template: ChatTemplate | None = None
-        self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
+        from localllm.runtime.prompt import Prompter
         from localllm.runtime.sampler import recommended
 
+        self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
         self.default_sampling = recommended(self._handle, self.plan.options.recommended)
         self.info = parts.describe()
         self._mapped = memory.Mapped([header.path for header in parts.headers])
@@ -138,6 +138,8 @@ class Model(AsyncAnswers):
 
     def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
         """A conversation with this model; `system` is the system prompt, `max_tokens` 0 is no limit."""
+        from localllm.runtime.session import Chat
+
         return Chat(self, system=system, sampling=sampling, max_tokens=max_tokens)
 
     def reply(
@@ -222,6 +224,8 @@ class Model(AsyncAnswers):
             ValueError: there are no messages.
             BadTemplate: the conversation cannot be rendered.
         """
+        from localllm.runtime.forecast import ends_of
+
         said = tuple(messages)
         check_request(0, messages=said)
         with self._using:

@@ -9,7 +9,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,6 @@ from localllm.runtime.context import open_context
 from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, open_weights
 from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
-from localllm.runtime.template import TokenMemory, render
-from localllm.runtime.thinking import MARKS, opened_by
 from localllm.runtime.types import Message, ModelInfo, Plan
 
 if TYPE_CHECKING:
@@ -37,6 +35,9 @@ if TYPE_CHECKING:
     from localllm.runtime.reading import Reader
     from localllm.runtime.reply import LocalReply
     from localllm.runtime.snapshots import Snapshots
+    from localllm.runtime.template import TokenMemory
+
+# What is not needed before llama.cpp reads the weights is imported where it is used: see `aside`.
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ def _usual_sampling(handle: handles.ModelHandle, otherwise: Iterable[tuple[str, 
 def _opens_thought(template: str, vocab: Vocab) -> str:
     """The marker with which the template lets an answer begin. Tried, for many write it only under a condition."""
     from localllm.chat_template import ChatTemplate
+    from localllm.runtime.template import render
+    from localllm.runtime.thinking import opened_by
 
     try:
         return opened_by(render(ChatTemplate(template, vocab.template_tokens()), [Message("user", "Hi")]))
@@ -154,6 +157,7 @@ def _open(
 
     def settled() -> Plan:
         full = in_full()
+        _compile_template(full.options.chat_template or headers[0].get("tokenizer.chat_template"))
         return replace(full, options=settle(full.options))
 
     aside.begin(settled)
@@ -162,6 +166,11 @@ def _open(
     for worker in plan.options.workers:
         rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
     handle, lines = open_weights(plan, places, progress)
+    from localllm.runtime.draft_model import open_draft
+    from localllm.runtime.reading import Reader
+    from localllm.runtime.template import TokenMemory
+    from localllm.runtime.thinking import MARKS
+
     with ExitStack() as made:
         made.callback(handle.close)
         vocab = Vocab(handle, MARKS)
@@ -172,9 +181,6 @@ def _open(
         context = opened()
         made.callback(context.close)
         plan, tokens = as_loaded(aside.plan(), context, lines, adapters), TokenMemory(vocab)
-        from localllm.runtime.draft_model import open_draft
-        from localllm.runtime.reading import Reader
-
         engine = None
         if context.memory is None:  # it only reads, with contexts of its own
             context.close()
@@ -189,6 +195,15 @@ def _open(
         made.pop_all()
     copied = copied_bytes(lines) if plan.options.mmap else 0
     return Parts(plan, headers, files, handle, vocab, tokens, engine, draft, reader, copied)
+
+
+def _compile_template(source: object) -> None:
+    """Have the chat template ready; one that does not parse is told to whoever asks for an answer."""
+    from localllm import chat_template
+
+    if isinstance(source, str):
+        with suppress(BadTemplate):
+            chat_template.compiled(source)
 
 
 def _engine(vocab: Vocab, context: handles.ContextHandle, kv: KV, options: Options, disk: Snapshots | None) -> Engine:

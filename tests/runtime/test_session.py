@@ -10,7 +10,7 @@ import pytest
 
 import localllm
 from localllm.errors import BadTemplate, ContextFull
-from localllm.runtime import parts
+from localllm.runtime import thinking
 from localllm.runtime.model import Model
 from localllm.runtime.options import OptionFields, Options
 from localllm.runtime.reply import LocalReply
@@ -255,7 +255,7 @@ def test_two_conversations_may_be_read_in_turns(model: Model) -> None:
 def test_a_marker_that_is_a_control_token_is_in_the_text_and_its_token_is_used_again(
     smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "MARKS", {"<|im_start|>"})
+    monkeypatch.setattr(thinking, "MARKS", {"<|im_start|>"})
     with Model.load(smollm2, Options(n_ctx=512)) as model:
         (mark,) = model.tokenize("<|im_start|>")
         chat = model.chat(sampling=Sampling(temperature=0, logit_bias=((mark, 1000.0),)), max_tokens=3)
