@@ -7,6 +7,7 @@ knows, what the catalogue recommends. llama.cpp needs no Python for most of that
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,23 +21,32 @@ SWITCH_SECONDS = 1e-4
 
 
 class Aside:
-    """One load's work beside it: handed over by the thread that loads, done by the other, and its result awaited."""
+    """One load's work beside it. The thread that loads says when; another one does it; the first has its result."""
 
     def __init__(self) -> None:
-        self._begun, self._over = threading.Event(), threading.Event()
+        self._reading, self._read, self._over = (threading.Event() for _ in range(3))
         self._work: Callable[[], Plan] | None = None
         self._plan: Plan | None = None
 
-    def begin(self, work: Callable[[], Plan] | None = None) -> None:
-        """The thread that loads has llama.cpp read the weights from here on, and wants the plan that `work` makes.
+    def weights_are_read(self) -> None:
+        """For the thread that loads: llama.cpp begins with the weights."""
+        self._reading.set()
 
-        None: it has ended, perhaps before that.
+    def context_is_made(self, work: Callable[[], Plan]) -> None:
+        """The same: llama.cpp begins with the context, and `work` is to make the plan in full.
+
+        Not before: to put weights in another order it takes all cores, for a context one.
         """
-        self._work = self._work or work
-        self._begun.set()
+        self._work = work
+        self._read.set()
+
+    def ended(self) -> None:
+        """The same: nothing more is to be done."""
+        self._reading.set()
+        self._read.set()
 
     def plan(self) -> Plan:
-        """What `work` made, for the thread that loads.
+        """The same: what `work` made.
 
         Raises:
             Cancelled: it failed or was given up; the other thread raises why.
@@ -51,17 +61,18 @@ class Aside:
         self._over.set()
 
     def run(self) -> None:
-        """Do it, once there is something to do. Raises what `work` does."""
-        self._begun.wait()
-        if self._work is None:
-            return
-        try:
-            with _quick_to_switch():
-                _import_the_rest()
+        """For the other thread: do it when it is time. Raises what `work` does."""
+        self._reading.wait()
+        with _quick_to_switch():
+            _import_the_rest()
+            self._read.wait()
+            if self._work is None:
+                return
+            try:
                 # What is logged in it is not of the load, whose log counts for this thread.
                 self._plan = log.counted_for(log.Heard(), self._work)
-        finally:
-            self._over.set()
+            finally:
+                self._over.set()
 
 
 _loads = 0
@@ -89,7 +100,26 @@ def _quick_to_switch() -> Iterator[None]:
 
 def _import_the_rest() -> None:
     """Import what answers need, numpy and jinja2 with it."""
-    import psutil  # noqa: F401
+    with _blas_that_sleeps():
+        import numpy  # noqa: F401
 
     from localllm import chat_template  # noqa: F401
     from localllm.runtime import draft_model, engine, forecast, reading, reply, session  # noqa: F401
+
+
+@contextlib.contextmanager
+def _blas_that_sleeps() -> Iterator[None]:
+    """Load numpy's OpenBLAS with threads that spin for half a millisecond when they have nothing to do, unless somebody
+    chose how long: its own 0.1 seconds, from when it is loaded on, take a core from llama.cpp.
+
+    Read once, when it is loaded. 2^20 cycles of the processor's clock.
+    """
+    name = "OPENBLAS_THREAD_TIMEOUT"
+    if name in os.environ or "numpy" in sys.modules:
+        yield
+        return
+    os.environ[name] = "20"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)

@@ -134,7 +134,7 @@ def open_parts(
         try:
             return _open(path, options, go_on, settle, aside)
         finally:
-            aside.begin()
+            aside.ended()
 
     def stop() -> None:
         stopped.set()
@@ -160,15 +160,12 @@ def _open(
         _compile_template(full.options.chat_template or headers[0].get("tokenizer.chat_template"))
         return replace(full, options=settle(full.options))
 
-    aside.begin(settled)
     places = [header.path for header in headers]
     files = ModelFiles(places)
     for worker in plan.options.workers:
         rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
+    aside.weights_are_read()
     handle, lines = open_weights(plan, places, progress)
-    from localllm.runtime.draft_model import open_draft
-    from localllm.runtime.reading import Reader
-    from localllm.runtime.template import TokenMemory
     from localllm.runtime.thinking import MARKS
 
     with ExitStack() as made:
@@ -178,8 +175,13 @@ def _open(
             raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
         adapters = load_adapters(handle, headers[0].architecture, plan.options.lora)
         opened = partial(open_context, handle, plan.options, adapters)
+        aside.context_is_made(settled)
         context = opened()
         made.callback(context.close)
+        from localllm.runtime.draft_model import open_draft
+        from localllm.runtime.reading import Reader
+        from localllm.runtime.template import TokenMemory
+
         plan, tokens = as_loaded(aside.plan(), context, lines, adapters), TokenMemory(vocab)
         engine = None
         if context.memory is None:  # it only reads, with contexts of its own

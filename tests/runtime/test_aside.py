@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,7 +117,8 @@ def test_what_is_logged_beside_a_load_is_not_of_the_load() -> None:
         raise LocalLLMError("it has no plan")
 
     log.forget_problems()
-    aside.begin(work)
+    aside.weights_are_read()
+    aside.context_is_made(work)
     with log.captured() as lines, pytest.raises(LocalLLMError, match="it has no plan"):
         aside.run()
     assert (lines, log.recent_problems()) == ([], [])
@@ -124,12 +126,33 @@ def test_what_is_logged_beside_a_load_is_not_of_the_load() -> None:
         aside.plan()
 
 
-@pytest.mark.parametrize("end", [Aside.begin, lambda aside: aside.give_up()])
-def test_nobody_waits_for_what_does_not_come(end: Callable[[Aside], None]) -> None:
-    aside = Aside()
-    end(aside)
-    if aside._begun.is_set():
-        aside.run()  # there is nothing to do
-    else:
-        with pytest.raises(Cancelled):
-            aside.plan()
+def test_nobody_waits_for_what_does_not_come() -> None:
+    ended, given_up = Aside(), Aside()
+    ended.ended()
+    ended.run()  # there is nothing to do
+    given_up.give_up()
+    with pytest.raises(Cancelled, match="stopped"):
+        given_up.plan()
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"), [({}, "20 None"), ({"OPENBLAS_THREAD_TIMEOUT": "26"}, "26 26")], ids=["open", "chosen"]
+)
+def test_blas_is_loaded_with_threads_that_sleep(given: dict[str, str], seen: str) -> None:
+    """Unless somebody chose how long they spin; and nothing of it stays in the environment."""
+    program = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *rest):
+        if name == "numpy":
+            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"), end=" ")
+sys.meta_path.insert(0, Watch())
+from localllm.runtime import aside
+aside._import_the_rest()
+print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_THREAD_TIMEOUT"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **given}
+    )
+    assert done.stdout == f"{seen}\n"
