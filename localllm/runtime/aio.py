@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from localllm.runtime.responder import Reply
-from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message, Stats
 
 if TYPE_CHECKING:  # they take time to import, and most programs do without
     import asyncio
+
+    from localllm.runtime.sampling import Sampling
 
 T = TypeVar("T")
 

@@ -16,9 +16,6 @@ from localllm.errors import Cancelled
 from localllm.native import log
 from localllm.runtime.types import Plan
 
-SWITCH_SECONDS = 1e-4
-"""How long a thread that has something from llama.cpp to hear, a line of its log, waits for Python's lock meanwhile."""
-
 
 class Aside:
     """One load's work beside it. The thread that loads says when; another one does it; the first has its result."""
@@ -63,39 +60,15 @@ class Aside:
     def run(self) -> None:
         """For the other thread: do it when it is time. Raises what `work` does."""
         self._reading.wait()
-        with _quick_to_switch():
-            _import_the_rest()
-            self._read.wait()
-            if self._work is None:
-                return
-            try:
-                # What is logged in it is not of the load, whose log counts for this thread.
-                self._plan = log.counted_for(log.Heard(), self._work)
-            finally:
-                self._over.set()
-
-
-_loads = 0
-_usual_seconds = 0.0
-_counting = threading.Lock()
-
-
-@contextlib.contextmanager
-def _quick_to_switch() -> Iterator[None]:
-    """Inside the block, threads that hear of llama.cpp wait for Python's lock no longer than `SWITCH_SECONDS`."""
-    global _loads, _usual_seconds
-    with _counting:
-        if not _loads:
-            _usual_seconds = sys.getswitchinterval()
-            sys.setswitchinterval(min(_usual_seconds, SWITCH_SECONDS))
-        _loads += 1
-    try:
-        yield
-    finally:
-        with _counting:
-            _loads -= 1
-            if not _loads:
-                sys.setswitchinterval(_usual_seconds)
+        _import_the_rest()
+        self._read.wait()
+        if self._work is None:
+            return
+        try:
+            # What is logged in it is not of the load, whose log counts for this thread.
+            self._plan = log.counted_for(log.Heard(), self._work)
+        finally:
+            self._over.set()
 
 
 def _import_the_rest() -> None:

@@ -49,12 +49,21 @@ def open_weights(
     plan: Plan, files: Sequence[Path], progress: Callable[[float], bool] | None
 ) -> tuple[handles.ModelHandle, list[str]]:
     """The model of a plan, which is in `files`, and the log of its load. Raises as `handles.open_model`."""
-    options = plan.options
-    with log.captured() as lines:
-        opened = open_model(plan.path, options, progress=progress)
-    if options.mmap and not options.mlock and copied_bytes(lines):
-        mapped.let_go(files)
+    opened, lines = read_weights(plan, progress)
+    let_go_of_copied(plan, files, lines)
     return opened, lines
+
+
+def read_weights(plan: Plan, progress: Callable[[float], bool] | None) -> tuple[handles.ModelHandle, list[str]]:
+    """The same, with all pages of the files in memory. Raises as `handles.open_model`."""
+    with log.captured() as lines:
+        return open_model(plan.path, plan.options, progress=progress), lines
+
+
+def let_go_of_copied(plan: Plan, files: Sequence[Path], lines: list[str]) -> None:
+    """Let the pages of `files` go if weights were copied out of them, by the log of the load."""
+    if plan.options.mmap and not plan.options.mlock and copied_bytes(lines):
+        mapped.let_go(files)
 
 
 def copied_bytes(lines: list[str]) -> int:

@@ -18,7 +18,6 @@ from localllm.runtime.options import Options
 from localllm.runtime.parts import open_parts
 from localllm.runtime.plan import make_plan
 from localllm.runtime.responder import only_reads
-from localllm.runtime.sampling import Sampling, resolve
 from localllm.runtime.types import Forecast, MemorySample, Message, Plan, check_request
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from localllm.runtime.prompt import Source
     from localllm.runtime.reading import Pooling
     from localllm.runtime.reply import LocalReply
+    from localllm.runtime.sampling import Sampling
     from localllm.runtime.session import Chat
 
 # What only answers need is imported where it is used: `open_parts` has it imported while llama.cpp loads.
@@ -70,7 +70,7 @@ class Model(AsyncAnswers):
 
         self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
         self.default_sampling = recommended(self._handle, self.plan.options.recommended)
-        self.info = parts.describe()
+        self.info = parts.describe(self.default_sampling)
         self._mapped = memory.Mapped([header.path for header in parts.headers])
         last_used.note(path)
 
@@ -280,6 +280,7 @@ class Model(AsyncAnswers):
     def _answer(self, source: Source, sampling: Sampling | None, max_tokens: int, *, anew: bool = False) -> LocalReply:
         from localllm.runtime.reply import LocalReply
         from localllm.runtime.sampler import check
+        from localllm.runtime.sampling import Sampling, resolve
 
         resolved = resolve(sampling or Sampling(), self.default_sampling)
         with self._using:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -24,7 +24,7 @@ from localllm.native.vocab import Vocab
 from localllm.runtime.adapters import Adapter, load_adapters
 from localllm.runtime.aside import Aside
 from localllm.runtime.context import open_context
-from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, open_weights
+from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, let_go_of_copied, read_weights
 from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
 from localllm.runtime.types import Message, ModelInfo, Plan
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from localllm.runtime.engine import Engine
     from localllm.runtime.reading import Reader
     from localllm.runtime.reply import LocalReply
+    from localllm.runtime.sampling import Sampling
     from localllm.runtime.snapshots import Snapshots
     from localllm.runtime.template import TokenMemory
 
@@ -73,8 +74,8 @@ class Parts:
         self.handle.close()
         lib.give_memory_back()
 
-    def describe(self) -> ModelInfo:
-        """What a person wants to know of it."""
+    def describe(self, sampling: Sampling) -> ModelInfo:
+        """What a person wants to know of it; `sampling` is how it samples where nothing else is said."""
         header = self.headers[0]
         template = self.plan.options.chat_template or self.handle.chat_template()
         return ModelInfo(
@@ -91,16 +92,9 @@ class Parts:
             threads=self.plan.options.threads,
             writes=self.engine is not None,
             has_chat_template=bool(template),
-            sampling=_usual_sampling(self.handle, self.plan.options.recommended),
+            sampling={name: value for name, value in asdict(sampling).items() if type(value) in (int, float)},
             opens_thought=_opens_thought(template, self.vocab) if template else "",
         )
-
-
-def _usual_sampling(handle: handles.ModelHandle, otherwise: Iterable[tuple[str, float]]) -> dict[str, float]:
-    from localllm.runtime.sampler import recommended
-
-    usual = asdict(recommended(handle, otherwise))
-    return {name: value for name, value in usual.items() if type(value) in (int, float)}
 
 
 def _opens_thought(template: str, vocab: Vocab) -> str:
@@ -155,18 +149,19 @@ def _open(
     plan, in_full = plan_quickly(next(header for header in headers if header.path == path), options)
     check_fits(plan)
 
-    def settled() -> Plan:
-        full = in_full()
-        _compile_template(full.options.chat_template or headers[0].get("tokenizer.chat_template"))
-        return replace(full, options=settle(full.options))
-
     places = [header.path for header in headers]
     files = ModelFiles(places)
     for worker in plan.options.workers:
         rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
     aside.weights_are_read()
-    handle, lines = open_weights(plan, places, progress)
+    handle, lines = read_weights(plan, progress)
     from localllm.runtime.thinking import MARKS
+
+    def settled() -> Plan:
+        let_go_of_copied(plan, places, lines)
+        full = in_full()
+        _compile_template(full.options.chat_template or headers[0].get("tokenizer.chat_template"))
+        return replace(full, options=settle(full.options))
 
     with ExitStack() as made:
         made.callback(handle.close)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from localllm.errors import UnsupportedModel
 from localllm.runtime.options import Options
-from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Forecast, MemorySample, Message, ModelInfo, Plan, Progress, Stats
+
+if TYPE_CHECKING:
+    from localllm.runtime.sampling import Sampling
 
 
 class Reply(Protocol):

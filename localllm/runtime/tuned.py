@@ -96,7 +96,7 @@ def _is_wide(kv_type: str) -> bool:
 
 def find(path: Path, options: Options) -> Choice | None:
     """What was stored for a load of `path` with these options; None where workers take part, whom nobody timed."""
-    if options.workers or not _files(path):  # to ask which build this is takes as long as to import all of the runtime
+    if options.workers or not _files(path):  # to ask which build this is takes as long as to import the runtime
         return None
     try:
         stored = json.loads(file_of(path, options).read_text(encoding="utf-8"))
@@ -144,8 +144,9 @@ def forget(path: Path) -> int:
 
 
 def _files(path: Path) -> list[Path]:
-    folder = paths.tuned_dir()
-    return list(folder.glob(f"{_digest(_place(path))}-*.json")) if folder.is_dir() else []
+    files = list(paths.tuned_dir().glob("*.json"))
+    prefix = f"{_digest(_place(path))}-" if files else ""
+    return [file for file in files if file.name.startswith(prefix)]
 
 
 def file_of(path: Path, options: Options) -> Path:

@@ -76,13 +76,13 @@ def test_where_there_is_not_room_for_twice_as_much_the_load_is_simulated_first(
 def test_what_fails_beside_a_load_ends_it(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     freed: list[Path] = []
     read = threading.Event()
-    close, honest = handles.ModelHandle.close, loading.open_weights
+    close, honest = handles.ModelHandle.close, loading.read_weights
 
     def closed(handle: handles.ModelHandle) -> None:
         freed.append(handle.path)
         close(handle)
 
-    def open_weights(*given: object) -> tuple[handles.ModelHandle, list[str]]:
+    def read_weights(*given: object) -> tuple[handles.ModelHandle, list[str]]:
         opened = honest(*given)  # type: ignore[arg-type]
         read.set()
         return opened
@@ -92,12 +92,10 @@ def test_what_fails_beside_a_load_ends_it(smollm2: Path, monkeypatch: pytest.Mon
         raise LocalLLMError("the catalogue has a mistake")
 
     monkeypatch.setattr(handles.ModelHandle, "close", closed)
-    monkeypatch.setattr(parts, "open_weights", open_weights)
-    usual = sys.getswitchinterval()
+    monkeypatch.setattr(parts, "read_weights", read_weights)
     with pytest.raises(LocalLLMError, match="the catalogue has a mistake"):
         Model.load(smollm2, SMALL, settle=fail)
     assert smollm2 in freed
-    assert sys.getswitchinterval() == usual
     assert [thread.name for thread in threading.enumerate() if thread.name == "llama.cpp"] == []
 
 
