@@ -73,19 +73,17 @@ class Aside:
 
 def _import_the_rest() -> None:
     """Import what answers need, numpy and jinja2 with it."""
-    with _blas_that_sleeps():
-        import numpy  # noqa: F401
-
     from localllm import chat_template  # noqa: F401
     from localllm.runtime import draft_model, engine, forecast, reading, reply, session  # noqa: F401
 
 
 @contextlib.contextmanager
-def _blas_that_sleeps() -> Iterator[None]:
-    """Load numpy's OpenBLAS with threads that spin for half a millisecond when they have nothing to do, unless somebody
-    chose how long: its own 0.1 seconds, from when it is loaded on, take a core from llama.cpp.
+def blas_that_sleeps() -> Iterator[None]:
+    """Where numpy is imported in this block, its OpenBLAS gets threads that spin for 2^20 cycles of the processor when
+    they have nothing to do, half a millisecond, unless somebody chose how long. Its own time, a hundred times as long
+    and from when it is loaded on, takes a core from llama.cpp.
 
-    Read once, when it is loaded. 2^20 cycles of the processor's clock.
+    OpenBLAS reads the variable once. It is set and removed while no other thread of ours reads the environment.
     """
     name = "OPENBLAS_THREAD_TIMEOUT"
     if name in os.environ or "numpy" in sys.modules:

@@ -22,7 +22,7 @@ from localllm.native import handles, lib, rpc
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.adapters import Adapter, load_adapters
-from localllm.runtime.aside import Aside
+from localllm.runtime.aside import Aside, blas_that_sleeps
 from localllm.runtime.context import open_context
 from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, let_go_of_copied, read_weights
 from localllm.runtime.options import Options
@@ -135,7 +135,8 @@ def open_parts(
         aside.give_up()
 
     # All of it apart: llama.cpp logs while it makes a context, too, and Ctrl-C would be lost in that callback.
-    return lib.apart(work, stop, Parts.close, aside.run)
+    with blas_that_sleeps():
+        return lib.apart(work, stop, Parts.close, aside.run)
 
 
 def _open(
