@@ -233,7 +233,7 @@ class Talker:
         from localllm.runtime.types import MemorySample, ModelInfo, Plan
 
         self.sampling = Sampling()
-        self.text, self.stats, self.progress = text, None, None
+        self.text, self.stats, self.progress, self.pieces = text, None, None, 0
         self.info = ModelInfo("talker", Path(), "none", "F32", 0, 0, 8192, 8192, 1, 0, 1, True)
         self.plan = Plan(Path(), Options(n_ctx=8192), (), exact=True)
         self._sample = MemorySample(1 << 27, 1 << 27, 1 << 20, 1 << 27, 1 << 25, 1 << 28, 1 << 33, 1 << 34)
@@ -245,6 +245,7 @@ class Talker:
         began = time.monotonic()
         for number, start in enumerate(range(0, len(self.text), 4)):
             time.sleep(max(0.0, began + number / PIECES_PER_S - time.monotonic()))
+            self.pieces = number + 1
             yield self.text[start : start + 4]
 
     def __next__(self) -> str:

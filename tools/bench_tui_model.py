@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from bench_tui import PARAGRAPH, run_in_terminal
 PROMPT = "Write a long story about a lighthouse keeper and the ships that pass by, in many chapters."
 LONG = "Here is what somebody wrote. " * 400 + "Sum it up."
 CONTEXT = 4096
+LOOK_S = 0.5
+"""How often it is looked whether the reply that is measured is over: each look wakes the app."""
 
 
 def main() -> int:
@@ -78,6 +81,7 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
     from localllm.tui.entries import Entry, UserEntry
     from localllm.tui.loader import Wanted
     from localllm.tui.messages import PromptSent
+    from localllm.tui.pace import GATHER_S
     from localllm.tui.reply_entry import ReplyEntry
 
     class Measured(ChatApp):
@@ -97,10 +101,14 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
             for number in range(old // 2):
                 entries += [UserEntry(f"Question {number}"), ReplyEntry(PARAGRAPH)]
             self.chat.talk.show(entries)
-            stops["decode"] = await self.stopped_after(
-                PROMPT, lambda: bool((turn := self.turn) and turn.pieces >= tokens)
-            )
+            dialogue = self.chat.behind.dialogue
+            dialogue.max_tokens = tokens
+            self.chat.post_message(PromptSent(PROMPT))
+            await until(lambda: self.chat.busy)
+            await until(lambda: not self.chat.busy, LOOK_S)
             stats = self.chat.conversation.path()[-1].stats
+            dialogue.max_tokens = 0
+            stops["decode"] = await self.stopped_after(PROMPT, lambda: bool((turn := self.turn) and turn.pieces > 1))
             self.result = {"decode_tps": stats.decode_tps if stats else 0.0, "stop_ms": stops}
             self.exit()
 
@@ -119,7 +127,8 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "chats.sqlite3")
-        app = Measured(open_model, Wanted(path, Options(n_ctx=CONTEXT)), store, sampling=Sampling(temperature=0))
+        as_in_app = partial(open_model, gather_s=GATHER_S)
+        app = Measured(as_in_app, Wanted(path, Options(n_ctx=CONTEXT)), store, sampling=Sampling(temperature=0))
         app.run()
         app.close()
         store.close()
@@ -127,9 +136,9 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
         json.dump(app.result, result)
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(holds: Callable[[], bool], look_s: float = 0.02) -> None:
     while not holds():
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(look_s)
 
 
 if __name__ == "__main__":

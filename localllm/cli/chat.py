@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from localllm.cli import options, sampling_flags, values
@@ -148,10 +149,11 @@ def _app(
     try:
         from localllm import settings
         from localllm.tui.app import ChatApp
+        from localllm.tui.pace import GATHER_S
 
         looks = settings.load().settings
         app = ChatApp(
-            open_model,
+            partial(open_model, gather_s=GATHER_S),
             wanted,
             store,
             sampling=sampling,
@@ -191,9 +193,15 @@ def _plain(
 
 
 def open_model(
-    wanted: Wanted, progress: Callable[[float], None], cancelled: Callable[[], bool] | None = None
+    wanted: Wanted,
+    progress: Callable[[float], None],
+    cancelled: Callable[[], bool] | None = None,
+    *,
+    gather_s: float = 0.0,
 ) -> Responder:
     """Load a model in a process of its own; when `cancelled` returns True the load is given up.
+
+    Pieces of its replies that come within `gather_s` seconds come as one.
 
     Raises:
         UnsupportedModel: it writes no text; and as `ModelProcess.load`.
@@ -203,7 +211,7 @@ def open_model(
     from localllm.runtime.responder import only_reads
 
     recommended = as_recommended(wanted.path, wanted.options)
-    model = ModelProcess.load(wanted.path, recommended, progress=progress, cancelled=cancelled)
+    model = ModelProcess.load(wanted.path, recommended, progress=progress, cancelled=cancelled, gather_s=gather_s)
     if not model.info.writes:
         model.close()
         raise only_reads(model.info)

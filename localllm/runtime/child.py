@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from localllm import paths
 from localllm.errors import Cancelled
@@ -49,10 +50,17 @@ Work = Load | MakePlan | Generate | Compute | Foresee
 """What takes long enough to be done beside the thread that reads commands."""
 
 
+class Send(Protocol):
+    """What sends an event to the parent."""
+
+    def __call__(self, event: Event, gather_s: float = 0.0) -> None:
+        """See `Outlet.send`."""
+
+
 class Child:
     """The state of the process: the model, the replies that are being made, and the queue of commands for the model."""
 
-    def __init__(self, send: Callable[[Event], None]) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
         self._work: queue.Queue[Work | None] = queue.Queue()
         self._model: Model | None = None
@@ -168,12 +176,12 @@ class Child:
         if command.request in self._cancelled:
             reply.cancel()
         reply.on_progress = lambda progress: self._send(Prefill(command.request, progress))
-        told = 0
+        told, gather_s = 0, 0.0
         for text in reply:
-            self._send(Piece(command.request, text, tuple(reply.logprobs[told:])))
-            told = len(reply.logprobs)
+            self._send(Piece(command.request, text, tuple(reply.logprobs[told:])), gather_s)
+            told, gather_s = len(reply.logprobs), command.gather_s
         if told < len(reply.logprobs):  # of tokens without a text
-            self._send(Piece(command.request, "", tuple(reply.logprobs[told:])))
+            self._send(Piece(command.request, "", tuple(reply.logprobs[told:]), 0))
         if reply.stats is not None:
             self._send(Finished(command.request, reply.stats, reply.sampling, model.context_used()))
 
@@ -189,9 +197,9 @@ def main() -> None:
     os.dup2(2, 1)
     log.to_file(paths.log_file())
 
-    def send(event: Event) -> None:
+    def send(event: Event, gather_s: float = 0.0) -> None:
         try:
-            events.send(event)
+            events.send(event, gather_s)
         except BrokenPipeError:
             os._exit(0)  # the parent is gone, and what would be said has no reader
 

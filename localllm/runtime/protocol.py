@@ -47,7 +47,8 @@ class Load:
 @dataclass(frozen=True)
 class Generate:
     """Answer `messages`, or continue `prompt` as it stands, or fill the `gap` between two texts; answered by events and
-    then `Finished` or `Failed`. With `anew` a prompt of `messages` is computed as a whole."""
+    then `Finished` or `Failed`. With `anew` a prompt of `messages` is computed as a whole. Pieces that come within
+    `gather_s` seconds are told as one, but for the first."""
 
     request: int
     messages: tuple[Message, ...]
@@ -56,6 +57,7 @@ class Generate:
     max_tokens: int
     gap: tuple[str, str] | None = None
     anew: bool = False
+    gather_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,15 @@ class Prefill:
 
 @dataclass(frozen=True)
 class Piece:
-    """Text of the reply to `request`, and the tokens that came with it if it tells log-probabilities."""
+    """Text of the reply to `request`, and the tokens that came with it if it tells log-probabilities.
+
+    `count` is how many pieces the model said it in.
+    """
 
     request: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class RemoteReply:
         self._engine: EngineProcess | None = None
         self._workers: Sequence[str] = ()
         self._events: Events | None = None
-        self._pieces = self._continued = 0  # since the reply began, or went on elsewhere; characters before that
+        self._pieces = self._begun_at = 0  # what was said, and had been when it was last asked for
+        self._continued = 0  # characters at that time
         self._stats: Stats | None = None
         self._progress: Progress | None = None
         self._cancelled = self._ended = False
@@ -56,8 +57,8 @@ class RemoteReply:
             if isinstance(event, Piece):
                 self.text += event.text
                 self.logprobs += event.logprobs
+                self._pieces += event.count
                 if event.text:
-                    self._pieces += 1
                     return event.text
                 continue
             if isinstance(event, Prefill):
@@ -107,8 +108,8 @@ class RemoteReply:
         except BaseException:
             self._end()
             raise
-        self._command = _rest(self._command, self.text[self._continued :], self._pieces)
-        self._continued, self._pieces = len(self.text), 0
+        self._command = _rest(self._command, self.text[self._continued :], self._pieces - self._begun_at)
+        self._continued, self._begun_at = len(self.text), self._pieces
         return True
 
     def _death(self) -> EngineDied:
@@ -123,6 +124,11 @@ class RemoteReply:
     def stats(self) -> Stats | None:
         """What it cost; None until the iteration ended."""
         return self._stats
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of about a token each were said."""
+        return self._pieces
 
     @property
     def progress(self) -> Progress | None:

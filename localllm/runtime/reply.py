@@ -99,6 +99,11 @@ class LocalReply:
         )
 
     @property
+    def pieces(self) -> int:
+        """How many pieces of about a token each were said."""
+        return self._stream.taken if self._stream else 0
+
+    @property
     def progress(self) -> Progress | None:
         """How far the prompt is evaluated; None before that begins."""
         return self._stream.progress if self._stream else None

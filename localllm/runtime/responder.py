@@ -29,6 +29,10 @@ class Reply(Protocol):
         """What it cost; None until the iteration ended."""
 
     @property
+    def pieces(self) -> int:
+        """How many pieces of about a token each were said; an iteration may give several at once."""
+
+    @property
     def progress(self) -> Progress | None:
         """How far the prompt is evaluated; None before that begins."""
 

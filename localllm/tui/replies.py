@@ -16,7 +16,7 @@ from localllm.errors import ContextFull
 from localllm.runtime.types import Stats
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
-from localllm.tui.pace import TICK_S, Pace
+from localllm.tui.pace import Pace
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status
 
@@ -34,7 +34,7 @@ class Replies:
         self._dialogue = behind.dialogue
         self._titles = titles
         self._stats: Stats | None = None
-        self._ticker: Timer | None = None
+        self._next_frame: Timer | None = None
         self._pace = Pace()
         self.context_used = 0
         """Tokens in the KV cache, whichever chat they are of, as far as they are known."""
@@ -45,10 +45,6 @@ class Replies:
     def busy(self) -> bool:
         """Whether a reply is being made."""
         return self._dialogue.turn is not None
-
-    def start(self) -> None:
-        """The screen is there to be drawn on."""
-        self._ticker = self._screen.set_interval(TICK_S, self._tick, pause=True)
 
     def ask(self, text: str) -> None:
         """Send a message after what is shown, and have it answered. Only while no reply is made."""
@@ -103,15 +99,16 @@ class Replies:
         """Show the reply that is being made as it grows."""
         self._stats = None
         self._behind.titler.stop()
-        if self._ticker is not None:
-            self._ticker.resume()
+        self._pace = Pace()
         self._screen.panes_changed()
-        self._draw()
+        self._tick()
         self._screen.refresh_bindings()
 
     def _tick(self) -> None:
-        if self._pace.due():
-            self._draw()
+        self._draw()
+        if self._next_frame is not None:
+            self._next_frame.stop()
+        self._next_frame = self._screen.set_timer(self._pace.pause(), self._tick)
 
     def _draw(self) -> None:
         turn = self._dialogue.turn
@@ -129,8 +126,8 @@ class Replies:
 
     def ended(self, turn: Turn) -> None:
         """A reply ended, whatever the reason."""
-        if self._ticker is not None:
-            self._ticker.pause()
+        if self._next_frame is not None:
+            self._next_frame.stop()
         self._draw()
         node = self._dialogue.finish()
         self._stats = turn.stats

@@ -59,7 +59,8 @@ class Turn:
     """A reply in the making. Its fields may be read from any thread; they no longer change once `run` is over.
 
     `saved` holds the ids of the messages that it has on disk, `rewritten` those of the task's `unwritten` among them,
-    `pieces` counts what the model said, `began_at` is the monotonic time of the first piece.
+    `pieces` counts what the model said, `began_at` and `said_at` are the monotonic times of the first and the last of
+    it.
     """
 
     def __init__(self, task: Task, store: Store) -> None:
@@ -72,7 +73,7 @@ class Turn:
         self.saved: set[str] = {task.reply.id} if task.reply_is_saved else set()
         self.rewritten: set[str] = set()
         self.pieces = 0
-        self.began_at = 0.0
+        self.began_at = self.said_at = 0.0
         self._store = store
         self._fresh: deque[str] = deque()
         self._text = task.reply.text
@@ -150,11 +151,11 @@ class Turn:
         for piece in reply:
             self._text += piece
             self._fresh.append(piece)
-            self.pieces += 1
+            self.pieces, self.said_at = reply.pieces, time.monotonic()
             if self.stage != "decode":
-                self.stage, self.began_at = "decode", time.monotonic()
+                self.stage, self.began_at = "decode", self.said_at
                 began()
-            if time.monotonic() - kept >= FLUSH_S:
+            if self.said_at - kept >= FLUSH_S:
                 self._keep()
                 kept = time.monotonic()
 

@@ -5,8 +5,6 @@ Turns values into words; knows nothing of widgets or of what happens next.
 
 from __future__ import annotations
 
-import time
-
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import BadTemplate, ContextFull, LocalLLMError
 from localllm.runtime.types import Forecast, ModelInfo, Stats
@@ -131,7 +129,7 @@ def tokens_held(turn: Turn) -> int:
 
 def live_rate(turn: Turn) -> float:
     """Tokens per second so far; 0 until it means something."""
-    elapsed = time.monotonic() - turn.began_at if turn.began_at else 0.0
+    elapsed = turn.said_at - turn.began_at
     return (turn.pieces - 1) / elapsed if elapsed > 0.5 else 0.0
 
 

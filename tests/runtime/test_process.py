@@ -56,6 +56,25 @@ def test_what_is_asked_of_the_sampling_crosses_both_ways(remote: ModelProcess, m
     assert theirs.sampling.stop == (" Germany",)
 
 
+def test_pieces_that_are_gathered_say_the_same(smollm2: Path, model: Model) -> None:
+    asked = Sampling(temperature=0, logprobs=1)
+    ours = model.complete("The capital of France is", sampling=asked, max_tokens=24)
+    pieces = list(ours)
+    with ModelProcess.load(smollm2, Options(n_ctx=1024), gather_s=3600) as remote:
+        theirs = remote.complete("The capital of France is", sampling=asked, max_tokens=24)
+        assert next(theirs) == pieces[0]
+        assert theirs.pieces == 1
+        assert list(theirs) == ["".join(pieces[1:])]
+        assert theirs.pieces == ours.pieces == 24
+        assert theirs.logprobs == ours.logprobs
+        cut = remote.complete("The capital of France is", sampling=asked)
+        next(cut)
+        cut.cancel()
+        list(cut)
+        assert cut.stats is not None
+        assert cut.stats.stop_reason == "cancelled"
+
+
 def test_what_only_reads_gives_the_same(remote: ModelProcess, model: Model) -> None:
     tokens = model.tokenize("The capital of France is")
     assert remote.tokenize("The capital of France is") == tokens

@@ -71,6 +71,7 @@ class Script:
 class FakeReply:
     def __init__(self, owner: FakeResponder, messages: Sequence[Message], sampling: Sampling, most: int) -> None:
         self.text = ""
+        self.pieces = 0
         self.sampling = sampling
         self.stats: Stats | None = None
         self.progress: Progress | None = None
@@ -116,7 +117,7 @@ class FakeReply:
                 break
             if script.error is not None and said == script.dies_after:
                 raise script.error
-            said += 1
+            said = self.pieces = said + 1
             piece = script.reply[start : start + 4]
             self.text += piece
             yield piece

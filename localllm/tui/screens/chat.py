@@ -115,7 +115,6 @@ class ChatScreen(Panes):
 
     def on_mount(self) -> None:
         """Textual's: load the model behind the first picture, which has the processor for itself until it is drawn."""
-        self.replies.start()
         self.show_conversation()
         self.call_after_refresh(self._begin)
 
