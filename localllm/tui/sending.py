@@ -31,6 +31,7 @@ class Sending:
 
     def send(self, text: str) -> None:
         """Carry out the command that the prompt holds, or make a message of it; what cannot be sent goes back."""
+        self._screen.uncover()
         self._screen.talk.tidy()
         try:
             call = commands.parse(text)

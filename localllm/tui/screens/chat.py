@@ -6,7 +6,6 @@ show on by this screen. Where panes are is in `panes`.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
@@ -24,7 +23,7 @@ from localllm.errors import LocalLLMError
 from localllm.runtime.options import Options
 from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
-from localllm.tui import background, markdown, wording
+from localllm.tui import wording
 from localllm.tui.backstage import Backstage
 from localllm.tui.branches import Branches
 from localllm.tui.chats import Chats
@@ -37,6 +36,7 @@ from localllm.tui.resuming import Resuming
 from localllm.tui.screens.panes import Panes
 from localllm.tui.sending import Sending
 from localllm.tui.switching import Switching
+from localllm.tui.warming_up import start_warming_up
 from localllm.tui.watching import Watching
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.memory_panel import MemoryPanel
@@ -71,10 +71,6 @@ class ChatScreen(Panes):
         Binding("f1", "app.help", "Keys"),
         Binding("alt+left", "sibling(-1)", "The version before", show=False, priority=True),
         Binding("alt+right", "sibling(1)", "The version after", show=False, priority=True),
-        Binding("pageup", "scroll('page_up')", show=False, priority=True),
-        Binding("pagedown", "scroll('page_down')", show=False, priority=True),
-        Binding("ctrl+home", "scroll('scroll_home')", show=False, priority=True),
-        Binding("ctrl+end", "scroll('scroll_end')", show=False, priority=True),
         Binding("ctrl+z", "restore", show=False),
     ]
 
@@ -108,8 +104,8 @@ class ChatScreen(Panes):
         """Textual's."""
         with Horizontal(id="body"):
             yield Sidebar(self.behind.archive, id="chats")
-            yield Talk(lambda: self.model, id="talk")
             yield MemoryPanel(id="memory")
+            yield Talk(lambda: self.model, id="talk")
         yield StatusLine(id="status")
         yield KeyLine()
 
@@ -121,14 +117,7 @@ class ChatScreen(Panes):
     def _begin(self) -> None:
         self.behind.start()
         self.resuming.look()
-        background.start(self._warm_up, "warm up", self.crashed)
-
-    def _warm_up(self) -> None:
-        markdown.warm_up()
-        if not self.app.is_headless:
-            # What is imported stays. Walking over it in each full collection would stop the app for 40 ms.
-            gc.freeze()
-            gc.enable()
+        start_warming_up(self.crashed, stays=not self.app.is_headless)
 
     @on(Message)
     def _deliver(self, event: Message) -> None:
@@ -221,7 +210,7 @@ class ChatScreen(Panes):
         if action == "edit":
             return not self.busy and bool(self.conversation.nodes)
         if action == "close_panels":
-            return not self.busy and any(panel.display for panel in self.query(".-over"))
+            return not self.busy and bool(self.visited)
         if action == "go_on":
             return self.behind.dialogue.can_go_on()
         if action == "answer_again":

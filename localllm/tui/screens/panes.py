@@ -5,44 +5,98 @@ Knows nothing of what is in them.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widget import Widget
 
 from localllm.tui.widgets.sidebar import Sidebar
 from localllm.tui.widgets.talk import Talk
 
-ROOM_FOR = {"chats": 132, "memory": 92}
-"""From how many columns on a panel has its own place; below that it is hidden, and shown over the conversation."""
+USUAL_FROM = {"chats": 132, "memory": 92}
+"""From how many columns on a pane is there without being asked for."""
+
+BOTH_FROM = 106
+"""Below so many columns one pane leaves when the other comes: 32 and 34 are the panes', 40 the conversation's."""
+
+BESIDE_FROM = 74
+"""Below so many columns a pane has the place of the conversation, above the prompt."""
 
 
 class Panes(Screen[None]):
     """Panes that come and go with the width of the terminal, and by keys."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "scroll('page_up')", show=False, priority=True),
+        Binding("pagedown", "scroll('page_down')", show=False, priority=True),
+        Binding("ctrl+home", "scroll('scroll_home')", show=False, priority=True),
+        Binding("ctrl+end", "scroll('scroll_end')", show=False, priority=True),
+    ]
+
     def __init__(self) -> None:
         super().__init__()
         self._wanted: dict[str, bool] = {}
+        """Which panes the person asked to see, or not to see; the last of them is what was asked last."""
 
     def on_resize(self) -> None:
-        """Textual's: panels come and go with the width."""
+        """Textual's: panes come and go with the width."""
         self._arrange()
 
     def _arrange(self) -> None:
-        for name, room in ROOM_FOR.items():
-            panel = self.query_one(f"#{name}")
-            fits = self.app.size.width >= room
-            panel.set_class(not fits, "-over")
-            panel.display = self._wanted.get(name, fits)
+        shown = self._shown()
+        is_drawer = self.app.size.width < BESIDE_FROM
+        for name in USUAL_FROM:
+            self._pane(name).display = name in shown
+        self.query_one("#body").set_class(is_drawer, "-drawer")
+        self.talk.cover(covered=is_drawer and bool(shown))
         self.panes_changed()
         self.refresh_bindings()
 
-    def action_close_panels(self) -> None:
-        """Take panels away that lie over the conversation."""
-        self._wanted.clear()
+    def _shown(self) -> list[str]:
+        """The panes that there is room for: what was asked for comes first, the latest before the others."""
+        asked = [name for name in reversed(self._wanted) if self._wanted[name]]
+        usual = [name for name in USUAL_FROM if self._is_usual(name) and name not in self._wanted]
+        return [*asked, *usual][: 2 if self.app.size.width >= BOTH_FROM else 1]
+
+    def _is_usual(self, name: str) -> bool:
+        return self.app.size.width >= USUAL_FROM[name]
+
+    def _pane(self, name: str) -> Widget:
+        return self.query_one(f"#{name}")
+
+    def _want(self, name: str, *, shown: bool) -> None:
+        self._wanted.pop(name, None)
+        if shown or self._is_usual(name):
+            self._wanted[name] = shown
         self._arrange()
 
     def _toggle(self, name: str) -> bool:
-        self._wanted[name] = not self.query_one(f"#{name}").display
+        shown = not self._pane(name).display
+        self._want(name, shown=shown)
+        return shown
+
+    def _leave(self, *names: str) -> None:
+        """Nobody asks for these panes any more; what had to leave for them is back."""
+        self._wanted = {name: shown for name, shown in self._wanted.items() if not shown or name not in names}
         self._arrange()
-        return self._wanted[name]
+
+    @property
+    def visited(self) -> list[str]:
+        """The panes that would not be there had nobody asked for them, the latest last."""
+        return [name for name, shown in self._wanted.items() if shown and not self._is_usual(name)]
+
+    def action_close_panels(self) -> None:
+        """Take away the pane that was asked for last."""
+        if self.visited[-1:] == ["chats"]:
+            self.leave_chats()
+        else:
+            self._leave(*self.visited[-1:])
+
+    def uncover(self) -> None:
+        """The conversation is to be seen: panes in its place leave."""
+        if self.talk.is_covered:
+            self._leave(*USUAL_FROM)
 
     @property
     def talk(self) -> Talk:
@@ -71,16 +125,18 @@ class Panes(Screen[None]):
         """The person turns from the list to the conversation."""
         self.sidebar.end_search()
         self.talk.prompt.focus()
-        self.action_close_panels()
+        self._leave("chats")
 
     def show_chats(self) -> None:
         """Show the list of chats."""
-        self._wanted["chats"] = True
-        self._arrange()
+        self._want("chats", shown=True)
 
     def action_toggle_memory(self) -> None:
-        """Show or hide the memory panel."""
+        """Show or hide the memory panel. Chats that leave for it do not come back: they were there to pick from."""
+        listed = self.sidebar.display
         self._toggle("memory")
+        if listed and not self.sidebar.display:
+            self.leave_chats()
 
     def action_scroll(self, action: str) -> None:
         """Scroll the conversation from wherever the focus is; to its edges only while nothing is being written."""

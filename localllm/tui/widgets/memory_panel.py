@@ -46,6 +46,8 @@ class MemoryPanel(Widget):
             lines += self._parts(self._sample)
             for device in self._sample.devices:
                 lines += self._device(device)
+        if len(lines) > self.size.height:
+            lines = [line for line in lines if line]
         return Text("\n").join(lines)
 
     def _parts(self, sample: MemorySample) -> list[Text]:

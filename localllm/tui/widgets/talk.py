@@ -49,6 +49,8 @@ class Talk(Vertical):
         self._welcome = Welcome(id="welcome")
         self._reply: ReplyEntry | None = None
         self._passing: list[NoticeEntry] = []
+        self.is_covered = False
+        """Whether something else has the place of the conversation; the prompt stays."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -60,26 +62,32 @@ class Talk(Vertical):
             yield self.offer_line
         yield self.composer
 
+    def cover(self, *, covered: bool) -> None:
+        """Give the place of the conversation to something else, or have it back."""
+        self.is_covered = covered
+        self.set_class(covered, "-covered")
+        self._turn_over()
+
     def show(self, entries: Sequence[Entry], *, growing: bool = False) -> None:
         """Show a conversation; its last entry is a reply that grows on, if `growing`."""
         self.transcript.show(entries)
         last = entries[-1] if growing else None
         self._reply = last if isinstance(last, ReplyEntry) else None
-        self._uncover()
+        self._turn_over()
 
     def ask(self, question: Node, reply: Node) -> None:
         """Add what the person said, and a reply that is to come."""
         self.transcript.append(UserEntry(question.text, question.id))
         self._reply = ReplyEntry(message=reply.id)
         self.transcript.append(self._reply)
-        self._uncover()
+        self._turn_over()
 
     def tell(self, notice: NoticeEntry, *, passing: bool = False) -> None:
         """Add something that the app has to say; what is `passing` stays until the next command or message."""
         self.transcript.append(notice)
         if passing:
             self._passing.append(notice)
-        self._uncover()
+        self._turn_over()
 
     def tidy(self) -> None:
         """Take away what was passing."""
@@ -87,7 +95,7 @@ class Talk(Vertical):
             if notice in self.transcript.entries:
                 self.transcript.drop(notice)
         self._passing.clear()
-        self._uncover()
+        self._turn_over()
 
     def begin(self, opened: str) -> None:
         """The model answers; `opened` is the marker of a thought inside of which it begins."""
@@ -195,7 +203,7 @@ class Talk(Vertical):
             return self.transcript.current is not None and is_free
         return super().check_action(action, parameters)
 
-    def _uncover(self) -> None:
+    def _turn_over(self) -> None:
         talking = bool(self.transcript.entries)
-        self.transcript.display = talking
-        self._welcome.display = not talking
+        self.transcript.display = talking and not self.is_covered
+        self._welcome.display = not talking and not self.is_covered
