@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from localllm.cli import options
 
 if TYPE_CHECKING:
-    from localllm.measure.tune import Row, Tuning
+    from localllm.measure.bench import Row
+    from localllm.measure.tune import Tuning
 
 EPILOG = """examples:
   localllm tune                     the default model
@@ -20,9 +21,9 @@ EPILOG = """examples:
   localllm tune model.gguf --forget
                                     load it with the usual settings again
 
-Threads, flash attention, types of the KV cache and the size of a ubatch are measured at the start of a context and deep
-in it. What is found is kept per model and machine, and used by every command that loads the model, where you leave the
-flag open; `localllm plan` says so, and --no-tuned leaves it out once.
+Threads, flash attention, types of the KV cache and the size of a ubatch are measured near the start of a context and
+deep in it. What is found is kept per model and machine, and used by every command that loads the model, where you leave
+the flag open; `localllm plan` says so, and --no-tuned leaves it out once.
 """
 
 
@@ -97,12 +98,12 @@ def _dot(_: Row) -> None:
 
 
 def _table(found: Tuning) -> str:
-    from localllm.measure.tune import READS, WRITES
+    from localllm.measure.bench import READS, WRITES
 
-    depth = f"at {found.effort.depth:,}"
+    near, deep = f"at {found.effort.near:,}", f"at {found.effort.depth:,}"
     lines = [
         f"{'':<2}{'threads':>7}{'flash':>7}{'KV cache':>11}{'ubatch':>8}"
-        f"{'prefill':>10}{depth:>10}{'decode':>9}{depth:>10}{'turn':>9}{'memory':>13}"
+        f"{f'prefill {near}':>16}{deep:>10}{f'decode {near}':>15}{deep:>10}{'turn':>9}{'memory':>13}"
     ]
     lines += [_line(row, chosen=row.choice == found.choice) for row in found.rows]
     lines += [
@@ -120,6 +121,6 @@ def _line(row: Row, *, chosen: bool) -> str:
     choice, speed = row.choice, row.speed
     return (
         f"{'*' if chosen else '':<2}{choice.threads:>7}{'on' if choice.flash_attention else 'off':>7}"
-        f"{choice.kv_type:>11}{choice.n_ubatch:>8}{speed.prefill[0]:>10.1f}{speed.prefill[1]:>10.1f}"
-        f"{speed.decode[0]:>9.1f}{speed.decode[1]:>10.1f}{row.seconds:>7.2f} s{mib(row.memory):>13}"
+        f"{choice.kv_type:>11}{choice.n_ubatch:>8}{speed.prefill[0]:>16.1f}{speed.prefill[1]:>10.1f}"
+        f"{speed.decode[0]:>15.1f}{speed.decode[1]:>10.1f}{row.seconds:>7.2f} s{mib(row.memory):>13}"
     )

@@ -9,19 +9,23 @@ from pathlib import Path
 import pytest
 
 from localllm.cli.main import main
-from localllm.measure import tune as tune_module
-from localllm.measure.speed import Effort, Speed
+from localllm.measure import bench
+from localllm.measure.speed import Decoding, Effort, Rates
 from localllm.native.handles import ModelHandle
 from localllm.runtime.options import Options
 
 
 @pytest.fixture(autouse=True)
 def _off_is_twice_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(_model: ModelHandle, options: Options, _effort: Effort) -> Speed:
+    def decode(_model: ModelHandle, options: Options, _effort: Effort) -> Decoding:
         fast = 2 if options.flash_attention is False else 1
-        return Speed((1234, 1000), (100 * fast, 50 * fast), 4)
+        return Decoding((100 * fast, 50 * fast), 4)
 
-    monkeypatch.setattr(tune_module, "measure", measure)
+    def prefill(_model: ModelHandle, _options: Options, _effort: Effort) -> Rates:
+        return 1234, 1000
+
+    monkeypatch.setattr(bench, "measure_decode", decode)
+    monkeypatch.setattr(bench, "measure_prefill", prefill)
 
 
 def planned(smollm2: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[str, str]:
