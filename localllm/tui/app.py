@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -94,6 +95,13 @@ class ChatApp(App[None]):
     def get_default_screen(self) -> Screen[None]:
         """Textual's: the screen that is there from the start."""
         return self.chat
+
+    async def on_event(self, event: events.Event) -> None:
+        """Textual's: what comes from the terminal, before it is handed to what has the focus."""
+        # Only here no key that follows in the same read can go to what had the focus before.
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and self.chat.is_active:
+            self.chat.catch(event)
+        await super().on_event(event)
 
     def action_interrupt(self) -> None:
         """Ctrl+C: copy what is selected and stop the reply; never quit."""

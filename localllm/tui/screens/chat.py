@@ -53,6 +53,7 @@ class ChatScreen(Panes):
         Binding("escape", "stop", "Stop"),
         Binding("escape", "leave_edit", "Leave it"),
         Binding("escape", "keep_model", "Keep the model"),
+        Binding("escape,enter", "write", "Write"),
         Binding("escape", "close_panels", "Back"),
         Binding("ctrl+g", "go_on", "Go on"),
         Binding("ctrl+g", "tell_ended", show=False),

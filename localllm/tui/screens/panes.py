@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input, TextArea
 
 from localllm.tui.widgets.sidebar import Sidebar
 from localllm.tui.widgets.talk import Talk
+from localllm.tui.widgets.transcript import Transcript
 
 USUAL_FROM = {"chats": 132, "memory": 92}
 """From how many columns on a pane is there without being asked for."""
@@ -112,6 +115,30 @@ class Panes(Screen[None]):
     def sidebar(self) -> Sidebar:
         """The chats on the left."""
         return self.query_one(Sidebar)
+
+    def catch(self, event: events.Key | events.Paste) -> None:
+        """Text comes to where none can be written: it is for the prompt, which has the focus from now on.
+
+        The letters that mean something in the list of chats stay there.
+        """
+        focused = self.focused
+        if isinstance(focused, Input | TextArea):
+            return
+        if isinstance(event, events.Key):
+            is_order = event.key in self.active_bindings and not isinstance(focused, Transcript)
+            if is_order or not event.is_printable:
+                return
+        self.set_focus(self.talk.prompt)
+
+    def action_write(self) -> None:
+        """Back to writing."""
+        self.set_focus(self.talk.prompt)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's: which keys mean something now."""
+        if action == "write":
+            return not isinstance(self.focused, Input | TextArea)
+        return super().check_action(action, parameters)
 
     def action_toggle_chats(self) -> None:
         """Show or hide the list of chats; it has the focus when it is shown."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
-from textual.events import Click
+from textual.events import Blur, Click, Focus
 from textual.strip import Strip
 
 from localllm.tui.component import component_style
@@ -26,6 +26,9 @@ CURRENT = "»"
 
 RIBBON = "▏"
 """Beside a message that is in the KV cache."""
+
+READING = "Arrows scroll · letters and Esc go back to your message"
+"""Above the conversation while it has the focus."""
 
 SEARCH_S, SEARCH_EVERY_S = 0.008, 0.02
 """So long at a time is searched, and so often: a reply that streams in has the rest."""
@@ -96,7 +99,7 @@ class Transcript(EntryView):
 
     def on_click(self, event: Click) -> None:
         """Textual's: a click on what folds, or on one of the arrows of `‹2/3›`."""
-        row = self.scroll_offset.y + event.y - self.styles.padding.top
+        row = self.scroll_offset.y + event.y - self.gutter.top
         if not 0 <= row < self._rows.total:
             return
         index = self._rows.at(row)
@@ -105,6 +108,14 @@ class Transcript(EntryView):
             self.fold(entry)
         elif entry.message and (step := step_at(self._strip_at(row).text, event.x - self.styles.padding.left)):
             self.post_message(VersionWanted(entry.message, step))
+
+    def on_focus(self, _event: Focus) -> None:
+        """Textual's: say that keys come here, and where letters go."""
+        self.border_title = READING
+
+    def on_blur(self, _event: Blur) -> None:
+        """Textual's."""
+        self.border_title = ""
 
     def find(self, text: str) -> None:
         """Look for `text` in all entries, a part at a time; `Found` tells how far it is."""
