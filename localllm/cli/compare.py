@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import threading
@@ -77,6 +78,8 @@ def handle(args: argparse.Namespace) -> int:
     loaded_with = options.engine_options(args)
     found = [library.resolve(name) for name in names]
     contenders = [Contender.called(name, path, loaded_with) for name, path in zip(names, found, strict=True)]
+    for contender in contenders:
+        _check_template(contender)
     options.route_log(args)
     if sampling.temperature is None:
         sampling = replace(sampling, temperature=0.0)
@@ -92,6 +95,20 @@ def handle(args: argparse.Namespace) -> int:
     if interrupted.is_set():
         return 130
     return 1 if any(answer.error is not None for answer in answers) else 0
+
+
+def _check_template(contender: Contender) -> None:
+    """Refuse a model that nobody can chat with before any is loaded.
+
+    Raises:
+        BadTemplate: it is one.
+    """
+    from localllm.errors import BadModelFile
+    from localllm.gguf_file import read_header
+
+    # What is wrong with a file is told in its place, and the others answer.
+    with contextlib.suppress(BadModelFile):
+        contender.check_template(read_header(contender.path))
 
 
 def _models_and_prompt(args: argparse.Namespace) -> tuple[list[str], str]:

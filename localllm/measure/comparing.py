@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from localllm import paths
-from localllm.errors import LocalLLMError
+from localllm.errors import BadTemplate, LocalLLMError
+from localllm.gguf_file import Header
 from localllm.runtime.options import Options
 from localllm.runtime.responder import Reply, Responder
 from localllm.runtime.sampling import Sampling, resolve
@@ -36,6 +37,24 @@ class Contender:
     def called(cls, name: str, path: Path, options: Options) -> Contender:
         """The model at `path`, which the person called `name`: of a path the last part is shown."""
         return cls(Path(name).name if paths.exists(Path(name)) else name, path, options)
+
+    def check_template(self, header: Header) -> None:
+        """Refuse a model that nobody can chat with before it is loaded; `header` is that of its file.
+
+        Raises:
+            BadTemplate: it has no chat template, and none is given.
+        """
+        if not self.options.chat_template and not header.get("tokenizer.chat_template"):
+            raise no_template(self.name)
+
+
+def no_template(name: str) -> BadTemplate:
+    """That nobody can chat with the model of this name."""
+    return BadTemplate(
+        f"{name} has no chat template: it cannot answer in a chat.",
+        hint="Choose another model, or start again with the template that this one was trained with: "
+        "--chat-template FILE.",
+    )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from localllm.errors import Cancelled, EngineDied, LocalLLMError
+from localllm.errors import BadTemplate, Cancelled, EngineDied, LocalLLMError
 from localllm.gguf_file import read_header
-from localllm.measure.comparing import Contender
+from localllm.measure.comparing import Contender, no_template
 from localllm.runtime.plan import check_fits
 from localllm.runtime.process import plan_apart
 from localllm.runtime.responder import Responder
@@ -70,19 +70,29 @@ class Beside:
         name = f"{model.info.name} {model.info.quantization}".strip() if model is not None else wanted.path.stem
         return Contender(name, wanted.path, wanted.options)
 
+    @property
+    def own_refused(self) -> BadTemplate | None:
+        """Why nothing can be asked of the model of the chat; None as long as it may answer."""
+        model = self._loader.model
+        return None if model is None or model.info.has_chat_template else no_template(model.info.title)
+
     def other(self, name: str, path: Path) -> Contender:
         """Another model, loaded as the chat's is: with its context, if it was trained with as much.
 
         Raises:
             BadModelFile: it is no GGUF.
+            BadTemplate: nobody can chat with it.
         """
         options, model = self._loader.wanted.options, self._loader.model
         self._n_ctx = model.plan.n_ctx if model is not None else self._n_ctx or options.n_ctx
-        trained = read_header(path).context_length or self._n_ctx
+        header = read_header(path)
+        trained = header.context_length or self._n_ctx
         # What is compared is not worth keeping on disk.
-        return Contender.called(
+        contender = Contender.called(
             name, path, replace(options_of_another(options, path), n_ctx=min(self._n_ctx, trained), kv_disk=0)
         )
+        contender.check_template(header)
+        return contender
 
     def find(self, name: str, path: Path | None, told: Callable[[Contender | LocalLLMError], object]) -> None:
         """Tell of another model as a contender, or why it is none, from a thread. Without a `path` the name says it."""

@@ -69,6 +69,19 @@ class Loaded:
             self._screen.talk.tell(wording.no_template(model.info))
         self._greeted = model
 
+    def may_answer(self) -> bool:
+        """Whether there is, or will be, a model that can answer; says so if not."""
+        failed, model = self._loader.state == "failed", self._loader.model
+        if failed:
+            self._screen.notify("No model is loaded. F5 loads it again.", severity="warning")
+        # The chat's own model is loaded with the next message, in place of this one.
+        dumb = model is not None and not model.info.has_chat_template and self._screen.resuming.offer is None
+        if dumb:
+            self._screen.notify(
+                "This model has no chat template, so it cannot answer. F8 loads another.", severity="warning"
+            )
+        return not failed and not dumb
+
     def explain(self, error: LocalLLMError | None, *, passing: bool = False) -> None:
         """Say what went wrong, once; a model that died is of no more use. `passing` is as in `Talk.tell`."""
         if isinstance(error, EngineDied):

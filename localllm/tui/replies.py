@@ -64,7 +64,7 @@ class Replies:
             return
         if not self._dialogue.can_answer_again():
             self._screen.notify("There is no question to answer yet.", severity="warning")
-        elif self._screen.may_answer():
+        elif self._screen.loaded.may_answer():
             self._make(lambda: self._dialogue.answer_again(question_id))
 
     def go_on(self) -> None:
@@ -73,7 +73,7 @@ class Replies:
             return
         if not self._dialogue.can_go_on():
             self._screen.notify("No reply here ended early.", severity="warning")
-        elif self._screen.may_answer():
+        elif self._screen.loaded.may_answer():
             self._make(self._dialogue.go_on)
 
     def answer_what_is_open(self) -> None:

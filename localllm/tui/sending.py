@@ -43,7 +43,7 @@ class Sending:
             self._screen.talk.prompt.put_back_command(text)
             self._screen.talk.tell(wording.notice(error), passing=True)
             return
-        if self._screen.may_turn() and self._screen.may_answer():
+        if self._screen.may_turn() and self._screen.loaded.may_answer():
             self._screen.talk.composer.make(text)
         else:
             self._screen.talk.prompt.put_back(text)
@@ -70,7 +70,7 @@ class Sending:
         Raises:
             BadCommand: there is none.
         """
-        if self._screen.may_turn() and self._screen.may_answer():
+        if self._screen.may_turn() and self._screen.loaded.may_answer():
             self._screen.branches.edit()
             self._ask(text)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import BadTemplate, ContextFull, LocalLLMError
+from localllm.measure import comparing
 from localllm.runtime.types import Forecast, ModelInfo, Stats
 from localllm.tui.amounts import seconds, size, tokens
 from localllm.tui.cut_entry import CutEntry
@@ -180,7 +181,7 @@ def notice(error: LocalLLMError) -> NoticeEntry:
 
 def no_template(info: ModelInfo) -> NoticeEntry:
     """That nobody can chat with a model, and what to do."""
-    return NoticeEntry(f"{info.title} has no chat template: it cannot answer in a chat.", OTHER_TEMPLATE)
+    return NoticeEntry(comparing.no_template(info.title).message, OTHER_TEMPLATE)
 
 
 def model_notice(error: LocalLLMError) -> NoticeEntry:

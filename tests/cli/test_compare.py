@@ -80,6 +80,33 @@ def test_an_unknown_model_is_told_before_anything_is_loaded(capsys: pytest.Captu
     assert "loading" not in err
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_model_without_a_chat_template_is_told_before_anything_is_loaded(
+    order: int, smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare.gguf"
+    bare.write_bytes(smollm2.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_reserved"))
+    assert main(["compare", *[str(smollm2), str(bare)][::order], "Hi there", *QUICK]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "bare.gguf has no chat template: it cannot answer in a chat." in err
+    assert "--chat-template FILE" in err
+    assert "loading" not in err
+
+
+@pytest.mark.slow
+def test_a_template_that_is_given_serves_a_model_without_one(
+    smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare, template = tmp_path / "bare.gguf", tmp_path / "template.jinja"
+    bare.write_bytes(smollm2.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_reserved"))
+    template.write_text("{% for message in messages %}{{ message.content }}{% endfor %}:")
+    words = ["compare", str(smollm2), str(bare), "The capital of France is", "--chat-template", str(template)]
+    assert main([*words, "--json", *QUICK]) == 0
+    first, second = json.loads(capsys.readouterr().out)["answers"]
+    assert first["text"] == second["text"] != ""
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

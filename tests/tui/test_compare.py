@@ -13,6 +13,7 @@ from textual.app import App, ComposeResult
 from localllm.chat.store import Store
 from localllm.cli.chat import open_model
 from localllm.errors import Cancelled, DoesNotFit, EngineDied
+from localllm.gguf_file import Header, Value
 from localllm.measure.comparing import MAX_TOKENS, Answer, Contender, Loading, Reading, Said
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
@@ -46,6 +47,14 @@ class Room:
     def __init__(self) -> None:
         self.needed = 2 * GIB
         self.asked: list[Options] = []
+        self.untaught: set[Path] = set()
+        """Models that have no chat template."""
+
+    def header(self, path: Path) -> Header:
+        keys: dict[str, Value] = {"general.architecture": "llama", "llama.context_length": 4096}
+        if path not in self.untaught:
+            keys["tokenizer.chat_template"] = "{{ messages }}"
+        return Header(path, 3, 32, keys, (), 0, 700_000_000)
 
     def plan(self, path: Path, options: Options) -> Plan:
         self.asked.append(options)
@@ -57,9 +66,8 @@ class Room:
 def room(monkeypatch: pytest.MonkeyPatch) -> Room:
     """Models that are no files: their plans and headers, and the list of them."""
     found = Room()
-    header = type("Header", (), {"context_length": 4096})()
     monkeypatch.setattr(beside, "plan_apart", found.plan)
-    monkeypatch.setattr(beside, "read_header", lambda _path: header)
+    monkeypatch.setattr(beside, "read_header", found.header)
     monkeypatch.setattr(switching, "choices", lambda: LIST)
     return found
 
@@ -338,6 +346,41 @@ async def test_a_name_that_stands_for_nothing_and_a_comparison_without_a_second_
         await pilot.press("enter")
         await shows(pilot, "there is no second model yet. F8 chooses it.")
         assert garage.models[0].asked == []
+
+
+async def test_a_model_that_nobody_can_chat_with_is_refused_when_it_is_chosen(
+    open_app: OpenApp, garage: Garage, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.untaught.add(OTHER)
+    async with open_app(garage=garage).run_test(size=(160, 40), notifications=True) as pilot:
+        await wait_until(pilot, lambda: "fake-1b" in screen_text(pilot))
+        await pilot.press("f12", "f8")
+        await shows(pilot, "other-3b")
+        await pilot.press("down", "enter")
+        await shows(pilot, "other-3b has no chat template: it cannot answer in a chat.")
+        await shows(pilot, "--chat-template FILE")
+        screen_of(pilot).query_one(Question).insert("Hi")
+        await pilot.press("enter")
+        await shows(pilot, "there is no second model yet. F8 chooses it.")
+        assert room.asked == [], "nothing is planned for a model that cannot answer"
+        assert len(garage.models) == 1
+
+
+async def test_the_chats_own_model_without_a_template_leaves_its_side_empty(
+    open_app: OpenApp, garage: Garage, room: Room
+) -> None:
+    garage.script.has_chat_template = False
+    room.untaught.add(INFO.path)
+    async with open_app(garage=garage).run_test(size=(160, 40), notifications=True) as pilot:
+        await shows(pilot, "fake-1b.gguf has no chat template")
+        await pilot.press("f12", "f8")
+        await shows(pilot, "other-3b")
+        await pilot.press("down", "enter")
+        await shows(pilot, "They answer one after the other")
+        screen_of(pilot).query_one(Question).insert("Hi")
+        await pilot.press("enter")
+        await shows(pilot, "there is no first model yet. F7 chooses it.")
+        assert all(not model.asked for model in garage.models)
 
 
 class Host(App[None]):

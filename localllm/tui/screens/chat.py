@@ -30,6 +30,7 @@ from localllm.tui.chats import Chats
 from localllm.tui.deliveries import deliveries
 from localllm.tui.loaded import Loaded
 from localllm.tui.loader import OpenModel, Wanted
+from localllm.tui.meaning import meaning
 from localllm.tui.overflow import Overflow
 from localllm.tui.replies import Replies
 from localllm.tui.resuming import Resuming
@@ -163,17 +164,6 @@ class ChatScreen(Panes):
             self.notify("The reply is still being made. Esc stops it.", severity="warning")
         return not self.busy
 
-    def may_answer(self) -> bool:
-        """Whether there is, or will be, a model; says so if not."""
-        failed = self.behind.loader.state == "failed"
-        if failed:
-            self.notify("No model is loaded. F5 loads it again.", severity="warning")
-        # The chat's own model is loaded with the next message, in place of this one.
-        dumb = self.model is not None and not self.model.info.has_chat_template and self.resuming.offer is None
-        if dumb:
-            self.notify("This model has no chat template, so it cannot answer. F8 loads another.", severity="warning")
-        return not failed and not dumb
-
     def show_conversation(self, *, growing: bool = False) -> None:
         """Show the path of the conversation; its last reply grows on, if `growing`."""
         self.talk.show(wording.entries_of(self.conversation), growing=growing)
@@ -202,23 +192,8 @@ class ChatScreen(Panes):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Textual's: which keys mean something now."""
-        if action == "stop":
-            return self.busy
-        if action == "leave_edit":
-            return self.branches.edited is not None and not self.busy
-        if action == "keep_model":
-            return self.resuming.offer is not None and not self.busy
-        if action == "edit":
-            return not self.busy and bool(self.conversation.nodes)
-        if action == "close_panels":
-            return not self.busy and bool(self.visited)
-        if action == "go_on":
-            return self.behind.dialogue.can_go_on()
-        if action == "answer_again":
-            return self.behind.dialogue.can_answer_again()
-        if action == "reload":
-            return self.behind.loader.state == "failed"
-        return super().check_action(action, parameters)
+        means = meaning(self, action)
+        return super().check_action(action, parameters) if means is None else means
 
     def action_stop(self) -> None:
         """Stop the reply."""
@@ -297,5 +272,5 @@ class ChatScreen(Panes):
 
     def action_make_room(self) -> None:
         """Choose what to send less of, or a larger context."""
-        if self.may_turn() and self.may_answer():
+        if self.may_turn() and self.loaded.may_answer():
             self.overflow.offer()

@@ -7,8 +7,6 @@ the screen says so before it happens.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -22,12 +20,13 @@ from textual.widgets import Static
 from localllm.chat.attachments import split
 from localllm.errors import LocalLLMError
 from localllm.measure.compared import as_markdown, verdicts
-from localllm.measure.comparing import MAX_TOKENS, Answer, Comparison, Contender, Request
+from localllm.measure.comparing import MAX_TOKENS, Answer, Comparison, Request
 from localllm.runtime.sampling import Sampling
 from localllm.tui.beside import Beside
 from localllm.tui.contest import Contest
 from localllm.tui.messages import ContenderFound, SeatsPlanned
 from localllm.tui.models import Choice
+from localllm.tui.pairing import SIDES, Pairing
 from localllm.tui.widgets.figures import Figures
 from localllm.tui.widgets.key_line import KeyLine
 from localllm.tui.widgets.question import Question
@@ -46,8 +45,8 @@ BESIDE_FROM = 100
 ROOM_FOR_TABLE = 34
 """Below so many rows the table of both is cut, and scrolls."""
 
-SIDES = ("left", "right")
 NO_MODEL = "no model yet"
+NO_QUESTION = "Nobody was asked: write first what both are to answer."
 IN_TURN = "They answer one after the other: at once they would share the cores."
 CHOOSE = "F7 chooses the left model, F8 the right one; any on this machine."
 
@@ -73,12 +72,10 @@ class CompareScreen(Screen[None]):
         self._chat = chat
         self._named = right
         self._engines = Beside(chat.behind.loader, chat.crashed)
-        self._contenders: list[Contender | None] = [self._engines.own(), None]
+        self._pair = Pairing(self._engines, self.post_message)
         self._greedy = True
         self._contest: Contest | None = None
         self._done: tuple[Request, list[Answer]] | None = None
-        self._finding = 0
-        """So many models that were chosen are still looked at."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -100,9 +97,9 @@ class CompareScreen(Screen[None]):
         for number in range(len(SIDES)):
             self._show_contender(number)
         self._show_sampling()
-        self._say(f"{CHOOSE} {IN_TURN}")
+        self._say(f"{CHOOSE} {IN_TURN}" if self._pair.refused is None else f"{self._pair.refused}\n{CHOOSE}")
         if self._named:
-            self._find(1, self._named)
+            self._pair.find(1, self._named)
 
     def on_unmount(self) -> None:
         """Textual's: what runs ends, and the second engine is freed."""
@@ -128,8 +125,8 @@ class CompareScreen(Screen[None]):
         return self.query_one(f"#compare-{SIDES[number]}", Side)
 
     def _show_contender(self, number: int) -> None:
-        contender = self._contenders[number]
-        self._side(number).name_model(contender.name if contender is not None else NO_MODEL)
+        model = self._pair[number]
+        self._side(number).name_model(model.name if model is not None else NO_MODEL)
 
     def _say(self, text: str) -> None:
         self.query_one("#compare-note", Static).update(Content(printable(text)))
@@ -144,35 +141,21 @@ class CompareScreen(Screen[None]):
 
     def _chosen(self, number: int, choice: Choice | None) -> None:
         if choice is not None and choice.path is not None:
-            self._find(number, choice.name, choice.path)
-
-    def _find(self, number: int, name: str, path: Path | None = None) -> None:
-        """Look at a model that was named or picked, in a thread."""
-        self._finding += 1
-        self._engines.find(name, path, lambda found: self.post_message(ContenderFound(number, found)))
+            self._pair.find(number, choice.name, choice.path)
 
     @on(ContenderFound)
     def _found(self, event: ContenderFound) -> None:
-        self._finding -= 1
-        if isinstance(event.contender, LocalLLMError):
-            self._say(f"{event.contender}")
+        error = self._pair.found(event)
+        if error is not None:
+            self._say(f"{error}")
             return
-        own = self._engines.own()
-        is_own = event.contender.path == own.path
-        self._contenders[event.number] = replace(own, name=event.contender.name) if is_own else event.contender
         # The answers that are there are not those of these two.
         self._done = None
         for number in range(len(SIDES)):
             self._show_contender(number)
         self._show_both()
         self.refresh_bindings()
-        self._plan()
-
-    def _plan(self) -> None:
-        """Ask how both would come into memory."""
-        contenders = [one for one in self._contenders if one is not None]
         self._say("Planning what they take in memory…")
-        self._engines.plan(contenders, lambda seats: self.post_message(SeatsPlanned(seats)))
 
     @on(SeatsPlanned)
     def _planned(self, event: SeatsPlanned) -> None:
@@ -205,17 +188,11 @@ class CompareScreen(Screen[None]):
             self._ask(text)
 
     def _ask(self, text: str) -> None:
-        contenders = [one for one in self._contenders if one is not None]
         if self._contest is not None:
             return
-        if self._finding:
-            self._say("The model is still looked at; Enter asks once it is named above.")
-            return
-        if len(contenders) < len(SIDES):
-            self._say("Nobody was asked: there is no second model yet. F8 chooses it.")
-            return
-        if not text.strip():
-            self._say("Nobody was asked: write first what both are to answer.")
+        missing = self._pair.missing or ("" if text.strip() else NO_QUESTION)
+        if missing:
+            self._say(missing)
             return
         try:
             sampling = Sampling(temperature=0) if self._greedy else self._chat.sampling
@@ -228,7 +205,7 @@ class CompareScreen(Screen[None]):
         self._done = None
         self._show_both()
         request = Request(text, sampling, self._chat.conversation.system, MAX_TOKENS)
-        self._contest = Contest(Comparison(contenders, request, self._engines), self._chat.crashed)
+        self._contest = Contest(Comparison(self._pair.models, request, self._engines), self._chat.crashed)
         self._say(IN_TURN)
         self._ticker.resume()
         self.refresh_bindings()
@@ -299,5 +276,5 @@ class CompareScreen(Screen[None]):
             return self._done is not None and self._contest is None
         if action == "ask_again":
             written = any(question.text.strip() for question in self.query(Question))
-            return self._contest is None and None not in self._contenders and written
+            return self._contest is None and len(self._pair.models) == len(SIDES) and written
         return super().check_action(action, parameters)
