@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from localllm.chat.conversation import Conversation
@@ -65,6 +66,12 @@ async def say(pilot: Driver, text: str) -> None:
     """Type a message and send it."""
     pilot.app.query_one(Prompt).insert(text)
     await pilot.press("enter")
+
+
+def type_at_once(pilot: Driver, *keys: str) -> None:
+    """Keys as a terminal hands them on where many came in one read."""
+    for key in keys:
+        pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
 
 
 def idle(pilot: Driver) -> bool:

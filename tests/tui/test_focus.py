@@ -9,17 +9,11 @@ from localllm.chat.store import Store
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import READING, Transcript
-from tests.tui.driving import Driver, OpenApp, ask, idle, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, idle, screen_text, shows, type_at_once, wait_until
 from tests.tui.fake import Script
 from tests.tui.test_app import past_chat
 
 pytestmark = pytest.mark.slow
-
-
-def typed_at_once(pilot: Driver, *keys: str) -> None:
-    """Keys as a terminal over a slow line hands them on: all in one piece."""
-    for key in keys:
-        pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
 
 
 def prompt_of(pilot: Driver) -> Prompt:
@@ -37,9 +31,9 @@ async def test_letters_typed_at_the_conversation_are_in_the_message_all_of_them_
     async with open_app().run_test(size=(100, 32)) as pilot:
         await ask(pilot, "Capital?")
         await to_transcript(pilot)
-        typed_at_once(pilot, *"jkgG", "space", *"back")
+        type_at_once(pilot, *"jkgG back")
         await wait_until(pilot, lambda: prompt_of(pilot).text.endswith("back"))
-        assert prompt_of(pilot).text.replace(" ", "") == "jkgGback"
+        assert prompt_of(pilot).text == "jkgG back"
         assert prompt_of(pilot).has_focus
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, TextArea
 
 from localllm import paths
 from localllm.chat import presets
@@ -15,7 +15,7 @@ from localllm.chat.settings import ENGINE, SAMPLING
 from localllm.chat.store import Store
 from localllm.tui.form import FIELDS, placeholder, settled, texts
 from localllm.tui.screens.settings import SettingsScreen
-from tests.tui.driving import OpenApp, ask, screen_text, wait_until
+from tests.tui.driving import OpenApp, ask, screen_text, shows, type_at_once, wait_until
 from tests.tui.fake import INFO, PLAN, Garage
 from tests.tui.pictures import check
 
@@ -172,3 +172,53 @@ async def test_a_preset_is_kept_and_taken(open_app: OpenApp) -> None:
         write(pilot, "temperature", "")
         await pilot.press("ctrl+l")
         await wait_until(pilot, lambda: app.screen.query_one("#temperature", Input).value == "0.1")
+
+
+@pytest.mark.slow
+async def test_enter_in_the_preset_field_takes_another_preset_and_then_uses_it(open_app: OpenApp) -> None:
+    presets.keep(paths.presets_file(), "cold", Preset("", {"temperature": 0.1}, {}))
+    app = open_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        app.screen.query_one("#preset", Input).focus()
+        write(pilot, "preset", "cold")
+        await pilot.press("enter")
+        await shows(pilot, "The form says what cold does. Enter uses it.")
+        assert app.screen.query_one("#temperature", Input).value == "0.1"
+        write(pilot, "preset", "colder")
+        await pilot.press("enter")
+        await shows(pilot, "There is no preset 'colder'.")
+        write(pilot, "temperature", "0.05")
+        await pilot.press("ctrl+s")
+        await shows(pilot, "Kept as colder. Enter uses it.")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
+        assert app.chat.sampling.temperature == 0.05
+
+
+@pytest.mark.slow
+async def test_keys_between_tabs_go_to_their_fields_though_all_come_at_once(open_app: OpenApp) -> None:
+    app = open_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        type_at_once(pilot, "7", "tab", "8", "down", *"0.9", "tab", *"0.01", "up", *"0.5")
+        wanted = {"temperature": "7", "top_k": "8", "top_p": "0.5", "min_p": "0.01"}
+        fields = {name: app.screen.query_one(f"#{name}", Input) for name in wanted}
+        await wait_until(pilot, lambda: {name: field.value for name, field in fields.items()} == wanted)
+
+
+@pytest.mark.slow
+async def test_up_and_down_move_in_the_system_prompt_before_they_leave_it(open_app: OpenApp) -> None:
+    app = open_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        area = app.screen.query_one("#system", TextArea)
+        area.text = "one\ntwo"
+        await pilot.press("up")  # from the first field to the last
+        assert app.screen.focused is app.screen.query_one("#preset")
+        await pilot.press("up")
+        assert app.screen.focused is area
+        await pilot.press("down")
+        assert (app.screen.focused, area.cursor_location[0]) == (area, 1)
+        await pilot.press("down")
+        assert app.screen.focused is app.screen.query_one("#preset")

@@ -32,7 +32,7 @@ from localllm.tui.what_if import told
 if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
 
-HINT = "Enter uses them · Ctrl+S keeps, Ctrl+L takes a preset · Esc back"
+HINT = "↑↓ Tab move · Enter uses them · ^S keeps, ^L takes a preset · Esc back"
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         Binding("escape,f7", "dismiss", "Back"),
         Binding("ctrl+s", "keep_preset", "Keep as preset", priority=True),
         Binding("ctrl+l", "take_preset", "Take a preset", priority=True),
+        # Before the field, which would get the keys that come with them in one read, too.
+        Binding("tab", "go(1)", "The next field", priority=True),
+        Binding("shift+tab", "go(-1)", "The field before", priority=True),
+        Binding("down", "leave_line(1)", show=False, priority=True),
+        Binding("up", "leave_line(-1)", show=False, priority=True),
     ]
 
     def __init__(self, chat: ChatScreen, loaded: Plan, load_s: float) -> None:
@@ -60,6 +65,8 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         self._simulator = Simulator(lambda: chat.model, self.post_message)
         self._settled: Settled | None = None
         self._checked: dict[str, str] = {}
+        self._at_preset = ""
+        """The name of the preset that the form was last filled with, or kept as."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -141,13 +148,32 @@ class SettingsScreen(ModalScreen[Chosen | None]):
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if event.input.id == "preset" and event.value.strip():
+        if event.input.id == "preset" and event.value.strip() not in ("", self._at_preset):
             self.action_take_preset()
             return
         # What was typed last may not have been told yet.
         self._check()
         if self._settled is not None:
             self.dismiss(Chosen(self.query_one("#system", TextArea).text, self._settled))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's: Up and Down move in the lines of the system prompt first."""
+        if action == "leave_line" and isinstance(self.focused, TextArea):
+            area = self.focused
+            edge = area.navigator.is_last_wrapped_line if parameters == (1,) else area.navigator.is_first_wrapped_line
+            return edge(area.cursor_location)
+        return super().check_action(action, parameters)
+
+    def action_go(self, step: int) -> None:
+        """To another field."""
+        if step > 0:
+            self.focus_next()
+        else:
+            self.focus_previous()
+
+    def action_leave_line(self, step: int) -> None:
+        """To another field, from a line that is the first or the last of its own."""
+        self.action_go(step)
 
     def action_keep_preset(self) -> None:
         """Keep what the form says under the name in its field."""
@@ -163,7 +189,8 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         except BadSettings as error:
             self.notify(f"{error}", severity="warning", markup=False)
         else:
-            self.notify(f"Kept as {name.strip()}.", markup=False)
+            self._at_preset = name.strip()
+            self.notify(f"Kept as {self._at_preset}. Enter uses it.", markup=False)
 
     def action_take_preset(self) -> None:
         """Fill the form with the preset of the name in its field."""
@@ -180,6 +207,8 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             self.notify(f"{what} {there}", severity="warning", markup=False)
             return
         self._fill(known[name])
+        self._at_preset = name
+        self.notify(f"The form says what {name} does. Enter uses it.", markup=False)
 
     def _fill(self, preset: Preset) -> None:
         if preset.system is not None:
