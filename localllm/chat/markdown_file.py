@@ -12,13 +12,12 @@ import re
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import BadChat
-from localllm.runtime.thinking import MARKERS, parted
+from localllm.runtime.thinking import FOLDED, MARKERS, parted
 
 _MARK = re.compile(r"^<!-- localllm (system|user|assistant|partial) -->[ \t]*\r?\n(?:##[^\n]*\n)?", re.MULTILINE)
 _ESCAPED = re.compile(r"<!-- (\\+)localllm ")
 _LIKE_A_MARK = re.compile(r"<!-- (\\*)localllm ")
-_FOLDED, _BEHIND = "<details>\n<summary>Thought</summary>\n\n", "\n\n</details>\n\n"
-_THOUGHT = re.compile(rf"\A{re.escape(_FOLDED)}(.*?){re.escape(_BEHIND)}", re.DOTALL)
+_THOUGHT = re.compile(rf"\A{re.escape(FOLDED[0])}(.*?){re.escape(FOLDED[1])}", re.DOTALL)
 _TITLE = re.compile(r"\A\s*# ([^\n]*)")
 
 
@@ -38,8 +37,7 @@ def _folded(reply: str) -> str:
     said = parted(reply)
     if not said.thought or not said.closed:
         return reply
-    folded = f"{_FOLDED}{said.thought}{_BEHIND}{said.answer}"
-    return folded if parted(_unfolded(folded)) == said else reply
+    return said.folded if parted(_unfolded(said.folded)) == said else reply
 
 
 def _unfolded(reply: str) -> str:

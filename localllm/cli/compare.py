@@ -15,6 +15,7 @@ from localllm.cli import options, prompts, sampling_flags, table, values
 from localllm.cli.interrupt import on_interrupt
 
 if TYPE_CHECKING:
+    from localllm.cli.speaker import Speaker
     from localllm.measure.comparing import Answer, Contender, Step
     from localllm.runtime.responder import Responder
 
@@ -31,6 +32,9 @@ Each model is loaded, answers and is freed before the next one is: at the same t
 memory, and their rates would mean nothing. All sample in the same way, with one seed: greedily, unless --temperature or
 the settings say otherwise, so that what differs is the models'. Memory is as planned and, beside it, as measured when
 the answer was there.
+
+What a model thinks before it answers goes to stderr; --json has text, thought and answer. Where two part is told of
+their answers.
 
 The last argument is the prompt, unless the prompt comes from a pipe and it is the name of a model.
 """
@@ -146,16 +150,18 @@ class InTurn:
 
 
 class _Teller:
-    """Prints what happens: the words of the answers on `out`, all else on stderr."""
+    """Prints what happens: the answers on `out`, all else on stderr, what a model thinks included."""
 
     def __init__(self, contenders: Sequence[Contender], out: TextIO) -> None:
         self._contenders = contenders
         self._out = out
         self._loading = -1
+        self._speaker: Speaker | None = None
 
     def hear(self, number: int, step: Step) -> None:
         """Tell one step."""
         from localllm.cli.main import print_error
+        from localllm.cli.speaker import Speaker
         from localllm.errors import Cancelled
         from localllm.measure.comparing import Answer, Loading, Reading, Said
 
@@ -167,10 +173,13 @@ class _Teller:
             for note in step.plan.notes:
                 print(f"note: {note}", file=sys.stderr)
             print(f"== {table.printable(name)} ==", file=self._out, flush=True)
-        elif isinstance(step, Said):
-            self._out.write(step.text)
-            self._out.flush()
+            self._speaker = Speaker(step.info.opens_thought, shown=str, out=self._out)
+        elif isinstance(step, Said) and self._speaker is not None:
+            self._speaker.say(step.text)
         elif isinstance(step, Answer):
+            if self._speaker is not None:
+                self._speaker.end()
+                self._speaker = None
             if step.text:
                 print("\n", file=self._out, flush=True)
             if step.error is not None and not isinstance(step.error, Cancelled):

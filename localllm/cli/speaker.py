@@ -1,4 +1,4 @@
-"""Prints a reply while it grows: the answer on stdout, and on stderr what the model thinks before it.
+"""Prints a reply while it grows: the answer on stdout, or where else it is to go, and the thought before it on stderr.
 
 Knows no conversation.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from localllm.chat.printable import printable
 from localllm.runtime.thinking import Parting
@@ -15,11 +16,14 @@ from localllm.runtime.thinking import Parting
 class Speaker:
     """Says one reply. `opened` as in `runtime.thinking`; of a reply that goes on, `before` was said already.
 
-    `shown` is what is written of an answer: for programs, to the letter.
+    `shown` is what is written of an answer: for programs, to the letter. It goes to `out`, None is stdout.
     """
 
-    def __init__(self, opened: str, before: str = "", *, shown: Callable[[str], str] = printable) -> None:
+    def __init__(
+        self, opened: str, before: str = "", *, shown: Callable[[str], str] = printable, out: TextIO | None = None
+    ) -> None:
         self._shown = shown
+        self._out = out or sys.stdout
         self._parting = Parting(opened)
         self._parting.feed(before)
         self._thinking = False
@@ -41,8 +45,8 @@ class Speaker:
             self._thinking = True
         if answer:
             self._answers("\n(Answering.)\n")
-            sys.stdout.write(self._shown(answer))
-            sys.stdout.flush()
+            self._out.write(self._shown(answer))
+            self._out.flush()
 
     def _answers(self, said: str) -> None:
         if self._thinking:

@@ -45,28 +45,28 @@ def part_of(plan: Plan, name: str) -> int:
 
 
 def partings(answers: Sequence[Answer]) -> list[Parting | None]:
-    """Where each text but the first parts from the first."""
-    return [part(answers[0].text, other.text) for other in answers[1:]]
+    """Where each answer but the first parts from the first, whatever was thought before."""
+    return [part(answers[0].parted.answer, other.parted.answer) for other in answers[1:]]
 
 
 def verdicts(answers: Sequence[Answer]) -> list[str]:
-    """A sentence for each answer but the first: how its text stands to the first one. None of what said nothing."""
+    """A sentence for each answer but the first: how it stands to the first one. None where one is empty."""
     first = answers[0]
     return [
         _verdict(first, other, parting)
         for other, parting in zip(answers[1:], partings(answers), strict=True)
-        if first.text.strip() and other.text.strip()
+        if first.parted.answer.strip() and other.parted.answer.strip()
     ]
 
 
 def as_markdown(request: Request, answers: Sequence[Answer]) -> str:
-    """The prompt, a table of all figures, and the texts."""
+    """The prompt, a table of all figures, and the texts, with folded thoughts."""
     rows = [["", *(_cell(answer.contender.name) for answer in answers)], ["---"] * (len(answers) + 1)]
     columns = [figures(answer) for answer in answers]
     rows += [[cells[0][0], *(_cell(value) for _, value in cells)] for cells in zip(*columns, strict=True)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     quoted = "\n".join(f"> {line}".rstrip() for line in request.prompt.splitlines())
-    texts = [f"## {answer.contender.name}\n\n{answer.text.strip() or _ending(answer)}" for answer in answers]
+    texts = [f"## {answer.contender.name}\n\n{_text(answer)}" for answer in answers]
     return "\n\n".join([quoted, table, *verdicts(answers), *texts]) + "\n"
 
 
@@ -82,8 +82,14 @@ def as_json(request: Request, answers: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
+def _text(answer: Answer) -> str:
+    """What was said, or why nothing was."""
+    said = answer.parted.folded.strip()
+    return said if answer.parted.answer.strip() else f"{said}\n\n{_ending(answer)}".lstrip()
+
+
 def _answer(answer: Answer) -> dict[str, Any]:
-    info, plan = answer.info, answer.plan
+    info, plan, said = answer.info, answer.plan, answer.parted
     return {
         "model": answer.contender.name,
         "path": str(answer.contender.path),
@@ -91,6 +97,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "file_bytes": info.file_bytes if info is not None else None,
         "ctx": info.n_ctx if info is not None else None,
         "text": answer.text,
+        "thought": said.thought,
+        "answer": said.answer,
         "stats": asdict(answer.stats) if answer.stats is not None else None,
         "plan": {name: part_of(plan, name) for name in ("weights", "kv", "compute")} if plan is not None else None,
         "memory": asdict(answer.memory) if answer.memory is not None else None,

@@ -19,6 +19,7 @@ from localllm.gguf_file import Header
 from localllm.runtime.options import Options
 from localllm.runtime.responder import Reply, Responder
 from localllm.runtime.sampling import Sampling, resolve
+from localllm.runtime.thinking import Parted, parted
 from localllm.runtime.types import MemorySample, Message, ModelInfo, Plan, Stats
 
 MAX_TOKENS = 512
@@ -75,7 +76,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model said, and what that took. What was not reached is None; `error` says why it ended early.
+    """What one model said, its thought included, and what that took. What was not reached is None; `error` says why it
+    ended early.
 
     `plan` is what the load took in bytes, `memory` how it stood at the end of the answer, `sampling` how tokens were
     picked in the end.
@@ -89,6 +91,11 @@ class Answer:
     memory: MemorySample | None = None
     sampling: Sampling | None = None
     error: LocalLLMError | None = None
+
+    @property
+    def parted(self) -> Parted:
+        """What the model thought, and its answer proper."""
+        return parted(self.text, opened=self.info.opens_thought if self.info is not None else "")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ MARKERS: tuple[tuple[str, str], ...] = (
 """Begin and end, as Qwen3, DeepSeek-R1, SmolLM3 and Granite write them, EXAONE Deep, Seed-OSS, Magistral and Ministral,
 Command A, Gemma 4 and Kimi-VL, and as older models were taught. gpt-oss has `channels`."""
 
+FOLDED = ("<details>\n<summary>Thought</summary>\n\n", "\n\n</details>\n\n")
+"""What stands in Markdown around a thought."""
+
 AROUND_THE_ANSWER = ("<response>", "</response>")
 """What Granite 3.3 writes around the answer that follows a thought."""
 
@@ -39,6 +42,11 @@ class Parted:
     thought: str | None
     closed: bool
     answer: str
+
+    @property
+    def folded(self) -> str:
+        """As Markdown, the thought in a block that opens on a click: its markers are no tags that Markdown knows."""
+        return f"{FOLDED[0]}{self.thought}{FOLDED[1]}{self.answer}" if self.thought else self.answer
 
 
 def opened_by(prompt: str) -> str:

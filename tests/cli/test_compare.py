@@ -59,6 +59,24 @@ def test_three_models_a_pipe_and_json(
 
 
 @pytest.mark.slow
+def test_thoughts_go_to_stderr(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thinks = ["--grammar", 'root ::= "<think>A capital is asked.</think>\\n\\nParis."', "--ctx", "512"]
+    words = ["compare", str(smollm2), str(smollm2), "Name the capital of France.", *thinks]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out.count("==\nParis.\n") == 2
+    assert "think" not in out
+    assert "say the same" in out
+    assert err.count("(Thinking.)\nA capital is asked.\n(Answering.)\n") == 2
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    first, _ = json.loads(out)["answers"]
+    assert first["text"] == "<think>A capital is asked.</think>\n\nParis."
+    assert (first["thought"], first["answer"]) == ("A capital is asked.", "Paris.")
+    assert "think>" not in err
+
+
+@pytest.mark.slow
 def test_one_that_cannot_be_loaded_fails_and_the_other_answers(
     smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

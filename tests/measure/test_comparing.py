@@ -144,6 +144,20 @@ def test_what_does_not_fit_and_what_has_no_template(smollm2: Path, tmp_path: Pat
     assert "no chat template" in dict(figures(untaught))["ended"]
 
 
+def test_thoughts_are_folded_and_only_answers_are_compared() -> None:
+    one = Answer(Contender("one", Path("a.gguf")), "<think>\nA capital.\n</think>\n\nParis it is.")
+    other = Answer(Contender("other", Path("b.gguf")), "[THINK]Of France.[/THINK]Paris it was.")
+    cut = Answer(Contender("cut", Path("c.gguf")), "<think>\nHalf of", error=Cancelled("It was stopped."))
+    text = as_markdown(Request("Capital?", GREEDY), [one, other, cut])
+    assert "## one\n\n<details>\n<summary>Thought</summary>\n\nA capital.\n\n</details>\n\nParis it is.\n" in text
+    assert "\n\nOf France.\n\n</details>\n\nParis it was.\n" in text
+    assert text.endswith("\n\nHalf of\n\n</details>\n\nstopped\n")
+    assert not any(marker in text for marker in ("<think>", "[THINK]"))
+    assert verdicts([one, other, cut]) == ["one and other part at word 3 (character 10): “is.” and “was.”."]
+    document = as_json(Request("Capital?", GREEDY), [one, cut])["answers"]
+    assert [(said["thought"], said["answer"]) for said in document] == [("A capital.", "Paris it is."), ("Half of", "")]
+
+
 def test_figures_of_what_was_never_loaded_are_the_same_rows() -> None:
     failed = Answer(Contender("a|b", Path("a.gguf")), error=DoesNotFit("It needs 9 GiB."))
     plan = Plan(Path("b"), SMALL, (DeviceMemory("CPU", "cpu", 1 << 30, 1 << 20, 1 << 20, 0, 0),), exact=False)
