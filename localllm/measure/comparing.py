@@ -7,6 +7,7 @@ knows no names of models and no screen.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -115,9 +116,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Said:
-    """The next words of the answer."""
+    """The next words of the answer; with them `pieces` of about a token each are there, `at` this monotonic time."""
 
     text: str
+    pieces: int
+    at: float
 
 
 Step = Loading | Reading | Said | Answer
@@ -203,7 +206,7 @@ class Comparison:
         error = memory = None
         try:
             for piece in reply:
-                hear(Said(piece))
+                hear(Said(piece, reply.pieces, time.monotonic()))
             memory = model.memory()
         except LocalLLMError as failed:
             error = failed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from localllm.measure.comparing import Comparison, Request, Said, Step
 from localllm.tui import background
@@ -49,17 +50,22 @@ class Contest:
 
     def take(self) -> Iterator[tuple[int, Step]]:
         """What happened to which contender since the last time; words that follow each other in one go."""
-        said: list[str] = []
+        said: list[Said] = []
         speaker = 0
         while self._steps:
             number, step = self._steps.popleft()
             if isinstance(step, Said):
                 speaker = number
-                said.append(step.text)
+                said.append(step)
                 continue
             if said:
-                yield speaker, Said("".join(said))
+                yield speaker, _joined(said)
                 said.clear()
             yield number, step
         if said:
-            yield speaker, Said("".join(said))
+            yield speaker, _joined(said)
+
+
+def _joined(said: list[Said]) -> Said:
+    """All words, counted and dated as the last of them."""
+    return replace(said[-1], text="".join(step.text for step in said))

@@ -102,7 +102,7 @@ def status(loader: Loader, turn: Turn | None, stats: Stats | None, context_used:
         trouble=loader.state == "failed",
         context_used=tokens_held(turn) if turn is not None and turn.progress else context_used,
         context_total=info.n_ctx if info else 0,
-        live_rate=live_rate(turn) if turn is not None else 0.0,
+        live_rate=live_rate(turn.pieces - 1, turn.said_at - turn.began_at) if turn is not None else 0.0,
         stats=stats,
         below=turn is not None and not following,
     )
@@ -128,10 +128,9 @@ def tokens_held(turn: Turn) -> int:
     return progress.done + turn.pieces if progress is not None else 0
 
 
-def live_rate(turn: Turn) -> float:
-    """Tokens per second so far; 0 until it means something."""
-    elapsed = turn.said_at - turn.began_at
-    return (turn.pieces - 1) / elapsed if elapsed > 0.5 else 0.0
+def live_rate(pieces: int, elapsed_s: float) -> float:
+    """Tokens per second, of so many pieces after the first and the time since that; 0 until it means something."""
+    return pieces / elapsed_s if elapsed_s > 0.5 else 0.0
 
 
 def account(conversation: Conversation, context_used: int, loader: Loader) -> str:

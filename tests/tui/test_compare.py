@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from localllm.chat.store import Store
 from localllm.cli.chat import open_model
 from localllm.errors import Cancelled, DoesNotFit, EngineDied
 from localllm.gguf_file import Header, Value
-from localllm.measure.comparing import MAX_TOKENS, Answer, Contender, Loading, Reading, Said
+from localllm.measure.comparing import MAX_TOKENS, Answer, Comparison, Contender, Loading, Reading, Request, Said
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
+from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Plan
 from localllm.tui import background, beside, switching
 from localllm.tui.app import ChatApp
+from localllm.tui.contest import Contest
 from localllm.tui.loader import Wanted
 from localllm.tui.models import Choice
 from localllm.tui.screens import compare
@@ -29,7 +32,7 @@ from localllm.tui.widgets.figures import Figures
 from localllm.tui.widgets.question import Question
 from localllm.tui.widgets.side import Side
 from tests.tui.driving import Driver, OpenApp, ask, say, screen_text, shows, wait_until
-from tests.tui.fake import GIB, INFO, PLAN, Garage, Script
+from tests.tui.fake import GIB, INFO, PLAN, FakeResponder, Garage, Script
 from tests.tui.pictures import check
 
 pytestmark = pytest.mark.slow
@@ -267,6 +270,8 @@ async def test_a_stop_keeps_what_was_said_and_asks_nobody_else(
         screen_of(pilot).query_one(Question).insert("Go on for long")
         await pilot.press("enter")
         await shows(pilot, "word word")
+        await shows(pilot, "writing · ")
+        assert "tok/s" in screen_text(pilot)
         await pilot.press(key)
         await shows(pilot, "Stopped.")
         assert "not asked" in screen_text(pilot)
@@ -399,13 +404,17 @@ async def test_a_side_grows_and_a_table_cuts_what_is_too_long() -> None:
     async with Host().run_test(size=(60, 40)) as pilot:
         side = pilot.app.query_one(Side)
         side.name_model(contender.name)
-        for step in (Loading(0.5), Reading(INFO, PLAN), Said("Half "), Said("of *it*")):
+        for step in (Loading(0.5), Reading(INFO, PLAN), Said("Half ", 2, 7.0), Said("of *it*", 4, 7.25)):
             side.take(step)
         await pilot.pause()
         text = screen_text(pilot)
         assert "writing" in text
+        assert "tok/s" not in text, "in so short a time a rate says nothing"
         assert "Half of it" in text
         assert "\x1b" not in text
+        side.take(Said(" and more", 32, 9.0))
+        await pilot.pause()
+        assert "15.0 tok/s" in screen_text(pilot)
         side.take(failed)
         pilot.app.query(Figures).last().show([failed, None])
         await pilot.pause()
@@ -413,6 +422,32 @@ async def test_a_side_grows_and_a_table_cuts_what_is_too_long() -> None:
         assert any("The engine ended in a way that is long." in line for line in lines)
         (ended,) = [line for line in lines if line.strip().startswith("ended")]
         assert ended.endswith("… -")
+
+
+class Ready:
+    """Engines whose models are there at once."""
+
+    def open(self, contender: Contender, progress: Callable[[float], None], stopped: threading.Event) -> Responder:
+        return FakeResponder()
+
+    def release(self, model: Responder) -> None:
+        pass
+
+
+def test_words_that_come_together_are_counted_as_all_of_them() -> None:
+    contenders = [Contender("one", INFO.path), Contender("other", INFO.path)]
+    crashes: list[BaseException] = []
+    contest = Contest(Comparison(contenders, Request("Capital?", Sampling()), Ready()), crashes.append)
+    while not contest.is_over:
+        threading.Event().wait(0.01)
+    steps = list(contest.take())
+    assert crashes == []
+    assert [(number, type(step)) for number, step in steps] == [
+        (number, kind) for number in (0, 1) for kind in (Reading, Said, Answer)
+    ]
+    for _, step in steps:
+        if isinstance(step, Said):
+            assert (step.text, step.pieces) == (Script.reply, 9)
 
 
 def test_what_is_waited_for_may_be_given_up() -> None:

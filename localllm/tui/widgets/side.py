@@ -10,7 +10,8 @@ from textual.containers import Vertical
 
 from localllm.errors import Cancelled, LocalLLMError
 from localllm.measure.comparing import Answer, Loading, Reading, Said, Step
-from localllm.tui import wording
+from localllm.tui import amounts, wording
+from localllm.tui.entries import GAP
 from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.widgets.figures import Figures
 from localllm.tui.widgets.transcript import Transcript
@@ -24,6 +25,8 @@ class Side(Vertical):
         super().__init__(id=id)
         self._entry: ReplyEntry | None = None
         self.answer: Answer | None = None
+        self._first: Said | None = None
+        """From here on the rate is counted."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -48,11 +51,14 @@ class Side(Vertical):
             self.border_subtitle = f"loading {step.fraction:.0%}"
         elif isinstance(step, Reading):
             self.border_subtitle = "reading the prompt"
+            self._first = None
             self._entry = ReplyEntry(opened=step.info.opens_thought)
             self._entry.begin()
             self.query_one(Transcript).append(self._entry)
         elif isinstance(step, Said) and self._entry is not None:
-            self.border_subtitle = "writing"
+            self._first = first = self._first or step
+            rate = wording.live_rate(step.pieces - first.pieces, step.at - first.at)
+            self.border_subtitle = f"writing{GAP}{amounts.rate(rate)}" if rate else "writing"
             self._entry.grow(step.text)
             self.query_one(Transcript).redraw(self._entry)
         elif isinstance(step, Answer):
