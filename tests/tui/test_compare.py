@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from textual.app import App, ComposeResult
 
+from localllm import library
+from localllm.chat import attachments
+from localllm.chat.attachments import Attachment
 from localllm.chat.store import Store
 from localllm.cli.chat import open_model
 from localllm.errors import Cancelled, DoesNotFit, EngineDied
@@ -386,6 +389,59 @@ async def test_the_chats_own_model_without_a_template_leaves_its_side_empty(
         await pilot.press("enter")
         await shows(pilot, "there is no first model yet. F7 chooses it.")
         assert all(not model.asked for model in garage.models)
+
+
+async def test_a_message_whose_file_is_still_read_waits_in_the_prompt_until_the_comparison_is_over(
+    open_app: OpenApp, garage: Garage, room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, disk_answers, read = tmp_path / "notes.md", threading.Event(), attachments.read
+    notes.write_text("The code word is basalt.")
+
+    def slowly(path: Path) -> Attachment:
+        disk_answers.wait(10)
+        return read(path)
+
+    monkeypatch.setattr(attachments, "read", slowly)
+    app = open_app(garage=garage)
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await wait_until(pilot, lambda: "fake-1b" in screen_text(pilot))
+        await say(pilot, f"/attach {notes}")
+        await say(pilot, "What is the code word?")
+        await pilot.press("f12")
+        await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
+        disk_answers.set()
+        await shows(pilot, "A comparison is open")
+        assert garage.models[0].asked == []
+        assert not app.chat.busy
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.screen is app.chat)
+        assert app.chat.talk.prompt.text == "What is the code word?"
+        assert "notes.md" in screen_text(pilot)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: garage.models[0].asked)
+        assert "basalt" in garage.models[0].asked[0][-1].content
+
+
+async def test_a_model_that_was_named_before_a_comparison_is_not_loaded_during_it(
+    open_app: OpenApp, garage: Garage, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = threading.Event()
+
+    def slowly(_name: str) -> Path:
+        found.wait(10)
+        return OTHER
+
+    monkeypatch.setattr(library, "resolve", slowly)
+    app = open_app(garage=garage)
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await wait_until(pilot, lambda: "fake-1b" in screen_text(pilot))
+        await say(pilot, "/model other-3b")
+        await pilot.press("f12")
+        await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
+        found.set()
+        await shows(pilot, "A comparison is open")
+        assert not garage.models[0].closed
+        assert len(garage.models) == 1
 
 
 class Host(App[None]):

@@ -102,6 +102,7 @@ class ChatScreen(Panes):
         self.watching = Watching(self)
         self.sending = Sending(self, self.behind)
         self._deliveries = deliveries(self)
+        self._comparing = False
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -160,10 +161,13 @@ class ChatScreen(Panes):
         return self.replies.busy
 
     def may_turn(self) -> bool:
-        """Whether no reply is made; says so if one is."""
+        """Whether no reply is made and nothing is compared; says so if it is."""
         if self.busy:
             self.notify("The reply is still being made. Esc stops it.", severity="warning")
-        return not self.busy
+        elif self._comparing:
+            # A file that goes along, or a model that was named, may be found only now.
+            self.notify("A comparison is open, and the chat waits. Esc leaves it.", severity="warning")
+        return not (self.busy or self._comparing)
 
     def show_conversation(self, *, growing: bool = False) -> None:
         """Show the path of the conversation; its last reply grows on, if `growing`."""
@@ -265,7 +269,12 @@ class ChatScreen(Panes):
         from localllm.tui.screens.compare import CompareScreen
 
         if self.may_turn():
-            self.app.push_screen(CompareScreen(self, model), lambda _: self.panes_changed())
+            self._comparing = True
+            self.app.push_screen(CompareScreen(self, model), self._compared)
+
+    def _compared(self, _: None) -> None:
+        self._comparing = False
+        self.panes_changed()
 
     def action_reload(self) -> None:
         """Load the model again."""
