@@ -109,7 +109,7 @@ def open_model(
     path: Path,
     *,
     gpu_layers: int = 0,
-    devices: Sequence[int] = (),
+    devices: Sequence[int] | None = None,
     split: Sequence[float] = (),
     cpu_moe: int = 0,
     load_mode: int = LOAD_MMAP,
@@ -119,7 +119,7 @@ def open_model(
 ) -> ModelHandle:
     """Load a GGUF. With `simulate` no weights are read or allocated: only the sizes are real.
 
-    The `gpu_layers` last layers are split over `devices`, ggml's pointers, in the proportions `split`; none means those
+    The `gpu_layers` last layers are split over `devices`, ggml's pointers, in the proportions `split`; None means those
     that llama.cpp chooses. The experts of the first `cpu_moe` layers stay in RAM.
     `progress` is called with 0…1 and returns False to stop loading.
 
@@ -131,8 +131,8 @@ def open_model(
     api = lib.llama()
     params = api.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
-    listed = _pointers(devices)
-    params.devices = ctypes.cast(listed, ctypes.c_void_p) if devices else None
+    listed = _pointers(devices or ())
+    params.devices = None if devices is None else ctypes.cast(listed, ctypes.c_void_p)
     proportions, overrides = _proportions(split), _experts_in_ram(cpu_moe)
     if any(split):
         params.tensor_split = ctypes.cast(proportions, ctypes.POINTER(ctypes.c_float))

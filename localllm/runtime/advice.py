@@ -8,7 +8,7 @@ from localllm.gguf_file import Header
 from localllm.runtime.options import WIDE_KV_TYPES, Options
 from localllm.runtime.placement import largest, place
 from localllm.runtime.simulate import simulated
-from localllm.runtime.types import DeviceMemory, Plan, needs
+from localllm.runtime.types import DeviceMemory, Plan, lacks
 
 BITS_PER_WEIGHT = {
     "Q8_0": 8.5,
@@ -25,7 +25,7 @@ BITS_PER_WEIGHT = {
 
 def what_fits(header: Header, parameters: int, plan: Plan) -> str:
     """One or two sentences on what to change; `parameters` is the number of weights in all parts of the file."""
-    short = [part for part in plan.devices if needs(part) > part.free]
+    short = [part for part in plan.devices if lacks(part) > 0]
     offload = [part for part in short if part.kind != "cpu"]
     ways = [*_contexts(header, plan, short), *_kv_types(header, plan)]
     if offload:
@@ -42,7 +42,7 @@ def _contexts(header: Header, plan: Plan, short: list[DeviceMemory]) -> list[str
 
     def excess(blocks: int) -> int:
         smaller = simulated(header, replace(plan.options, n_ctx=blocks * 256))
-        return max(needs(part) - part.free for part in smaller.devices if part.name in names)
+        return max(lacks(part) for part in smaller.devices if part.name in names)
 
     blocks = largest(plan.n_ctx // 256, excess)
     return [f"a context of {blocks * 256:,} tokens (--ctx {blocks * 256}, n_ctx in Python)"] if blocks else []
@@ -64,7 +64,7 @@ def _layers(header: Header, plan: Plan) -> list[str]:
 
 
 def _quantizations(parameters: int, plan: Plan, short: list[DeviceMemory]) -> list[str]:
-    missing = sum(needs(part) - part.free for part in short)
+    missing = sum(lacks(part) for part in short)
     room = sum(part.weights for part in plan.devices) - missing
     for name, bits in BITS_PER_WEIGHT.items():
         if parameters * bits / 8 <= room:

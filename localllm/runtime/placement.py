@@ -17,7 +17,7 @@ from localllm.native.devices import Device
 from localllm.runtime.estimate import shares
 from localllm.runtime.options import Options
 from localllm.runtime.simulate import simulated
-from localllm.runtime.types import DeviceMemory, Plan, needs
+from localllm.runtime.types import UNCOUNTED, DeviceMemory, Plan, needs
 
 MOST_DEVICES = 15
 """GGML_SCHED_MAX_BACKENDS of ggml-backend.cpp without the CPU."""
@@ -62,7 +62,7 @@ def place(header: Header, options: Options) -> Plan:
 
 def margin(device: DeviceMemory | Device) -> int:
     """Bytes that a choice leaves free on the device."""
-    return min(LARGEST_MARGIN, device.total // 16)
+    return max(min(LARGEST_MARGIN, device.total // 16), UNCOUNTED if device.kind == "gpu" else 0)
 
 
 def largest(high: int, excess: Callable[[int], int]) -> int:

@@ -16,7 +16,7 @@ from localllm.runtime.more_weights import more_weights, table_bytes
 from localllm.runtime.options import Options
 from localllm.runtime.placement import largest, margin, place
 from localllm.runtime.simulate import estimated, simulated
-from localllm.runtime.types import Plan, mib, needs
+from localllm.runtime.types import Plan, lacks, mib, needs, uncounted
 
 DEFAULT_CTX = 8192
 SMALLEST_CTX = 2048
@@ -113,11 +113,11 @@ def check_fits(plan: Plan) -> None:
         DoesNotFit: names the device, what it needs and has, and what would fit.
     """
     for device in plan.devices:
-        need = needs(device)
-        if need > device.free:
+        if lacks(device) > 0:
+            kernels = f", and {mib(uncounted(device))} for the device's own kernels" if uncounted(device) else ""
             raise DoesNotFit(
-                f"{plan.path.name} needs {mib(need)} on {device.name} (weights {mib(device.weights)}, KV cache "
-                f"{mib(device.kv)} for {plan.n_ctx:,} tokens, compute {mib(device.compute)}); "
+                f"{plan.path.name} needs {mib(needs(device))} on {device.name} (weights {mib(device.weights)}, "
+                f"KV cache {mib(device.kv)} for {plan.n_ctx:,} tokens, compute {mib(device.compute)}){kernels}; "
                 f"{mib(device.free)} are free.",
                 hint=plan.advice,
             )

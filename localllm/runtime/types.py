@@ -102,6 +102,11 @@ class TokenLogprob(Logprob):
     top: tuple[Logprob, ...]
 
 
+UNCOUNTED = 192 << 20
+"""Bytes that kernels of a GPU and their libraries allocate when they first compute, which llama.cpp counts nowhere and
+whose lack ends the process: 68 and 168 MiB were seen with CUDA, docs/experiments.md."""
+
+
 @dataclass(frozen=True)
 class DeviceMemory:
     """What one device holds for us, and its state. All in bytes. `layers` counts the layers it runs.
@@ -151,22 +156,22 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether every device has room for its part now."""
-        return all(needs(device) <= device.free for device in self.devices)
+        return all(lacks(device) <= 0 for device in self.devices)
 
     def fits_instead_of(self, loaded: Plan) -> bool:
         """Whether every device has room for its part once `loaded` is freed, which is in memory now."""
-        freed = {part.name: part.kv + part.compute for part in loaded.devices}
+        freed = {part.name: part.kv + part.compute + uncounted(part) for part in loaded.devices}
         for part in loaded.devices:
             # Pages of a mapped file count as available already.
             if part.kind != "cpu" or not loaded.options.mmap:
                 freed[part.name] += part.weights
-        return all(needs(device) <= device.free + freed.get(device.name, 0) for device in self.devices)
+        return all(lacks(device) <= freed.get(device.name, 0) for device in self.devices)
 
     def fits_beside(self, loaded: Plan) -> bool:
         """Whether every device has room for its part while `loaded` stays, which is in memory now."""
         # Pages of its mapped file count as available, and a model runs well only while they stay.
         kept = {part.name: part.weights for part in loaded.devices if part.kind == "cpu" and loaded.options.mmap}
-        return all(needs(device) + kept.get(device.name, 0) <= device.free for device in self.devices)
+        return all(lacks(device) + kept.get(device.name, 0) <= 0 for device in self.devices)
 
     @property
     def total(self) -> int:
@@ -182,6 +187,16 @@ def mib(size: int) -> str:
 def needs(device: DeviceMemory) -> int:
     """Bytes that the plan puts on the device."""
     return device.weights + device.kv + device.compute
+
+
+def uncounted(device: DeviceMemory) -> int:
+    """Bytes that have to be free on the device beside what the plan puts there."""
+    return UNCOUNTED if device.kind == "gpu" and needs(device) else 0
+
+
+def lacks(device: DeviceMemory) -> int:
+    """Bytes that the device has too few for the plan; negative is what it has left."""
+    return needs(device) + uncounted(device) - device.free
 
 
 @dataclass(frozen=True)

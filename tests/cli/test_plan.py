@@ -9,6 +9,7 @@ import pytest
 
 from localllm.cli.main import main
 from localllm.native import machine
+from localllm.runtime.types import UNCOUNTED
 
 
 @pytest.mark.slow
@@ -69,19 +70,36 @@ def _laptop(folder: Path, *rows: dict[str, object]) -> str:
 @pytest.mark.slow
 def test_another_machine_is_planned_for(smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cpu = {"name": "CPU", "kind": "cpu", "free": 8 << 30, "total": 16 << 30}
-    gpu = {"name": "CUDA0", "kind": "gpu", "free": 100 << 20, "total": 110 << 20}
+    gpu = {"name": "CUDA0", "kind": "gpu", "free": 300 << 20, "total": 310 << 20}
     assert main(["plan", str(smollm2), "--ctx", "1024", "--json", "--machine", _laptop(tmp_path, gpu, cpu)]) == 0
     plan = json.loads(capsys.readouterr().out)
     first, last = plan["devices"]
-    assert (first["name"], first["free"], last["name"], last["total"]) == ("CUDA0", 100 << 20, "CPU", 16 << 30)
+    assert (first["name"], first["free"], last["name"], last["total"]) == ("CUDA0", 300 << 20, "CPU", 16 << 30)
     assert 0 < first["layers"] == plan["gpu_layers"] < 31
-    assert first["weights"] + first["kv"] + first["compute"] <= 100 << 20
+    assert first["weights"] + first["kv"] + first["compute"] <= (300 << 20) - UNCOUNTED
     assert "another machine" in plan["estimate"]
     small = {**cpu, "free": 100 << 20}
     assert main(["plan", str(smollm2), "--ctx", "1024", "--machine", _laptop(tmp_path, small)]) == 1
     out = capsys.readouterr().out
     assert "It does not fit" in out
     assert "another processor" in out
+
+
+@pytest.mark.slow
+def test_a_gpu_without_room_for_its_kernels_takes_nothing(
+    smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu = {"name": "CPU", "kind": "cpu", "free": 8 << 30, "total": 16 << 30}
+    machine = _laptop(tmp_path, {"name": "CUDA0", "kind": "gpu", "free": 200 << 20, "total": 8 << 30}, cpu)
+    flags = [str(smollm2), "--ctx", "512", "--json", "--machine", machine]
+    assert main(["plan", *flags]) == 0
+    gpu = json.loads(capsys.readouterr().out)["devices"][0]
+    assert (gpu["weights"], gpu["kv"], gpu["compute"]) == (0, 0, 0)
+    # A layer would fit with the kernels' memory uncounted, which ends the process at the first token.
+    assert main(["plan", *flags, "--gpu-layers", "8"]) == 1
+    plan = json.loads(capsys.readouterr().out)
+    assert 0 < sum(plan["devices"][0][size] for size in ("weights", "kv", "compute")) < 200 << 20
+    assert "--gpu-layers 0" in plan["advice"]
 
 
 def test_this_machine_planned_as_another_is_the_same(

@@ -59,7 +59,7 @@ def test_layers_go_where_the_plan_says(
     lent, cpu = plan.devices
     assert (lent.kind, lent.worker) == ("worker", endpoint)
     assert (lent.layers, cpu.layers) == (expected, 31 - expected)
-    assert (lent.kv > 0) == (lent.weights > 0) == (expected > 0)
+    assert (lent.kv > 0) == (lent.weights > 0) == (lent.compute > 0) == (expected > 0)
 
 
 def test_the_table_names_the_workers(endpoint: str, smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,21 @@ def test_the_context_is_chosen_below_what_the_model_knows(smollm2: Path) -> None
     assert make_plan(smollm2).n_ctx == min(DEFAULT_CTX, read_header(smollm2).context_length)
 
 
+@pytest.mark.parametrize(("kind", "fits"), [("gpu", False), ("worker", True)])
+def test_a_gpu_needs_memory_for_its_kernels(kind: str, fits: bool) -> None:
+    device = DeviceMemory("GPU0", kind, weights=300 << 20, kv=0, compute=0, free=400 << 20, total=8 << 30, layers=3)
+    plan = Plan(Path("model.gguf"), Options(n_ctx=512, gpu_layers=3), (device,), exact=True)
+    assert plan.fits is fits
+    if fits:
+        check_fits(plan)
+        return
+    with pytest.raises(
+        DoesNotFit, match=r"needs 300\.0 MiB on GPU0 .*, and 192\.0 MiB for the device's own kernels; 400\.0"
+    ):
+        check_fits(plan)
+    assert plan.fits_instead_of(plan)
+
+
 @pytest.mark.slow
 def test_an_open_context_shrinks_to_fit_and_says_so(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = make_plan(smollm2)
