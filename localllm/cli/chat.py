@@ -33,6 +33,7 @@ EPILOG = """examples:
   localllm chat --max-tokens 500            no reply longer than that; /continue or Ctrl+G goes on with one
 
 Chats are kept on this machine and listed when the app opens. F1 shows all keys, Ctrl+Q quits.
+In a pipe a wrong / command is told, the lines behind it count, and the exit code is 1; any other error ends it.
 """
 
 
@@ -177,7 +178,8 @@ def _app(
 def _plain(
     args: argparse.Namespace, wanted: Wanted, store: Store, conversation: Conversation | None, sampling: Sampling
 ) -> int:
-    from localllm.cli.plain import Lines, PlainChat
+    from localllm.cli.plain import PlainChat
+    from localllm.cli.plain_lines import Lines
 
     typed = sys.stdin or io.StringIO()  # a process may be started without
     interactive = typed.isatty() and sys.stdout.isatty()

@@ -182,7 +182,7 @@ def _export(args: argparse.Namespace, store: Store) -> dict[str, Any]:
     if bool(args.chats) == args.all:
         args.usage_error("name the chats to export, or --all of them")
     entries = store.chats()
-    chosen = entries if args.all else [_named(name, entries) for name in args.chats]
+    chosen = entries if args.all else _chosen(args, entries)
     chats = [store.load(entry.id) for entry in dict.fromkeys(chosen)]
     several = args.all or len(chats) > 1
     form = args.format or ("json" if several else transfer.format_of(args.outfile or Path("-")))
@@ -201,6 +201,20 @@ def _export(args: argparse.Namespace, store: Store) -> dict[str, Any]:
             file=sys.stderr,
         )
     return {"outfile": str(args.outfile), "format": form, "chats": [chat.id for chat in chats], "lost_messages": lost}
+
+
+def _chosen(args: argparse.Namespace, entries: list[ChatEntry]) -> list[ChatEntry]:
+    """The chats that are named. The last name may be meant as the file to write: then `--outfile` is said."""
+    from localllm.errors import BadChat
+
+    *chats, last = args.chats
+    found = [_named(name, entries) for name in chats]
+    try:
+        return [*found, _named(last, entries)]
+    except BadChat as error:
+        if not chats or args.outfile is not None:
+            raise
+        raise BadChat(error.message, hint=f"{error.hint}\nA file to write to goes with --outfile FILE.") from None
 
 
 def _count(number: int, what: str) -> str:

@@ -1,17 +1,15 @@
 """`localllm chat --plain`: the same chats line by line, for screen readers, dumb terminals and pipes.
 
-Answers go to stdout, thoughts and everything else to stderr; no colour, no cursor that moves. Knows how lines are read
-and words are printed; what a command does is in `plain_orders`.
+Answers go to stdout, thoughts and everything else to stderr; no colour, no cursor that moves. Knows how words are
+printed; how lines are read is in `plain_lines`, what a command does in `plain_orders`.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import IO
+from collections.abc import Callable
 
 from localllm.chat import attachments, commands
 from localllm.chat.conversation import Conversation, Node
@@ -19,9 +17,10 @@ from localllm.chat.naming import SHORT_ID
 from localllm.chat.printable import check, printable
 from localllm.chat.store import Store
 from localllm.cli.interrupt import on_interrupt
+from localllm.cli.plain_lines import Lines
 from localllm.cli.plain_orders import Orders
 from localllm.cli.speaker import Speaker
-from localllm.errors import BadTemplate, EngineDied, LocalLLMError
+from localllm.errors import BadCommand, BadTemplate, EngineDied, LocalLLMError
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.thinking import parted
 from localllm.tui import own_model
@@ -30,68 +29,11 @@ from localllm.tui.loader import Loader, OpenModel, Wanted
 from localllm.tui.own_model import Present
 from localllm.tui.turn import Turn
 
-PROMPT = "You: "
-QUOTES = '"""'
-"""A line of these begins a message of several lines, and ends it."""
-
 POLL_S = 0.03
 SLOW_S = 2.0
 """After this long without a word, it is said what the reply waits for."""
 
 REMEMBERED_PROMPTS = 200
-
-
-class Lines:
-    """What the person writes, message by message: from a terminal with editing and history, or from a pipe."""
-
-    def __init__(self, source: IO[str], *, interactive: bool) -> None:
-        self.interactive = interactive
-        self._source = source
-
-    def edit_with(self, prompts: list[str]) -> None:
-        """Offer earlier messages for the Up key, and take a paste of several lines as one message."""
-        try:
-            import readline
-        except ImportError:  # Windows
-            return
-        if os.environ.get("TERM") != "dumb":
-            # Python switches it off, for programs that cannot have several lines.
-            readline.parse_and_bind("set enable-bracketed-paste on")
-        for prompt in prompts:
-            readline.add_history(" ".join(prompt.split()))
-
-    def messages(self) -> Iterator[str]:
-        """Each message, until the input ends. Lines between quotes are one; Ctrl-C gives up what was begun."""
-        while True:
-            try:
-                line = self._line(PROMPT)
-                if line is not None and line.strip() == QUOTES:
-                    line = self._block()
-            except KeyboardInterrupt:
-                if not self.interactive:
-                    raise
-                print("\n(Ctrl-D or /quit ends.)", file=sys.stderr)
-                continue
-            if line is None:
-                return
-            if line.strip():
-                yield line
-
-    def _block(self) -> str | None:
-        lines: list[str] = []
-        while (line := self._line("")) is not None and line.strip() != QUOTES:
-            lines.append(line)
-        return "\n".join(lines) if lines or line is not None else None
-
-    def _line(self, prompt: str) -> str | None:
-        if self.interactive:
-            try:
-                return input(prompt)
-            except EOFError:
-                print(file=sys.stderr)
-                return None
-        line = self._source.readline()
-        return line.rstrip("\r\n") if line else None
 
 
 class PlainChat:
@@ -141,7 +83,12 @@ class PlainChat:
         sys.stdout.flush()
 
     def run(self, lines: Lines) -> int:
-        """Talk until the input ends. Returns the exit code: 130 if Ctrl-C ended it."""
+        """Talk until the input ends. Returns the exit code: 130 if Ctrl-C ended it, 1 if a command was wrong in a pipe.
+
+        Raises:
+            LocalLLMError: something else went wrong, in a pipe.
+        """
+        failed = False
         self.loader.start()
         if self.interactive:
             self.tell(
@@ -160,15 +107,16 @@ class PlainChat:
                 self.tell("  The model is loaded again with the next message.")
             except LocalLLMError as error:
                 self._explain(error)
+                failed = True
             except KeyboardInterrupt:
                 if not self.interactive:
                     return 130
                 self.tell("(Interrupted.)")
-        return 0
+        return 1 if failed and not self.interactive else 0
 
     def _explain(self, error: LocalLLMError) -> None:
-        """Say what went wrong and go on; in a pipe nobody is there to go on."""
-        if not self.interactive:
+        """Say what went wrong and go on; in a pipe only after a wrong command, for nobody is there to mend the rest."""
+        if not self.interactive and not isinstance(error, BadCommand):
             raise error
         self.tell(f"error: {error.message}")
         for line in error.hint.splitlines():

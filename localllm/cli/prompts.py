@@ -31,5 +31,5 @@ def is_model(text: str, *, beside_a_pipe: bool) -> bool:
     if any(character.isspace() for character in text):
         return paths.exists(Path(text)) and Path(text).is_file()
     known = text.endswith(".gguf") or library.knows(text) or paths.exists(Path(text))
-    # Beside a pipe a mistyped name is likelier than a prompt such as `a/b`.
-    return known or (beside_a_pipe and any(mark in text for mark in ":/"))
+    # Beside a pipe a mistyped name is likelier than a prompt such as `a/b`; none ends in a colon, as `Translate:` does.
+    return known or (beside_a_pipe and any(mark in text for mark in ":/") and not text.endswith(":"))

@@ -44,8 +44,11 @@ def _contexts(header: Header, plan: Plan, short: list[DeviceMemory]) -> list[str
         smaller = simulated(header, replace(plan.options, n_ctx=blocks * 256))
         return max(lacks(part) for part in smaller.devices if part.name in names)
 
-    blocks = largest(plan.n_ctx // 256, excess)
-    return [f"a context of {blocks * 256:,} tokens (--ctx {blocks * 256}, n_ctx in Python)"] if blocks else []
+    most, trained = largest(plan.n_ctx // 256, excess) * 256, header.context_length
+    if 0 < trained < most:
+        usual = f"the context that the model was trained with, {trained:,} tokens (--ctx {trained}, n_ctx in Python)"
+        return [usual, f"up to {most:,}, with worse answers past that (--ctx {most})"]
+    return [f"a context of {most:,} tokens (--ctx {most}, n_ctx in Python)"] if most else []
 
 
 def _kv_types(header: Header, plan: Plan) -> list[str]:

@@ -184,6 +184,17 @@ def test_exporting_markdown_tells_what_it_does_not_hold(
     assert f"c.json: 1 chat, {held + 1} messages" in ran.out
 
 
+def test_a_file_that_is_named_like_a_chat_is_told_how_to_be_written(
+    capsys: pytest.CaptureFixture[str], chats: tuple[Conversation, Conversation], tmp_path: Path
+) -> None:
+    file = str(tmp_path / "talk.json")
+    told = Ran(capsys, "export", "recipes", file, code=1).err
+    assert f"There is no chat {file!r}." in told
+    assert "--outfile FILE" in told
+    assert "--outfile" not in Ran(capsys, "export", "nothing", code=1).err
+    assert list(tmp_path.glob("talk*")) == []
+
+
 @pytest.mark.parametrize("arguments", [["export"], ["export", "--all", "x"], ["export", "x", "--json"], ["rename"], []])
 def test_wrong_use(arguments: list[str], store: Store) -> None:
     talk(store, "x")

@@ -21,10 +21,10 @@ from localllm import paths
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.cli.main import main
-from localllm.cli.plain import Lines, PlainChat
+from localllm.cli.plain import PlainChat
+from localllm.cli.plain_lines import Lines
 from localllm.errors import (
     BadAttachment,
-    BadCommand,
     BadTemplate,
     BadText,
     EngineDied,
@@ -223,18 +223,7 @@ def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:
 @pytest.mark.parametrize(
     ("line", "kind", "message"),
     [
-        ("/modle", BadCommand, "no command /modle"),
         ("/open nothing", LocalLLMError, "no chat 'nothing'"),
-        ("/rename x", BadCommand, "not kept"),
-        ("/retry", BadCommand, "no question"),
-        ("/continue", BadCommand, "did not end early"),
-        ("/undo", BadCommand, "no question"),
-        ("/edit x", BadCommand, "no question"),
-        ("/fork", BadCommand, "nothing to fork"),
-        ("/branch", BadCommand, "no messages"),
-        ("/copy", BadCommand, "no reply"),
-        ("/stats", BadCommand, "no reply"),
-        ("/restore", BadCommand, "No chat was deleted"),
         ("What is in @./nothere.txt ?", BadAttachment, "no file nothere.txt"),
         ("/model nowhere.gguf", ModelNotFound, "nowhere.gguf"),
         ("caf\udce9", BadText, "character 4"),
@@ -249,6 +238,34 @@ def test_a_mistake_ends_a_pipe_and_not_a_talk(store: Store, line: str, kind: typ
     assert run.error is None
     assert f"error: {run.told.split('error: ')[1].splitlines()[0]}" in run.told
     assert message in run.told
+    assert PARIS in run.out
+    assert [message.content for message in run.asked[-1]] == ["Hi"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/modle", "no command /modle"),
+        ("/rename x", "not kept"),
+        ("/retry", "no question"),
+        ("/continue", "did not end early"),
+        ("/undo", "no question"),
+        ("/edit x", "no question"),
+        ("/fork", "nothing to fork"),
+        ("/branch", "no messages"),
+        ("/copy", "no reply"),
+        ("/stats", "no reply"),
+        ("/restore", "No chat was deleted"),
+    ],
+)
+@pytest.mark.parametrize("interactive", [False, True])
+def test_a_wrong_command_is_told_and_the_lines_behind_it_count(
+    store: Store, line: str, message: str, interactive: bool
+) -> None:
+    run = Run(store, interactive=interactive).lines(line, "Hi")
+    assert run.error is None
+    assert run.code == (0 if interactive else 1)
+    assert message in run.told.split("error: ")[1]
     assert PARIS in run.out
     assert [message.content for message in run.asked[-1]] == ["Hi"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from localllm import paths
+from localllm.cli import prompts
 from localllm.cli.main import main
 
 QUESTION = "Name the capital of France."
@@ -92,6 +93,15 @@ def test_a_schema_and_a_grammar(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_grammar_that_is_none_is_an_error(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "Hi", *flags, *GREEDY]) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "names_a_model"),
+    [("Answer:", False), ("and/or:", False), ("Answer", False), ("smolm2:135m", True), ("nobody/nothing", True)],
+)
+def test_which_word_beside_a_pipe_names_a_model(word: str, names_a_model: bool) -> None:
+    assert prompts.is_model(word, beside_a_pipe=True) is names_a_model
+    assert not prompts.is_model(word, beside_a_pipe=False)
 
 
 @pytest.mark.slow

@@ -112,6 +112,16 @@ def test_beyond_the_training_length_is_warned_of(smollm2: Path) -> None:
     assert "8,192" in note
 
 
+@pytest.mark.slow
+def test_beyond_the_training_length_that_length_is_offered_first(
+    smollm2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _free(monkeypatch, needs(make_plan(smollm2, Options(n_ctx=16_384)).devices[0]))
+    advice = make_plan(smollm2, Options(n_ctx=32_768)).advice
+    trained = "the context that the model was trained with, 8,192 tokens (--ctx 8192, n_ctx in Python)"
+    assert advice.startswith(f"What would fit: {trained}, or up to 16,384, with worse answers past that (--ctx 16384)")
+
+
 def test_a_context_that_is_rounded_up_is_told(smollm2: Path) -> None:
     plan = make_plan(smollm2, Options(n_ctx=1000))
     assert plan.n_ctx == 1024
