@@ -9,13 +9,14 @@ import difflib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from localllm.chat.conversation import Conversation
@@ -27,7 +28,12 @@ from localllm.tui import background
 from localllm.tui.clipboard import copy, native_command
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.messages import Crashed, Failed
+from localllm.tui.no_color import NoColour
 from localllm.tui.screens.chat import ChatScreen
+
+STYLES = Path(__file__).with_name("localllm.tcss")
+UNCOLOURED = Path(__file__).with_name("no_color.tcss")
+"""What tells things apart where there are no colours; over `STYLES`."""
 
 LOOK_SECONDS = 1.0
 """How often the app looks whether its terminal is still there."""
@@ -43,7 +49,7 @@ class ChatApp(App[None]):
     """
 
     TITLE = "localllm"
-    CSS_PATH = Path(__file__).with_name("localllm.tcss")
+    CSS_PATH = STYLES
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "interrupt", "Stop", show=False, priority=True),
@@ -67,7 +73,12 @@ class ChatApp(App[None]):
         titles: bool = False,
         max_tokens: int = 0,
     ) -> None:
-        super().__init__()
+        self._uncoloured = [NoColour()] if os.environ.get("NO_COLOR") else None
+        if self._uncoloured is None:
+            super().__init__()
+        else:
+            # As a terminal's own colours; Textual would make greys of others, and take the dim text away.
+            super().__init__(css_path=[STYLES, UNCOLOURED], ansi_color=True)
         if theme is not None:
             self.theme = self._known_theme(theme)
         if animation is not None:
@@ -83,6 +94,10 @@ class ChatApp(App[None]):
             titles=titles,
         )
         self.chat.behind.dialogue.max_tokens = max_tokens
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's: what is done to each line that was drawn."""
+        return self._uncoloured or super().get_line_filters()
 
     def _known_theme(self, name: str) -> str:
         if name not in self.available_themes:

@@ -346,19 +346,6 @@ async def test_sixty_columns_hide_the_panels_and_keys_show_them_over_the_talk(op
 
 
 @pytest.mark.slow
-async def test_no_colour_means_no_colour(open_app: OpenApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    async with open_app().run_test(size=(120, 36), notifications=True) as pilot:
-        await ask(pilot, "Capital?")
-        assert "▌ Capital?" in screen_text(pilot)
-        for strip in pilot.app.screen._compositor.render_strips():
-            for segment in strip.apply_filter(pilot.app._filters[-1], pilot.app.background_colors[1]):
-                for colour in (segment.style.color, segment.style.bgcolor) if segment.style else ():
-                    triplet = colour.get_truecolor() if colour else None
-                    assert triplet is None or triplet.red == triplet.green == triplet.blue
-
-
-@pytest.mark.slow
 async def test_memory_is_shown_and_sampled_only_while_it_is_seen(open_app: OpenApp) -> None:
     garage = Garage()
     async with open_app(garage=garage).run_test(size=(120, 36), notifications=True) as pilot:
