@@ -39,7 +39,7 @@ def deliveries(screen: ChatScreen) -> Mapping[type[Message], Deed]:
             _to(messages.ChatsLeft, lambda _: screen.leave_chats()),
             _to(messages.PromptsFound, lambda event: screen.talk.prompt.remember(event.prompts)),
             _to(messages.ModelChanged, lambda _: screen.loaded.changed()),
-            _to(messages.ModelLost, lambda event: screen.loaded.explain(event.error)),
+            _to(messages.ModelLost, lambda event: screen.loaded.lost(event.error)),
             _to(messages.ModelNamed, lambda event: screen.switching.load(event.name, event.path)),
             _to(messages.OwnModelFound, screen.resuming.found),
             _to(messages.OwnModelWanted, lambda _: screen.resuming.load()),

@@ -13,6 +13,7 @@ from localllm.runtime.options import Options
 from localllm.runtime.responder import Responder
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
+from localllm.tui.entries import NoticeEntry
 from localllm.tui.loader import Wanted
 from localllm.tui.widgets.memory_panel import MemoryPanel
 
@@ -29,6 +30,7 @@ class Loaded:
         self._behind = behind
         self._loader = behind.loader
         self._explained: LocalLLMError | None = None
+        self._told: NoticeEntry | None = None
         self._greeted: Responder | None = None
 
     def load(self, wanted: Wanted) -> None:
@@ -49,7 +51,7 @@ class Loaded:
         loader = self._loader
         if loader.error is not None and loader.error is not self._explained:
             self._explained = loader.error
-            self._screen.talk.tell(wording.model_notice(loader.error))
+            self._tell_failure(loader.error)
         if loader.state != "ready":
             self._screen.query_one(MemoryPanel).show(None)
             self._screen.talk.transcript.show_cached(frozenset())
@@ -82,12 +84,28 @@ class Loaded:
             )
         return not failed and not dumb
 
-    def explain(self, error: LocalLLMError | None, *, passing: bool = False) -> None:
-        """Say what went wrong, once; a model that died is of no more use. `passing` is as in `Talk.tell`."""
+    def _tell_failure(self, error: LocalLLMError) -> None:
+        self._told = wording.model_notice(error)
+        self._screen.talk.tell(self._told)
+
+    def lost(self, error: LocalLLMError) -> None:
+        """The model died, or was closed for another one."""
         if isinstance(error, EngineDied):
             self._loader.fail(error)
-        elif error is not None and error is not self._loader.error:
+
+    def explain(self, error: LocalLLMError | None, *, passing: bool = False) -> None:
+        """Say what went wrong, once; a model that died is of no more use. `passing` is as in `Talk.tell`."""
+        if error is None or (isinstance(error, EngineDied) and self._loader.fail(error)):
+            return
+        failure = self._loader.error
+        # One death is met by all who wait for the engine, each with an error of its own.
+        if failure is None or not (
+            error is failure or (isinstance(error, EngineDied) and isinstance(failure, EngineDied))
+        ):
             self._screen.talk.tell(wording.notice(error), passing=passing)
+        elif self._told not in self._screen.talk.transcript.entries:
+            # Another path was shown since, and what was told went with the one before.
+            self._tell_failure(failure)
 
     def show_settings(self) -> None:
         """Show the settings of the chat, and use what the person settles for."""

@@ -100,16 +100,17 @@ class Loader:
                 raise self.error
             return self.model
 
-    def fail(self, error: LocalLLMError) -> None:
-        """The model that was loaded is of no more use."""
+    def fail(self, error: LocalLLMError) -> bool:
+        """The model that was loaded is of no more use. Whether there was one: `changed` is called then."""
         with self._lock:
             if self.state != "ready":
-                return
+                return False
             self.state, self.error = "failed", error
             dead, self.model = self.model, None
         if dead is not None:
             background.start(dead.close, "close the model", self._crashed)
         self._changed()
+        return True
 
     def unload(self) -> None:
         """Free the model until `start` loads it again. Blocks until its memory is free."""

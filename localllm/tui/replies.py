@@ -16,6 +16,7 @@ from localllm.errors import ContextFull
 from localllm.runtime.types import Stats
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
+from localllm.tui.entries import GAP
 from localllm.tui.pace import Pace
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status
@@ -152,9 +153,11 @@ class Replies:
             talk.end(note, alarming=node.state == "partial")
             self._name_chat(node)
             return
-        talk.end(wording.NOT_ANSWERED if turn.stopped else "", alarming=True, withdrawn=True)
+        why = wording.why_wordless(turn)
+        talk.end(f"{why}{GAP}{wording.ANSWER}", alarming=True, withdrawn=True)
         if conversation.leaf != turn.task.reply.parent:
             self._screen.show_anew()  # the reply that was there before
+            self._screen.notify(f"No other reply: {why}.", severity="warning", markup=False)
 
     def _name_chat(self, reply: Node) -> None:
         """Have the model name the chat after its first reply, if it is to."""

@@ -28,6 +28,7 @@ class Sending:
         self._screen = screen
         self._behind = behind
         self.orders = Orders(screen)
+        self._meant = ""
 
     def send(self, text: str) -> None:
         """Carry out the command that the prompt holds, or make a message of it; what cannot be sent goes back."""
@@ -44,16 +45,20 @@ class Sending:
             self._screen.talk.tell(wording.notice(error), passing=True)
             return
         if self._screen.may_turn() and self._screen.loaded.may_answer():
+            self._meant = self._screen.conversation.id
             self._screen.talk.composer.make(text)
         else:
             self._screen.talk.prompt.put_back(text)
 
     def made(self, message: MessageMade) -> None:
-        """A message is ready to be sent."""
-        if self._screen.may_turn():
-            self._ask(message.text)
-        else:
+        """A message is ready to be sent, to the chat that it was written in."""
+        if not self._screen.may_turn():
             self._screen.talk.composer.give_back(message)
+        elif self._screen.conversation.id != self._meant:
+            self._screen.talk.composer.give_back(message)
+            self._screen.notify("Another chat is open now: your message is in the prompt.", severity="warning")
+        else:
+            self._ask(message.text)
 
     def _ask(self, text: str) -> None:
         edited = self._screen.branches.take()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import BadTemplate, ContextFull, LocalLLMError
 from localllm.measure import comparing
+from localllm.runtime.thinking import parted
 from localllm.runtime.types import Forecast, ModelInfo, Stats
 from localllm.tui.amounts import seconds, size, tokens
 from localllm.tui.cut_entry import CutEntry
@@ -20,7 +21,20 @@ from localllm.tui.widgets.status_line import Status, cost
 
 GO_ON = "Ctrl+G goes on"
 MAKE_ROOM = "F6 makes room"
-NOT_ANSWERED = "stopped before the first word · Ctrl+R answers"
+ANSWER = "Ctrl+R answers"
+NOT_ANSWERED = "not answered"
+WITHOUT_A_WORD = {
+    "end": "the model ended its answer before the first word",
+    "stop": "a stop string came before the first word",
+    "length": "no word came within the limit of tokens",
+    "context": "the context has no room for an answer",
+    "cancelled": "stopped before the first word",
+}
+"""Why a reply has no text, by the reason for its end."""
+
+EMPTY = "nothing but white space"
+"""What a reply is that shows no text."""
+
 OTHER_TEMPLATE = (
     "F8 loads another model. Or start localllm again with --chat-template FILE: the template this one was trained with."
 )
@@ -46,7 +60,15 @@ def entries_of(conversation: Conversation) -> list[Entry]:
         else:
             note = ending_note(node, families[node.parent])
             entries.append(ReplyEntry(node.text, note, alarming=node.state == "partial", message=node.id))
+    if path and path[-1].role == "user":
+        entries.append(ReplyEntry(note=f"{NOT_ANSWERED}{GAP}{ANSWER}", alarming=True))
     return entries
+
+
+def why_wordless(turn: Turn) -> str:
+    """Why a message got no word in answer: never nothing, whatever became of the turn."""
+    reason = "cancelled" if turn.stopped else turn.stats.stop_reason if turn.stats is not None else ""
+    return WITHOUT_A_WORD.get(reason, NOT_ANSWERED)
 
 
 def ending_note(node: Node, siblings: list[Node]) -> str:
@@ -54,6 +76,8 @@ def ending_note(node: Node, siblings: list[Node]) -> str:
     parts = _place(node, siblings)
     if node.state == "writing":
         parts.append("being written in another window")
+    elif node.state == "done" and not parted(node.text).folded.strip():
+        parts.append(EMPTY)
     elif node.state == "partial":
         parts.append(ENDINGS.get(node.stats.stop_reason, "interrupted") if node.stats else "interrupted")
         is_full = node.stats is not None and node.stats.stop_reason == "context"

@@ -278,7 +278,9 @@ class ChatScreen(Panes):
 
     def action_reload(self) -> None:
         """Load the model again."""
-        self.loaded.load_again()
+        # The palette offers it at any time, and it would end a reply that is being made.
+        if self.may_turn():
+            self.loaded.load_again()
 
     def action_make_room(self) -> None:
         """Choose what to send less of, or a larger context."""

@@ -55,7 +55,10 @@ class Composer(Vertical):
 
     def make(self, text: str) -> None:
         """Make the message of what was typed and the files that go along; `MessageMade` or `MessageRefused` follows."""
-        if self._reading:
+        if self._held is not None:
+            self.prompt.put_back(text)
+            self.notify("The message before waits for a file that is being read.", severity="warning")
+        elif self._reading:
             self._held = text
         elif self._attachments.files or "@" in text:
             self._files.make_message(text, self._attachments.take())

@@ -76,7 +76,10 @@ class Talk(Vertical):
         self._turn_over()
 
     def ask(self, question: Node, reply: Node) -> None:
-        """Add what the person said, and a reply that is to come."""
+        """Add what the person said, and a reply that is to come: it answers what was not answered before, too."""
+        for entry in list(self.transcript.entries):
+            if isinstance(entry, ReplyEntry) and not entry.message:
+                self.transcript.drop(entry)
         self.transcript.append(UserEntry(question.text, question.id))
         self._reply = ReplyEntry(message=reply.id)
         self.transcript.append(self._reply)
