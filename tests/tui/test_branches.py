@@ -183,7 +183,7 @@ async def test_commands_undo_fork_edit_and_save(open_app: OpenApp, store: Store,
         await wait_until(pilot, lambda: (tmp_path / "fork.json").exists())
         await wait_until(pilot, lambda: read_file(tmp_path / "fork.json")[0].title == "Fork of Other?")
         await say(pilot, "/save " + str(tmp_path / "fork.json"))
-        await shows(pilot, "exists already")
+        await shows(pilot, "already")
 
 
 async def test_commands_of_chats_and_settings(open_app: OpenApp, store: Store) -> None:
