@@ -36,16 +36,13 @@ class Overflow:
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
 
-    def offer(self, *, full: bool = False) -> None:
-        """Show the choices for the conversation that is open, and carry out what is chosen.
-
-        It is `full` where a reply has found no room.
-        """
+    def offer(self) -> None:
+        """Show the choices for the conversation that is open, and carry out what is chosen."""
         model, conversation = self._screen.model, self._screen.conversation
         given = conversation.given()
         if model is None or not any(one.nodes for one in given):
             return
-        dialog = FullContext(full=full)
+        dialog = FullContext()
         self._screen.app.push_screen(dialog, self._carry_out)
         self._start(lambda: _work_out(model, conversation, given, dialog), "count tokens")
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from textual.timer import Timer
 
 from localllm.chat.conversation import Conversation, Node
-from localllm.errors import ContextFull
 from localllm.runtime.types import Stats
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
@@ -118,8 +117,9 @@ class Replies:
         self._screen.refresh_status()
 
     def began(self, turn: Turn) -> None:
-        """The first piece of a reply is there."""
+        """The first piece is there. From now on the chat knows its model: the app may be killed before the end."""
         if turn is self._dialogue.turn:
+            self._screen.resuming.used()
             model = self._behind.loader.model
             self._screen.talk.begin(model.info.opens_thought if model is not None else "")
             self._draw()
@@ -136,8 +136,6 @@ class Replies:
         self._show_end(turn, node)
         self._screen.loaded.explain(turn.error)
         self._screen.loaded.explain(turn.store_error)
-        if isinstance(turn.error, ContextFull) or (turn.stats is not None and turn.stats.stop_reason == "context"):
-            self._screen.overflow.offer(full=True)
         if turn.stats is not None:
             self.context_used = self._chat_tokens = _held(turn.stats)
             self._screen.resuming.used()
@@ -154,7 +152,7 @@ class Replies:
             self._name_chat(node)
             return
         why = wording.why_wordless(turn)
-        talk.end(f"{why}{GAP}{wording.ANSWER}", alarming=True, withdrawn=True)
+        talk.end(f"{why}{GAP}{wording.what_to_do(turn)}", alarming=True, withdrawn=True)
         if conversation.leaf != turn.task.reply.parent:
             self._screen.show_anew()  # the reply that was there before
             self._screen.notify(f"No other reply: {why}.", severity="warning", markup=False)

@@ -71,6 +71,13 @@ def why_wordless(turn: Turn) -> str:
     return WITHOUT_A_WORD.get(reason, NOT_ANSWERED)
 
 
+def what_to_do(turn: Turn) -> str:
+    """What helps where a message got no word."""
+    # No dialog: it would take the keys from whoever is writing on, and an Enter would choose.
+    is_full = isinstance(turn.error, ContextFull) or (turn.stats is not None and turn.stats.stop_reason == "context")
+    return MAKE_ROOM if is_full else ANSWER
+
+
 def ending_note(node: Node, siblings: list[Node]) -> str:
     """Which of several replies it is, how it ended and what it cost."""
     parts = _place(node, siblings)

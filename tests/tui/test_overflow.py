@@ -34,6 +34,8 @@ async def fill(pilot: Pilot[None], app: ChatApp) -> None:
     await ask(pilot, f"First. {LONG}")
     await ask(pilot, f"Second. {LONG}")
     await say(pilot, f"Third. {LONG}")
+    await shows(pilot, "F6 makes room")
+    await pilot.press("f6")
     await shows(pilot, "The context is full")
     await shows(pilot, "Grow the context to")
     assert isinstance(app.screen, FullContext)
@@ -95,6 +97,8 @@ async def test_a_summary_is_shown_used_and_marked(open_app: OpenApp, store: Stor
         for name in ("First", "Second", "Third"):
             await ask(pilot, f"{name}. {LONG}")
         await say(pilot, f"Fourth. {LONG}")
+        await shows(pilot, "F6 makes room")
+        await pilot.press("f6")
         await shows(pilot, "Grow the context to")
         await pilot.press("left", "left", "left")
         script.reply = "They spoke of France."
@@ -202,9 +206,22 @@ async def test_a_reply_that_fills_the_context_offers_to_go_on(open_app: OpenApp)
     app = open_app(script)
     async with app.run_test(size=(100, 40), notifications=True) as pilot:
         await ask(pilot, "Capital?")
-        await shows(pilot, "The context is full")
-        await pilot.press("escape")
         await shows(pilot, "cut because the context is full · F6 makes room")
+
+
+async def test_what_is_typed_when_the_context_is_full_stays_and_chooses_nothing(open_app: OpenApp) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=SMALL)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, f"First. {LONG}")
+        await ask(pilot, f"Second. {LONG}")
+        await say(pilot, f"Third. {LONG}")
+        await pilot.press(*"and")
+        await shows(pilot, "F6 makes room")
+        await pilot.press(*"more")
+        assert app.screen is app.chat
+        assert app.chat.talk.prompt.text == "andmore"
+        assert not lines(app)
 
 
 async def test_a_real_talk_outgrows_its_context_and_goes_on_with_a_summary(smollm2: Path, store: Store) -> None:
@@ -215,6 +232,8 @@ async def test_a_real_talk_outgrows_its_context_and_goes_on_with_a_summary(smoll
         await ask(pilot, "Where does she live? Answer with one word.")
         await ask(pilot, f"{text}\n\nWhat is the cat's name? Answer with one word.")
         await say(pilot, f"{text}\n\nHow many cats are there? Answer with one number.")
+        await shows(pilot, "F6 makes room")
+        await pilot.press("f6")
         await shows(pilot, "The context is full")
         await shows(pilot, "MiB more · fits")
         await pilot.press("left", "left", "left")

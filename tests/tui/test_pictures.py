@@ -174,6 +174,8 @@ async def test_a_full_context_and_a_summary(open_app: OpenApp, width: int) -> No
         for name in ("First", "Second", "Third"):
             await ask(pilot, f"{name}. {'Tell me more of it. ' * 60}")
         await say(pilot, f"Fourth. {'Tell me more of it. ' * 60}")
+        await shows(pilot, "F6 makes room")
+        await pilot.press("f6")
         await shows(pilot, "Grow the context to")
         await pilot.press("left", "left", "left")
         await sampled(pilot, app)

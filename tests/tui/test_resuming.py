@@ -24,7 +24,7 @@ from localllm.tui.messages import ChatOpened, OwnModelWanted
 from localllm.tui.own_model import OwnModel, Present, as_used, chosen, differs, find_own, label_of, look, planned, told
 from localllm.tui.widgets.offer_line import OfferLine
 from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
-from tests.tui.fake import GIB, PLAN, Garage
+from tests.tui.fake import GIB, PLAN, Garage, Script
 from tests.tui.test_app import PARIS, past_chat
 
 PRESENT = Present(Wanted(PLAN.path, PLAN.options), PLAN, 1.0)
@@ -397,3 +397,11 @@ async def test_a_real_chat_goes_back_to_its_model_and_to_what_was_computed(
         assert stats is not None
         assert stats.cached_tokens >= before.prompt_tokens
     app.close()
+
+
+@pytest.mark.slow
+async def test_a_chat_knows_its_model_before_its_first_reply_ends(open_app: OpenApp, store: Store) -> None:
+    async with open_app(Script(piece_s=0.2)).run_test(size=(120, 36), notifications=True) as pilot:
+        await say(pilot, "Capital?")
+        await wait_until(pilot, lambda: store.chats() and MODEL in only_chat(store).settings)
+        assert only_chat(store).path()[-1].state == "writing"

@@ -36,9 +36,8 @@ class FullContext(ModalScreen[Remedy | None]):
         Binding("right", "count(1)", "One turn more", priority=True),
     ]
 
-    def __init__(self, *, full: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._full = full
         self._crowding: Crowding | None = None
         self._growths: Sequence[Growth] | None = None
         self._count = 0
@@ -46,7 +45,7 @@ class FullContext(ModalScreen[Remedy | None]):
     def compose(self) -> ComposeResult:
         """Textual's."""
         with Vertical(id="full-context") as box:
-            box.border_title = "The context is full" if self._full else "Room in the context"
+            box.border_title = "Room in the context"
             yield Static("counting tokens…", id="full-context-why")
             yield OptionList(id="full-context-choices")
             yield Static(id="full-context-turns")
