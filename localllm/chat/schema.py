@@ -57,6 +57,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER message_erased AFTER DELETE ON message WHEN old.indexed
            BEGIN INSERT OR IGNORE INTO unindexed VALUES (old.number); END""",
     ),
+    (
+        # No reference: the chat of a draft may have no message yet.
+        """CREATE TABLE draft (
+            chat TEXT NOT NULL,
+            writer TEXT NOT NULL,
+            text TEXT NOT NULL,
+            written REAL NOT NULL,
+            PRIMARY KEY (chat, writer)
+        )""",
+        "CREATE TRIGGER chat_erased AFTER DELETE ON chat BEGIN DELETE FROM draft WHERE chat = old.id; END",
+    ),
 )
 """The statements that lead from each schema version to the next; `user_version` counts those that were run."""
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from localllm.chat.conversation import Conversation, Node, stats_of, title_of, with_nodes
 from localllm.chat.database import Database
+from localllm.chat.drafts import Drafts, sent
 from localllm.chat.schema import check_version, migrate
 from localllm.chat.search import Hit, Search
 from localllm.chat.writers import is_alive, this_process
@@ -52,6 +53,7 @@ class Store:
     def __init__(self, database: Database, recovered: frozenset[str] = frozenset()) -> None:
         self.recovered = recovered
         """The chats in which a killed app was writing a reply, which was marked as partial now."""
+        self.drafts = Drafts(database)
         self._database = database
         self._search: Search | None = None
 
@@ -141,6 +143,8 @@ class Store:
                 nodes = list(conversation.nodes.values())
                 _insert(db, conversation.id, takewhile(lambda known: known.id != node.id, nodes))
             _insert(db, conversation.id, [node])
+            if node.role == "user":
+                sent(db, conversation.id, node.created)
             db.execute(
                 "UPDATE chat SET leaf = ?, updated = ?, deleted = NULL WHERE id = ?",
                 (node.id, node.created, conversation.id),

@@ -17,7 +17,16 @@ from localllm.chat.naming import chat_named
 from localllm.chat.store import Store
 from localllm.errors import LocalLLMError
 from localllm.tui import background
-from localllm.tui.messages import ChatExported, ChatOpened, ChatsFound, ChatsListed, Crashed, Failed, PromptsFound
+from localllm.tui.messages import (
+    ChatExported,
+    ChatOpened,
+    ChatsFound,
+    ChatsListed,
+    Crashed,
+    DraftFound,
+    Failed,
+    PromptsFound,
+)
 
 REMEMBERED_PROMPTS = 200
 
@@ -99,6 +108,14 @@ class Archive:
     def keep_system(self, chat_id: str, system: str) -> None:
         """Remember the system prompt of a chat."""
         self._do(lambda: self._store.set_system(chat_id, system))
+
+    def keep_draft(self, chat_id: str, text: str, written: float) -> None:
+        """Keep what is being written in a chat."""
+        self._do(lambda: self._store.drafts.keep(chat_id, text, written))
+
+    def find_draft(self, chat_id: str) -> None:
+        """Find what was being written in a chat."""
+        self._do(lambda: self._post(DraftFound(chat_id, self._store.drafts.take(chat_id))))
 
     def export(self, conversation: Conversation, path: Path) -> None:
         """Write a chat to a file that is not there yet, and say so."""

@@ -92,6 +92,13 @@ class Branches:
             self.edited, draft, self._draft = None, self._draft, ""
             self._write(draft)
 
+    def draft_with(self, text: str) -> str:
+        """What was not sent, while `text` is in the prompt: what was being written before the edit, and the edit."""
+        if self.edited is None:
+            return text
+        changed = text if text != self.edited.text else ""
+        return "\n\n".join(part for part in (self._draft, changed) if part)
+
     def take(self) -> Node | None:
         """The message that was edited, now that the prompt was sent; None if none was."""
         edited = self.edited

@@ -63,7 +63,9 @@ class Chats:
 
     def _turn_to(self, conversation: Conversation | None) -> None:
         self._screen.branches.give_up()
+        left = self._screen.drafts.leave()
         self._dialogue.open(conversation)
+        self._screen.drafts.come(left)
         self._screen.show_anew()
         self._screen.resuming.look()
         self._archive.list()

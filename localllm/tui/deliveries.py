@@ -34,6 +34,7 @@ def deliveries(screen: ChatScreen) -> Mapping[type[Message], Deed]:
             _to(messages.ChatsFound, lambda event: screen.sidebar.found(event.words, event.hits)),
             _to(messages.ChatChosen, screen.chats.choose),
             _to(messages.ChatOpened, screen.chats.opened),
+            _to(messages.DraftFound, screen.drafts.found),
             _to(messages.ChatDropped, screen.chats.drop),
             _to(messages.ChatExported, screen.chats.exported),
             _to(messages.ChatsLeft, lambda _: screen.leave_chats()),

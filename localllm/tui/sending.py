@@ -92,6 +92,7 @@ class Sending:
         """What the person is writing changed."""
         if not text:
             self._screen.talk.prompt.border_subtitle = ""
+        self._screen.drafts.edited(text)
         self.look_ahead()
 
     def look_ahead(self) -> None:

@@ -64,6 +64,7 @@ def test_an_old_database_keeps_all_that_is_in_it(version: int, path: Path) -> No
     assert store.load(unfinished.id).path()[-1].state == "partial"
     assert [entry.title for entry in store.deleted()] == ["deleted long ago"]
     assert [hit.chat for hit in store.find("東京")] == [cities.id]
+    assert store.drafts.take(cities.id) == ("And 東京?\nWhich line?" if version >= 3 else "")
     store.add(chat, chat.add_user("More?"))
     assert store.chats()[0].messages == 5
     store.close()

@@ -29,6 +29,15 @@ class ChatOpened(Message):
         self.message = message
 
 
+class DraftFound(Message):
+    """What was being written in a chat and not sent; empty where nothing was."""
+
+    def __init__(self, chat: str, text: str) -> None:
+        super().__init__()
+        self.chat = chat
+        self.text = text
+
+
 class ChatChosen(Message):
     """The person picked a chat in the list, and with it the message that a search found."""
 

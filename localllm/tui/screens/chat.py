@@ -28,6 +28,7 @@ from localllm.tui.backstage import Backstage
 from localllm.tui.branches import Branches
 from localllm.tui.chats import Chats
 from localllm.tui.deliveries import deliveries
+from localllm.tui.drafts import DraftKeeper
 from localllm.tui.loaded import Loaded
 from localllm.tui.loader import OpenModel, Wanted
 from localllm.tui.meaning import meaning
@@ -100,6 +101,7 @@ class ChatScreen(Panes):
         self.overflow = Overflow(self)
         self.branches = Branches(self)
         self.watching = Watching(self)
+        self.drafts = DraftKeeper(self, self.behind)
         self.sending = Sending(self, self.behind)
         self._deliveries = deliveries(self)
         self._comparing = False
@@ -120,6 +122,7 @@ class ChatScreen(Panes):
 
     def _begin(self) -> None:
         self.behind.start()
+        self.drafts.find()
         self.resuming.look()
         start_warming_up(self.crashed, stays=not self.app.is_headless)
 
@@ -132,6 +135,7 @@ class ChatScreen(Panes):
     def close(self) -> None:
         """End everything; the last words reach the disk first. Call it when the app no longer runs."""
         self.switching.close()
+        self.drafts.keep()
         self.behind.close()
 
     # What the parts show, and ask of each other.
