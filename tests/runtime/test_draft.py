@@ -19,7 +19,6 @@ from localllm.runtime.draft import MOST, Ngrams
 from localllm.runtime.draft_model import CHUNK
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
-from localllm.runtime.types import Message
 from tests.convert.golden import goldens, write_checkpoint
 from tests.runtime.conftest import GREEDY, say_with_stats
 from tests.runtime.test_sequences import sure
@@ -184,7 +183,7 @@ def test_a_model_that_cannot_go_back_is_not_guessed_for(tmp_path: Path, monkeypa
 
 @pytest.mark.slow
 def test_a_reply_may_be_cancelled_between_guesses(guessing: Model) -> None:
-    reply = guessing.reply([Message("user", "Count from one to one hundred.")], sampling=GREEDY)
+    reply = guessing.complete(sure(0), sampling=GREEDY, max_tokens=60)
     for count, _ in enumerate(reply):
         if count == 12:
             reply.cancel()

@@ -196,7 +196,7 @@ def test_what_is_shared_takes_its_cells_once(model: Model) -> None:
 
 @pytest.mark.slow
 def test_replies_may_be_read_in_turns_by_one_thread(model: Model) -> None:
-    prompts = ("Once upon a time", RIVER, DESERT)
+    prompts = [sure(number) for number in range(3)]
     expected = [say(model, prompt)[0] for prompt in prompts]
     model.forget()
     replies = [model.complete(prompt, sampling=GREEDY, max_tokens=8) for prompt in prompts]
