@@ -73,6 +73,11 @@ def cached(given: Sequence[Given], forecast: Forecast) -> frozenset[str]:
 def tokens_of(given: Sequence[Given], forecast: Forecast) -> int:
     """Tokens of the messages that are given; 0 for a system prompt alone.
 
-    A draft that is joined with the last of them counts, too: the model has one message of both.
+    A draft that is joined with the last of them counts, too: the model has one message of both. A question that waits
+    for its answer counts with what a chat template puts behind it, as it does where it is refused.
     """
-    return max(forecast.ends[: len(given)], default=0) if any(one.nodes for one in given) else 0
+    if not any(one.nodes for one in given):
+        return 0
+    if given[-1].message.role == "user":
+        return forecast.prompt_tokens
+    return max(forecast.ends[: len(given)], default=0)

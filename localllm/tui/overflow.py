@@ -16,7 +16,7 @@ from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message
 from localllm.tui import background
 from localllm.tui.messages import Crowded, Failed, GrowthsPlanned, SummaryEnded, SummaryGrew
-from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise
+from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise, TakeBack
 from localllm.tui.room import crowding, growth, larger_contexts, summary_tokens, with_context
 from localllm.tui.screens.full_context import FullContext
 from localllm.tui.screens.summary import SummaryScreen
@@ -64,6 +64,8 @@ class Overflow:
         elif isinstance(remedy, Grow):
             self._screen.loaded.load_with(remedy.options)
             self._screen.replies.answer_what_is_open()
+        elif isinstance(remedy, TakeBack):
+            self._screen.branches.undo()
         elif isinstance(remedy, Branch):
             question = conversation.question()
             if question is not None:
@@ -114,9 +116,10 @@ def summary_of(given: Sequence[Given], first: str) -> list[Message]:
 
 def _work_out(model: Responder, conversation: Conversation, given: Sequence[Given], dialog: FullContext) -> None:
     messages = [one.message for one in given]
-    found = crowding(conversation, given, model.foresee(messages), model.plan.n_ctx)
+    forecast, trained = model.foresee(messages), model.info.n_ctx_train
+    found = crowding(conversation, given, forecast, n_ctx=model.plan.n_ctx, trained=trained)
     dialog.post_message(Crowded(found))
-    sizes = larger_contexts(found.needed, found.n_ctx, model.info.n_ctx_train)
+    sizes = larger_contexts(found.needed, found.n_ctx, trained)
     plans = [model.what_if(with_context(model.plan, n_ctx)) for n_ctx in sizes]
     dialog.post_message(GrowthsPlanned([growth(model.plan, plan) for plan in plans]))
 

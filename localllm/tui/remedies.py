@@ -36,4 +36,9 @@ class Branch:
     parent: str | None
 
 
-Remedy = LeaveOut | Summarise | Grow | Branch
+@dataclass(frozen=True)
+class TakeBack:
+    """Put the question that waits back into the prompt."""
+
+
+Remedy = LeaveOut | Summarise | Grow | Branch | TakeBack

@@ -38,15 +38,19 @@ class Turn:
 
 @dataclass(frozen=True)
 class Crowding:
-    """A conversation and its context of `n_ctx` tokens, of which a prompt takes `needed`.
+    """A conversation and its context of `n_ctx` tokens, of which a prompt takes `needed`. The model was trained for
+    `trained`.
 
-    `turns` are those that are sent, oldest first; the last is the one to be answered. `fixed` tokens always stay.
+    `turns` are those that are sent, oldest first; the last is the one to be answered, if it `waits` for an answer.
+    `fixed` tokens always stay.
     """
 
     n_ctx: int
     needed: int
     fixed: int
     turns: tuple[Turn, ...]
+    trained: int
+    waits: bool
 
     @property
     def spare(self) -> int:
@@ -61,6 +65,15 @@ class Crowding:
     def left(self, count: int) -> int:
         """Tokens of the prompt without the oldest `count` turns."""
         return self.needed - sum(turn.tokens for turn in self.turns[:count])
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the last turn is more than the context holds, so that it does not matter which others go."""
+        return not self.fits_without(self.turns[: self.spare])
+
+    def fits_without(self, gone: Sequence[Turn]) -> bool:
+        """Whether the prompt without these turns leaves room for a token of an answer."""
+        return self.needed - sum(turn.tokens for turn in gone) < self.n_ctx
 
     def can_summarise(self, count: int) -> bool:
         """Whether the oldest `count` turns fit the context beside a summary and what asks for it."""
@@ -83,7 +96,9 @@ class Growth:
     fits: bool
 
 
-def crowding(conversation: Conversation, given: Sequence[Given], forecast: Forecast, n_ctx: int) -> Crowding:
+def crowding(
+    conversation: Conversation, given: Sequence[Given], forecast: Forecast, *, n_ctx: int, trained: int
+) -> Crowding:
     """How the messages `given` of the conversation fill a context. `forecast` is of the same messages."""
     begins = [number for number, one in enumerate(given) if one.message.role == "user" and one.nodes]
     ends = [*forecast.ends[:-1], forecast.prompt_tokens]
@@ -93,7 +108,8 @@ def crowding(conversation: Conversation, given: Sequence[Given], forecast: Forec
         node = conversation.nodes[given[begin].nodes[0]]
         turns.append(Turn(node.id, node.parent, " ".join(node.text.split()), max(0, ends[after - 1] - before)))
     fixed = forecast.prompt_tokens - sum(turn.tokens for turn in turns)
-    return Crowding(n_ctx, forecast.prompt_tokens, fixed, tuple(turns))
+    waits = given[-1].message.role == "user"
+    return Crowding(n_ctx, forecast.prompt_tokens, fixed, tuple(turns), trained, waits)
 
 
 def summary_tokens(n_ctx: int) -> int:

@@ -38,9 +38,11 @@ def test_messages_are_cached_up_to_where_the_cache_reaches() -> None:
 
 
 def test_a_chat_takes_the_tokens_up_to_the_end_of_its_last_message() -> None:
-    given = [Given(Message("system", "s")), Given(Message("user", "x"), ("a",))]
+    given = [Given(Message("system", "s")), Given(Message("assistant", "x"), ("a",))]
     assert tokens_of(given, Forecast(40, 18, (10, 12, 20))) == 12
     assert tokens_of(given, Forecast(40, 18, (10, 0, 20))) == 10
+    asked = [*given, Given(Message("user", "y"), ("b",))]
+    assert tokens_of(asked, Forecast(40, 18, (10, 12, 37))) == 40  # as many as a refusal tells
     assert tokens_of(given[:1], Forecast(40, 18, (10, 20))) == 0
 
 

@@ -224,8 +224,28 @@ async def test_what_is_typed_when_the_context_is_full_stays_and_chooses_nothing(
         assert not lines(app)
 
 
+async def test_a_message_that_fits_no_context_can_only_be_taken_back(open_app: OpenApp, store: Store) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=Options(n_ctx=8000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, "First.")
+        long = LONG * 30
+        app.chat.talk.prompt.insert(long)  # the 8,192 tokens that the model was trained for are too few, too
+        await pilot.press("enter")
+        await shows(pilot, "F6 makes room")
+        await pilot.press("f6")
+        await shows(pilot, "the model was trained for 8,192 tokens")
+        shown = screen_text(pilot)
+        assert "without the earlier turns" in shown
+        assert not any(offer in shown for offer in ("Leave out", "Summarise", "Branch off"))
+        await choose(pilot, "Take the message back")
+        await wait_until(pilot, lambda: app.chat.talk.prompt.text.strip() == long.strip())
+        assert [node.text[:6] for node in app.chat.conversation.path()] == ["First.", "The ca"]
+
+
 async def test_a_real_talk_outgrows_its_context_and_goes_on_with_a_summary(smollm2: Path, store: Store) -> None:
-    app = ChatApp(open_model, Wanted(smollm2, Options(n_ctx=1024)), store, sampling=Sampling(temperature=0))
+    wanted = Wanted(smollm2, Options(n_ctx=1024))
+    app = ChatApp(open_model, wanted, store, sampling=Sampling(temperature=0), max_tokens=64)
     text = "The lighthouse keeper Ada lives on the island of Fjell and has a cat called Mika. " * 14
     async with app.run_test(size=(100, 40), notifications=True) as pilot:
         await ask(pilot, f"{text}\n\nWho has a cat? Answer with one name.")

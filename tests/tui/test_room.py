@@ -22,7 +22,7 @@ def conversation(*turns: tuple[str, str]) -> Conversation:
 def test_turns_are_counted_from_where_messages_end() -> None:
     chat = conversation(("one\nand more", "1"), ("two", "2"))
     last = chat.add_user("three")
-    found = crowding(chat, chat.given(), Forecast(100, 0, (10, 25, 40, 50, 80, 96)), n_ctx=96)
+    found = crowding(chat, chat.given(), Forecast(100, 0, (10, 25, 40, 50, 80, 96)), n_ctx=96, trained=8192)
     assert [(turn.title, turn.tokens) for turn in found.turns] == [("one and more", 30), ("two", 40), ("three", 20)]
     assert (found.fixed, found.spare) == (10, 2)
     assert [found.left(count) for count in range(3)] == [100, 70, 30]
@@ -35,7 +35,9 @@ def test_so_many_turns_are_advised_that_half_of_the_context_is_free() -> None:
     chat = conversation(*[(f"question {number}", "answer") for number in range(9)])
     chat.add_user("last")
     given = chat.given()
-    found = crowding(chat, given, Forecast(191, 0, tuple(10 * number + 10 for number in range(len(given)))), n_ctx=190)
+    found = crowding(
+        chat, given, Forecast(191, 0, tuple(10 * number + 10 for number in range(len(given)))), n_ctx=190, trained=8192
+    )
     assert found.left(found.advised()) <= 95 < found.left(found.advised() - 1)
     assert not replace(found, n_ctx=30).can_summarise(1)
     assert (summary_tokens(512), summary_tokens(8192)) == (64, 256)
@@ -45,12 +47,30 @@ def test_so_many_turns_are_advised_that_half_of_the_context_is_free() -> None:
 def test_a_single_turn_has_none_to_spare() -> None:
     chat = Conversation()
     chat.add_user("long")
-    assert crowding(chat, chat.given(), Forecast(100, 0, (99,)), n_ctx=50).spare == 0
+    found = crowding(chat, chat.given(), Forecast(100, 0, (99,)), n_ctx=50, trained=8192)
+    assert found.spare == 0
+    assert found.waits
+    assert found.is_hopeless
+
+
+def test_a_last_turn_that_does_not_fit_alone_leaves_no_hope() -> None:
+    chat = conversation(("one", "1"), ("two", "2"))
+    chat.add_user("three")
+    forecast = Forecast(100, 0, (10, 25, 40, 50, 60, 96))  # the last turn and the system prompt take 50
+    found = crowding(chat, chat.given(), forecast, n_ctx=60, trained=8192)
+    assert not found.is_hopeless
+    assert not found.fits_without(found.turns[1:2])
+    assert crowding(chat, chat.given(), forecast, n_ctx=50, trained=8192).is_hopeless
 
 
 def test_the_reason_says_nothing_of_a_message_that_may_not_wait() -> None:
-    assert why(Crowding(512, 513, 0, ())) == "The model has 513 tokens to read, and the context holds 512."
-    assert "500 tokens to read, of 512 that the context holds, so the" in why(Crowding(512, 500, 0, ()))
+    assert (
+        why(Crowding(512, 513, 0, (), 8192, waits=True))
+        == "The model has 513 tokens to read, and the context holds 512."
+    )
+    assert "500 tokens to read, of 512 that the context holds, so the" in why(
+        Crowding(512, 500, 0, (), 8192, waits=True)
+    )
 
 
 def test_larger_contexts_double_up_to_what_the_model_was_trained_with() -> None:

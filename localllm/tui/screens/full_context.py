@@ -19,12 +19,14 @@ from textual.widgets.option_list import Option
 
 from localllm.tui.amounts import size, tokens
 from localllm.tui.messages import Crowded, GrowthsPlanned
-from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise
+from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise, TakeBack
 from localllm.tui.room import Crowding, Growth
 from localllm.tui.wrapping import printable
 
 LISTED = 6
 """Of so many turns the first line is shown."""
+
+_STILL_TOO_MUCH = "the rest is still more than the context holds: take more turns with →"
 
 
 class FullContext(ModalScreen[Remedy | None]):
@@ -68,15 +70,19 @@ class FullContext(ModalScreen[Remedy | None]):
         if crowding.is_full:
             self.query_one("#full-context", Vertical).border_title = "The context is full"
         self.query_one("#full-context-why", Static).update(Content(why(crowding)))
-        choices = self.query_one(OptionList)
-        at = choices.highlighted
+        choices, chosen = self.query_one(OptionList), self._chosen()
         choices.set_options(self._options(crowding))
-        choices.highlighted = 0 if at is None else at
+        usable = {option.id: index for index, option in enumerate(choices.options) if not option.disabled}
+        choices.highlighted = usable.get(chosen, min(usable.values(), default=None))
         self._list_turns()
 
     def _options(self, crowding: Crowding) -> list[Option]:
-        if not crowding.spare:
-            return self._growing()
+        back = [_option("back", "Take the message back", "it is in the prompt then, to be shortened or cut into parts")]
+        if crowding.is_hopeless or not crowding.spare:
+            return [*self._growing(crowding), *(back if crowding.waits else [])]
+        return [*self._letting_go(crowding), *(back if crowding.waits else [])]
+
+    def _letting_go(self, crowding: Crowding) -> list[Option]:
         count = self._count
         oldest = "the oldest turn" if count == 1 else f"the oldest {count} turns"
         newest = "the last turn" if count == 1 else f"the last {count} turns"
@@ -86,19 +92,29 @@ class FullContext(ModalScreen[Remedy | None]):
             if short
             else "too long to be read at once" + (": take fewer" if count > 1 else "")
         )
+        enough = crowding.fits_without(crowding.turns[:count])
         left = f"{tokens(crowding.left(count))} of {tokens(crowding.n_ctx)} tokens are left to send; nothing is lost"
+        passed = crowding.fits_without(crowding.turns[crowding.spare - count : crowding.spare])
+        there = "ask this there; what it passes over stays as a branch" if passed else _STILL_TOO_MUCH
         return [
-            _option("leave", f"Leave out {oldest}", left),
-            _option("summarise", f"Summarise {oldest}", how, disabled=not short),
-            *self._growing(),
-            _option("branch", f"Branch off before {newest}", "ask this there; what it passes over stays as a branch"),
+            _option("leave", f"Leave out {oldest}", left if enough else _STILL_TOO_MUCH, disabled=not enough),
+            _option(
+                "summarise",
+                f"Summarise {oldest}",
+                how if enough else _STILL_TOO_MUCH,
+                disabled=not short or not enough,
+            ),
+            *self._growing(crowding),
+            _option("branch", f"Branch off before {newest}", there, disabled=not passed),
         ]
 
-    def _growing(self) -> list[Option]:
+    def _growing(self, crowding: Crowding) -> list[Option]:
         if self._growths is None:
             return [_option("grow", "Grow the context", "planning what that takes…", disabled=True)]
         if not self._growths:
-            return [_option("grow", "Grow the context", "this is all that the model was trained for", disabled=True)]
+            trained = f"the model was trained for {tokens(crowding.trained)} tokens"
+            least = trained if crowding.n_ctx < crowding.trained else "this is all that the model was trained for"
+            return [_option("grow", "Grow the context", least, disabled=True)]
         return [
             _option(
                 f"grow {number}",
@@ -145,6 +161,9 @@ class FullContext(ModalScreen[Remedy | None]):
         if choice.startswith("grow ") and self._growths is not None:
             self.dismiss(Grow(self._growths[int(choice.partition(" ")[2])].plan.options))
             return
+        if choice == "back":
+            self.dismiss(TakeBack())
+            return
         first = crowding.turns[self._count].begin
         branch = crowding.turns[crowding.spare - self._count]
         remedies: dict[str, Remedy] = {
@@ -158,6 +177,10 @@ class FullContext(ModalScreen[Remedy | None]):
 def why(crowding: Crowding) -> str:
     """What is the matter, in a sentence."""
     needed, holds = tokens(crowding.needed), tokens(crowding.n_ctx)
+    if crowding.turns and crowding.is_hopeless:
+        alone = tokens(crowding.left(crowding.spare))
+        without = f" ({alone} without the earlier turns)" if crowding.spare else ""
+        return f"The model has {needed} tokens to read{without}, and the context holds {holds}."
     if crowding.needed < crowding.n_ctx:
         so = "so the answer may have no room to end" if crowding.is_full else "so there is room for an answer"
         return f"The model has {needed} tokens to read, of {holds} that the context holds, {so}."
