@@ -5,6 +5,7 @@ Starts and ends them together, and turns what they report into messages. Knows n
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from textual.message import Message
@@ -44,25 +45,30 @@ class Backstage:
         system: str,
         post: Callable[[Message], object],
     ) -> None:
-        self._post = post
-        self.loader = Loader(open_model, wanted, lambda: post(ModelChanged()), self.crashed)
+        def tell(message: Message) -> None:
+            # A thread may have found something out while the app ended, which has no screen or no event loop any more.
+            with contextlib.suppress(RuntimeError):
+                post(message)
+
+        self._tell = tell
+        self.loader = Loader(open_model, wanted, lambda: tell(ModelChanged()), self.crashed)
         self.dialogue = Dialogue(
             store,
             sampling,
             self.loader.wait,
-            began=lambda turn: post(ReplyBegan(turn)),
-            ended=lambda turn: post(ReplyEnded(turn)),
+            began=lambda turn: tell(ReplyBegan(turn)),
+            ended=lambda turn: tell(ReplyEnded(turn)),
             crashed=self.crashed,
             system=system,
         )
-        self.archive = Archive(store, post)
+        self.archive = Archive(store, tell)
         self.titler = Titler(self.archive.suggest_title, self.crashed)
-        self.outlook = Outlook(lambda: self.loader.model, lambda *told: post(LookedAhead(*told)))
+        self.outlook = Outlook(lambda: self.loader.model, lambda *told: tell(LookedAhead(*told)))
         self.sampler = Sampler(
             lambda: self.loader.model,
-            lambda *sample: post(Sampled(*sample)),
-            lambda machine: post(MachineWatched(machine)),
-            lambda error: post(ModelLost(error)),
+            lambda *sample: tell(Sampled(*sample)),
+            lambda machine: tell(MachineWatched(machine)),
+            lambda error: tell(ModelLost(error)),
         )
 
     def start(self) -> None:
@@ -75,7 +81,7 @@ class Backstage:
 
     def crashed(self, error: BaseException) -> None:
         """A thread met a mistake of ours."""
-        self._post(Crashed(error))
+        self._tell(Crashed(error))
 
     def close(self) -> None:
         """End everything; the last words reach the disk first."""

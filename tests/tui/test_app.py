@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from localllm.chat.conversation import Conversation
@@ -440,6 +442,12 @@ async def test_a_mistake_of_ours_is_not_hidden_and_costs_no_words(
 
 
 @pytest.mark.slow
+async def test_what_a_thread_finds_out_after_the_end_goes_nowhere(open_app: OpenApp) -> None:
+    app = open_app()
+    assert app.chat.parent is None  # as a screen that was just taken off an app that ends
+    await asyncio.get_running_loop().run_in_executor(None, app.chat.behind.crashed, ValueError("too late"))
+
+
 async def test_the_window_can_change_its_size_while_words_arrive(open_app: OpenApp) -> None:
     async with open_app(SLOW).run_test(size=(160, 40), notifications=True) as pilot:
         await say(pilot, "Count")
