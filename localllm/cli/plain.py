@@ -21,6 +21,7 @@ from localllm.cli.plain_lines import Lines
 from localllm.cli.plain_orders import Orders
 from localllm.cli.speaker import Speaker
 from localllm.errors import BadCommand, BadTemplate, EngineDied, LocalLLMError
+from localllm.runtime.repetition import repeats_itself
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.thinking import parted
 from localllm.tui import own_model
@@ -246,6 +247,8 @@ class PlainChat:
                 "length": "Cut at the limit of tokens. /continue goes on.",
                 "context": "The context is full, so the reply ends here; --ctx makes it larger.",
             }.get(turn.stats.stop_reason)
+            if turn.stats.stop_reason in ("context", "length") and repeats_itself(node.text):
+                why = "Cut: the answer repeats itself. /set repeat_penalty 1.1 and /retry may help, or another model."
             for note in ([why] if why else []) + [f"{loss}." for loss in turn.stats.losses]:
                 self.tell(f"({note})")
 

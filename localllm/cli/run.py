@@ -113,11 +113,26 @@ def _answer(model: Model | ModelProcess, prompt: str, sampling: Sampling, args: 
         print()
     for loss in reply.stats.losses if reply.stats is not None else ():
         print(f"note: {loss}.", file=sys.stderr)
-    if reply.stats is not None and reply.stats.stop_reason == "context":
-        print("note: the context is full, so the answer ends here; --ctx makes it larger.", file=sys.stderr)
-    if reply.stats is not None and reply.stats.stop_reason == "length" and sys.stderr.isatty():
-        print(f"note: the answer ends after {args.max_tokens:,} tokens, as --max-tokens says.", file=sys.stderr)
+    why = _why_cut(reply, args.max_tokens)
+    if why:
+        print(f"note: {why}", file=sys.stderr)
     return 130 if interrupted.is_set() else 0
+
+
+def _why_cut(reply: LocalReply | RemoteReply, max_tokens: int) -> str:
+    """Why the answer ends before the model ended it; nothing if it did, or a person stopped it."""
+    from localllm.runtime.repetition import repeats_itself
+
+    reason = reply.stats.stop_reason if reply.stats is not None else None
+    if reason in ("context", "length") and repeats_itself(reply.text):
+        until = "the context was full" if reason == "context" else f"it had {max_tokens:,} tokens"
+        remedies = "--repeat-penalty 1.1, a --system prompt or another model"
+        return f"the answer repeats itself, until {until}; {remedies} may help."
+    if reason == "context":
+        return "the context is full, so the answer ends here; --ctx makes it larger."
+    if reason == "length" and sys.stderr.isatty():
+        return f"the answer ends after {max_tokens:,} tokens, as --max-tokens says."
+    return ""
 
 
 def _as_json(model: Model | ModelProcess, reply: LocalReply | RemoteReply, *, raw: bool) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import BadTemplate, ContextFull, LocalLLMError
 from localllm.measure import comparing
+from localllm.runtime.repetition import repeats_itself
 from localllm.runtime.thinking import parted
 from localllm.runtime.types import Forecast, ModelInfo, Stats
 from localllm.tui.amounts import seconds, size, tokens
@@ -22,6 +23,7 @@ from localllm.tui.widgets.status_line import Status, cost
 GO_ON = "Ctrl+G goes on"
 MAKE_ROOM = "F6 makes room"
 ANSWER = "Ctrl+R answers"
+REPEATS = "it repeats itself: a repeat penalty (F7) may help"
 NOT_ANSWERED = "not answered"
 WITHOUT_A_WORD = {
     "end": "the model ended its answer before the first word",
@@ -86,9 +88,12 @@ def ending_note(node: Node, siblings: list[Node]) -> str:
     elif node.state == "done" and not parted(node.text).folded.strip():
         parts.append(EMPTY)
     elif node.state == "partial":
-        parts.append(ENDINGS.get(node.stats.stop_reason, "interrupted") if node.stats else "interrupted")
-        is_full = node.stats is not None and node.stats.stop_reason == "context"
-        parts.append(MAKE_ROOM if is_full else GO_ON)
+        reason = node.stats.stop_reason if node.stats else ""
+        parts.append(ENDINGS.get(reason, "interrupted"))
+        if reason in ("context", "length") and repeats_itself(node.text):
+            parts.append(REPEATS)
+        else:
+            parts.append(MAKE_ROOM if reason == "context" else GO_ON)
     if node.stats is not None:
         parts += _figures(node.stats)
     return GAP.join(parts)

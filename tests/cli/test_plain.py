@@ -352,6 +352,13 @@ def plain(*arguments: str, lines: str, **variables: str) -> subprocess.Completed
     )
 
 
+def test_a_reply_that_repeats_itself_is_told_so(store: Store) -> None:
+    script = Script(reply="The sky is blue because it is blue. " * 12, stop_reason="context")
+    run = Run(store, Garage(script)).lines("Why?")
+    assert "the answer repeats itself" in run.told
+    assert "--ctx" not in run.told
+
+
 @pytest.mark.slow
 def test_no_reply_is_longer_than_it_may_be(smollm2: Path) -> None:
     done = plain(str(smollm2), "--max-tokens", "3", lines="Tell me a long story.\nAnother.\n")

@@ -207,10 +207,23 @@ def test_what_a_shift_left_out_is_told(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.slow
 def test_an_answer_cut_by_the_context_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--raw", "la la la la la la la la " * 30, "--temperature", "0", "--ctx", "256"]) == 0
+    assert main(["run", "--raw", "word " * 245, "--temperature", "0", "--ctx", "256"]) == 0
     out, err = capsys.readouterr()
     assert out
     assert "context is full" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [[], ["--max-tokens", "100"]])
+def test_an_answer_that_repeats_itself_is_not_told_to_take_a_larger_context(
+    capsys: pytest.CaptureFixture[str], limit: list[str]
+) -> None:
+    command = ["run", "--raw", "the cat sat on the mat and " * 8, "--temperature", "0", "--ctx", "256", *limit]
+    assert main(command) == 0
+    err = capsys.readouterr().err
+    assert "repeats itself" in err
+    assert "--repeat-penalty" in err
+    assert "--ctx" not in err
 
 
 @pytest.mark.slow

@@ -164,6 +164,14 @@ async def test_a_second_reply_that_is_stopped_at_once_leaves_the_first_in_place(
     assert [node.text for node in only_chat(store).path()][1] == "The capital of France is **Paris**."
 
 
+async def test_a_reply_that_repeats_itself_is_told_so_and_not_to_take_more_room(open_app: OpenApp) -> None:
+    script = Script(reply="The sky is blue because it is blue. " * 12, stop_reason="context")
+    async with open_app(script).run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, "Tell")
+        await shows(pilot, "it repeats itself: a repeat penalty (F7) may help")
+        assert "F6 makes room" not in screen_text(pilot)
+
+
 @pytest.mark.slow
 async def test_going_on_extends_the_partial_reply(open_app: OpenApp, store: Store) -> None:
     garage = Garage(Script(reply="First half", stop_reason="length"))
