@@ -30,6 +30,9 @@ BATCH = 200
 BEFORE, AFTER = 12, 96
 """Characters of an excerpt before and after the beginning of what was found."""
 
+_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})(.*)$", re.MULTILINE)
+"""A line that begins or ends a block of code in Markdown; the group is what it says, such as the language."""
+
 _WORD = re.compile(r'"([^"]+)"|(\S+)')
 
 
@@ -149,7 +152,8 @@ class Search:
 
 
 def excerpt(text: str, word: str) -> str:
-    """What `text` says around `word`, on one line."""
+    """What `text` says around `word`, on one line, without the fences of code."""
+    text = _FENCE.sub(lambda fence: fence[1] if word in fence[1].casefold() else "", text)
     at = max(0, text.casefold().find(word))  # off by the few characters that casefold() makes longer
     start = max(0, at - BEFORE)
     if start:

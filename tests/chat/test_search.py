@@ -161,3 +161,9 @@ def test_an_excerpt_begins_at_a_word_before_what_was_found() -> None:
     assert found.endswith("…")
     assert len(found) < 130
     assert excerpt("a\n needle", "needle") == "a needle"
+
+
+def test_an_excerpt_is_without_the_fences_of_code() -> None:
+    text = "Run:\n```python\nneedle()\n```\nand `x`.\n\n~~~\nmore\n~~~"
+    assert excerpt(text, "needle") == "Run: needle() and `x`. more"
+    assert excerpt(text, "python") == "Run: python needle() and `x`. more"
