@@ -50,8 +50,10 @@ def export(chats: Sequence[Conversation], path: Path, form: Format) -> None:
 
     Raises:
         BadOutput: it is there, or cannot be written; no half of it is left.
-        BadChat: see `written`.
+        BadChat: no message is in any of them; and see `written`.
     """
+    if not any(chat.nodes for chat in chats):
+        raise BadChat("There is no message to save yet.", hint="Nothing was written.")
     text = written(chats, form)
     try:
         path.open("x").close()  # the name is ours from now on

@@ -191,6 +191,13 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_a_chat_without_a_message_makes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "empty.md"
+    with pytest.raises(BadChat, match="no message to save"):
+        export([Conversation(system="Be brief.")], path, "markdown")
+    assert not path.exists()
+
+
 def test_markdown_without_marks_and_text_that_is_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Notes\n\n## You\n\nHi\n")
     with pytest.raises(BadChat, match=r"a\.md holds no chat.*No message is marked") as caught:
