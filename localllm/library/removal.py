@@ -140,7 +140,7 @@ def _from_hub_cache(label: str, model: Stored) -> Removal:
     elsewhere = sum(blobs[blob] for blob in gone & blobs.keys() if _has_other_names(blob, model.folder))
     shared = sum(blobs.values()) - strategy.expected_freed_size
     remarks = [f"{shared:,} bytes stay: other files in the cache share them"] if shared > 0 else []
-    remarks += [f"{elsewhere:,} bytes stay: they have another name, outside of the cache"] if elsewhere else []
+    remarks += [f"{elsewhere:,} bytes stay: a file outside of this repo is the same one on disk"] if elsewhere else []
     files = tuple(sorted(file.file_path for file in chosen))
     frees = strategy.expected_freed_size - elsewhere
     return Removal(label, model, files, frees, tuple(remarks), lambda: _executed(strategy))

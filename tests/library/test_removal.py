@@ -101,7 +101,18 @@ def test_what_another_program_holds_too_stays_and_is_not_counted(machine: Path, 
         blob.hardlink_to(other)
     removal = remove("org/m:Q8_0")
     assert removal.frees == 0
-    assert "outside of the cache" in removal.remarks[0]
+    assert "a file outside of this repo" in removal.remarks[0]
+    assert other.read_bytes() == gguf()
+
+
+def test_a_file_that_another_repo_holds_too_is_told_as_such(machine: Path) -> None:
+    link = put_hub(machine / "hub", "org/m", "m-Q8_0.gguf", gguf())
+    other = put_hub(machine / "hub", "org/other", "other-Q8_0.gguf", gguf()).resolve()
+    other.unlink()
+    other.hardlink_to(link.resolve())
+    removal = remove("org/m:Q8_0")
+    assert removal.frees == 0
+    assert removal.remarks == (f"{len(gguf()):,} bytes stay: a file outside of this repo is the same one on disk",)
     assert other.read_bytes() == gguf()
 
 
