@@ -142,21 +142,13 @@ def as_used(settings: Mapping[str, Any], label: str, usual: Options, present: Pr
     return {**others, MODEL: label, **({ENGINE: kept} if kept else {})}
 
 
-def plan_apart(path: Path, options: Options) -> Plan:
-    """What a load takes, found out in a process of its own; imported when it is wanted, not before the first picture.
-
-    Raises:
-        LocalLLMError: as `runtime.process.plan_apart`.
-    """
-    from localllm.runtime import process
-
-    return process.plan_apart(path, options)
-
-
 def planned(offer: OwnModel, present: Present) -> OwnModel:
     """The offer with what it takes instead of what is loaded."""
     if offer.wanted is None:
         return offer
+    # Imported when it is wanted, not before the first picture.
+    from localllm.runtime.process import plan_apart
+
     try:
         plan = plan_apart(offer.wanted.path, offer.wanted.options)
     except LocalLLMError as error:
