@@ -6,7 +6,7 @@
     convert  runtime
     native  gguf_file  chat_template    native knows the format's numbers
     settings                            what a person prefers
-    errors  paths  toml_lines  small_files
+    errors  paths  toml_lines  small_files  counts
 
 Every import counts: at the top, in a function, under TYPE_CHECKING, and `import_module("…")`.
 """
@@ -25,7 +25,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "localllm"
 
 LAYERS = (
-    ("errors", "paths", "toml_lines", "small_files"),
+    ("errors", "paths", "toml_lines", "small_files", "counts"),
     ("settings",),
     ("native", "gguf_file", "chat_template"),
     ("convert", "runtime"),

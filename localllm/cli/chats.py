@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localllm.counts import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -194,10 +196,10 @@ def _export(args: argparse.Namespace, store: Store) -> dict[str, Any]:
     else:
         transfer.export(chats, args.outfile, form)
         held = sum(len(chat.nodes) for chat in chats) - lost
-        _say(args, f"{args.outfile}: {_count(len(chats), 'chat')}, {_count(held, 'message')}")
+        _say(args, f"{args.outfile}: {counted(len(chats), 'chat')}, {counted(held, 'message')}")
     if lost:
         print(
-            f"note: {_count(lost, 'message')} of other branches left out: JSON holds all (--format json).",
+            f"note: {counted(lost, 'message')} of other branches left out: JSON holds all (--format json).",
             file=sys.stderr,
         )
     return {"outfile": str(args.outfile), "format": form, "chats": [chat.id for chat in chats], "lost_messages": lost}
@@ -217,10 +219,6 @@ def _chosen(args: argparse.Namespace, entries: list[ChatEntry]) -> list[ChatEntr
         raise BadChat(error.message, hint=f"{error.hint}\nA file to write to goes with --outfile FILE.") from None
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _import(args: argparse.Namespace, store: Store) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -230,7 +228,7 @@ def _import(args: argparse.Namespace, store: Store) -> dict[str, Any]:
         transfer.read_file(path)  # nothing is imported if one of them is wrong
     found = [imported for path in args.files for imported in transfer.import_file(path, store)]
     for chat in found:
-        what = _count(chat.messages, "message") if chat.is_new else "there already, left as it is"
+        what = counted(chat.messages, "message") if chat.is_new else "there already, left as it is"
         _say(args, f"{chat.id[:8]}  {chat.title}: {what}")
     return {"chats": [asdict(chat) for chat in found]}
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from localllm.cli import table
+from localllm.counts import counted
 
 if TYPE_CHECKING:
     from localllm.library.inventory import Row
@@ -60,9 +61,7 @@ def handle(args: argparse.Namespace) -> int:
         print(f"no model here has {' '.join(args.words)!r} in its name" if args.words else _NOTHING)
     else:
         _print_table(rows)
-        print(
-            f"\n{len(rows)} model{'s' if len(rows) > 1 else ''}, {table.size(bytes_on_disk(models))}", file=sys.stderr
-        )
+        print(f"\n{counted(len(rows), 'model')}, {table.size(bytes_on_disk(models))}", file=sys.stderr)
     return 0
 
 

@@ -20,6 +20,7 @@ from localllm.cli.interrupt import on_interrupt
 from localllm.cli.plain_lines import Lines
 from localllm.cli.plain_orders import Orders
 from localllm.cli.speaker import Speaker
+from localllm.counts import counted
 from localllm.errors import BadCommand, BadTemplate, EngineDied, LocalLLMError
 from localllm.runtime.repetition import repeats_itself
 from localllm.runtime.sampling import Sampling
@@ -158,7 +159,9 @@ class PlainChat:
         if conversation is None:
             return
         path = conversation.path()
-        self.tell(f"{conversation.title}: {len(path)} messages" + (", the last of them:" if len(path) > 2 else ":"))
+        self.tell(
+            f"{conversation.title}: {counted(len(path), 'message')}" + (", the last of them:" if len(path) > 2 else ":")
+        )
         for node in path[-2:]:
             said = node.text if node.role == "user" else parted(node.text).answer or node.text
             self.tell(f"{'You' if node.role == 'user' else node.model or 'Reply'}: {attachments.summary(said)}")

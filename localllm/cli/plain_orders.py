@@ -13,6 +13,7 @@ from localllm import paths
 from localllm.chat import attachments, commands, naming, outline, settings, transfer
 from localllm.chat.conversation import Node
 from localllm.chat.store import ChatEntry
+from localllm.counts import counted
 from localllm.errors import BadCommand
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Orders:
     def _save(self, name: str) -> None:
         path = paths.expanded(name)
         transfer.export([self._chat.conversation], path, transfer.format_of(path))
-        self._chat.tell(f"{path}: {len(self._chat.conversation.path())} messages")
+        self._chat.tell(f"{path}: {counted(len(self._chat.conversation.path()), 'message')}")
 
     def _copy(self) -> None:
         last = self._last_reply()
@@ -225,8 +226,9 @@ class Orders:
             self._chat.tell("The last reply was cut off before it was counted.")
         else:
             self._chat.tell(
-                f"prompt {stats.prompt_tokens:,} tokens, {stats.cached_tokens:,} of them reused from the KV cache\n"
-                f"reply {stats.completion_tokens:,} tokens, {stats.decode_tps:.1f} per second\n"
+                f"prompt {counted(stats.prompt_tokens, 'token')}, "
+                f"{stats.cached_tokens:,} of them reused from the KV cache\n"
+                f"reply {counted(stats.completion_tokens, 'token')}, {stats.decode_tps:.1f} per second\n"
                 f"first token after {stats.ttft_s:.2f} s"
             )
         if model is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.cli import options, table
+from localllm.counts import counted
 
 if TYPE_CHECKING:
     from localllm.native.devices import Device
@@ -124,7 +125,9 @@ def _as_json(plan: Plan) -> str:
 def _print_table(plan: Plan) -> None:
     from localllm.runtime.types import mib, needs
 
-    settings = f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {plan.gpu_layers} layers offloaded"
+    settings = (
+        f"context {plan.n_ctx:,} tokens, KV cache {plan.options.kv_type}, {counted(plan.gpu_layers, 'layer')} offloaded"
+    )
     print(f"{plan.path.name}: {settings}")
     print()
     rows: list[tuple[str, ...]] = [("device", "layers", "weights", "KV cache", "compute", "total", "available")]
@@ -138,7 +141,7 @@ def _print_table(plan: Plan) -> None:
         if device.worker:
             print(f"{device.name} is the worker at {device.worker}.")
     if plan.options.cpu_moe:
-        print(f"The experts of {plan.options.cpu_moe} layers stay in RAM.")
+        print(f"The experts of {counted(plan.options.cpu_moe, 'layer')} stay in RAM.")
     print("It fits." if plan.fits else "It does not fit.")
     for told in filter(None, (plan.estimate, plan.more_weights)):
         print(told)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from localllm.cli import options, prompts, sampling_flags, values
 from localllm.cli.interrupt import on_interrupt
+from localllm.counts import counted
 
 if TYPE_CHECKING:
     from localllm.runtime.model import Model
@@ -125,13 +126,13 @@ def _why_cut(reply: LocalReply | RemoteReply, max_tokens: int) -> str:
 
     reason = reply.stats.stop_reason if reply.stats is not None else None
     if reason in ("context", "length") and repeats_itself(reply.text):
-        until = "the context was full" if reason == "context" else f"it had {max_tokens:,} tokens"
+        until = "the context was full" if reason == "context" else f"it had {counted(max_tokens, 'token')}"
         remedies = "--repeat-penalty 1.1, a --system prompt or another model"
         return f"the answer repeats itself, until {until}; {remedies} may help."
     if reason == "context":
         return "the context is full, so the answer ends here; --ctx makes it larger."
     if reason == "length" and sys.stderr.isatty():
-        return f"the answer ends after {max_tokens:,} tokens, as --max-tokens says."
+        return f"the answer ends after {counted(max_tokens, 'token')}, as --max-tokens says."
     return ""
 
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, TextIO
 
 from localllm.cli.convert_result import loss_in_words, template_in_words, tokenizer_in_words
+from localllm.counts import counted
 
 if TYPE_CHECKING:
     from localllm.convert import FileProof
@@ -89,7 +90,7 @@ def _origin(proof: FileProof) -> str:
 def _verdict(proof: FileProof) -> str:
     if not proof.ok:
         count = len(proof.problems)
-        return f"It is NOT well: {count} problem{'s' if count > 1 else ''} ({proof.seconds:.1f} s)."
+        return f"It is NOT well: {counted(count, 'problem')} ({proof.seconds:.1f} s)."
     if proof.against is None:
         against = shlex.quote(str(proof.source_here)) if proof.source_here else "SOURCE"
         return (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from localllm import paths, small_files
+from localllm.counts import counted
 from localllm.errors import BadOutput
 from localllm.native import devices, lib, machine
 from localllm.runtime.options import DEFAULT_KV_TYPE, DEFAULT_UBATCH, WIDE_KV_TYPES, Options
@@ -52,8 +53,8 @@ class Choice:
 
     def __str__(self) -> str:
         attention = "on" if self.flash_attention else "off"
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         drafting = ", drafts by n-grams" if self.draft == "ngram" else ""
+        threads = counted(self.threads, "thread")
         return f"{threads}, flash attention {attention}, KV cache {self.kv_type}, ubatches of {self.n_ubatch}{drafting}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.store import ChatEntry
+from localllm.counts import counted
 from localllm.tui.backstage import Backstage
 from localllm.tui.messages import ChatChosen, ChatDropped, ChatExported, ChatOpened
 
@@ -81,7 +82,7 @@ class Chats:
 
     def exported(self, event: ChatExported) -> None:
         """Say where a chat was written to."""
-        self._screen.notify(f"{event.path}: {event.messages} messages", markup=False)
+        self._screen.notify(f"{event.path}: {counted(event.messages, 'message')}", markup=False)
 
     def export(self, path: Path) -> None:
         """Write the open chat to a file that is not there yet."""

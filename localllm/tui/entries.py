@@ -14,6 +14,7 @@ from rich.text import Text
 from textual.strip import Strip
 
 from localllm.chat.attachments import split
+from localllm.counts import counted
 from localllm.tui.look import Look
 from localllm.tui.wrapping import CONSOLE, led_by, printable, wrapped
 
@@ -163,7 +164,7 @@ class UserEntry(Entry):
         for name, text in self._files:
             self._fold_rows.add(len(lines))
             count = text.count("\n") + 1
-            lines.append(fold_line(page, f"{name} · {count:,} line{'s' if count > 1 else ''}", unfolded=self._unfolded))
+            lines.append(fold_line(page, f"{name} · {counted(count, 'line')}", unfolded=self._unfolded))
             if self._unfolded:
                 lines += [led_by("  ", Style(), line) for line in wrapped(Text(text), page.measure - 3, fold=True)]
         if self._said or not lines:

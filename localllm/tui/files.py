@@ -13,10 +13,11 @@ from textual.message import Message
 from localllm.chat import attachments
 from localllm.chat.attachments import Attachment, Weighed
 from localllm.chat.commands import unescaped
+from localllm.counts import counted
 from localllm.errors import BadAttachment, LocalLLMError
 from localllm.runtime.responder import Responder
 from localllm.tui import background
-from localllm.tui.amounts import tokens as counted
+from localllm.tui.amounts import tokens
 from localllm.tui.completing import Word, path_choices
 from localllm.tui.messages import Attached, Crashed, Failed, Mentioned, MessageMade, MessageRefused, PathsFound
 
@@ -105,8 +106,8 @@ class Files:
         cost = Weighed(attachment, len(model.tokenize(attachment.text)), exact=True)
         if cost.tokens > model.info.n_ctx:
             raise BadAttachment(
-                f"{attachment.name} does not fit: {counted(cost.tokens)} tokens,"
-                f" and the context holds {counted(model.info.n_ctx)}.",
+                f"{attachment.name} does not fit: {counted(cost.tokens, 'token')},"
+                f" and the context holds {tokens(model.info.n_ctx)}.",
                 hint="Attach the part of it that matters, or load the model with a larger context (--ctx).",
             )
         return cost

@@ -6,6 +6,7 @@ Turns values into words; knows nothing of widgets or of what happens next.
 from __future__ import annotations
 
 from localllm.chat.conversation import Conversation, Node
+from localllm.counts import counted
 from localllm.errors import BadTemplate, ContextFull, LocalLLMError
 from localllm.measure import comparing
 from localllm.runtime.repetition import repeats_itself
@@ -107,7 +108,7 @@ def _place(node: Node, siblings: list[Node]) -> list[str]:
 
 
 def _figures(stats: Stats) -> list[str]:
-    return [f"{tokens(stats.completion_tokens)} tokens", *cost(stats)]
+    return [counted(stats.completion_tokens, "token"), *cost(stats)]
 
 
 def waiting_note(turn: Turn) -> str:

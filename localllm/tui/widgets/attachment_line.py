@@ -13,8 +13,8 @@ from textual.events import Click
 from textual.widget import Widget
 
 from localllm.chat.attachments import Attachment, Weighed
+from localllm.counts import counted
 from localllm.errors import LocalLLMError
-from localllm.tui.amounts import tokens
 from localllm.tui.component import component_style
 from localllm.tui.messages import AttachmentsChanged
 from localllm.tui.wrapping import printable, wrapped
@@ -95,7 +95,7 @@ class AttachmentLine(Widget):
         name, quiet = (component_style(self, f"attachment-line--{part}") for part in ("name", "note"))
         if isinstance(file, LocalLLMError):
             return Text(f"✗ {printable(file.message)}", component_style(self, "attachment-line--trouble"))
-        cost = f"{'' if file.exact else 'about '}{tokens(file.tokens)} tokens"
+        cost = f"{'' if file.exact else 'about '}{counted(file.tokens, 'token')}"
         row = Text("+ ", quiet).append(printable(file.attachment.name), name)
         return row.append(f"  {cost}", quiet).append(f" · {note}" if note else "", quiet)
 

@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from localllm.chat.search import Hit, words_of
 from localllm.chat.store import ChatEntry
+from localllm.counts import counted
 from localllm.tui.amounts import day
 from localllm.tui.messages import ChatChosen, ChatDropped, ChatPinned, ChatsLeft, ChatsLeftUpward, TitleWanted
 from localllm.tui.wrapping import printable
@@ -74,7 +75,7 @@ class ChatList(OptionList):
         is_open = chat.id == self._open
         mark = "●" if is_open else " "
         title = Content(f"{mark} {printable(chat.title)}")
-        count = f"{chat.messages} message{'s' if chat.messages != 1 else ''}"
+        count = counted(chat.messages, "message")
         pinned = "pinned · " if chat.pinned else ""
         when = Content(f"  {pinned}{day(chat.updated, now)} · {count}").stylize("$foreground 60%")
         lines = [self._found(title.stylize("bold") if is_open else title), when]

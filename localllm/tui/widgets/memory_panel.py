@@ -10,6 +10,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.widget import Widget
 
+from localllm.counts import counted
 from localllm.runtime.types import DeviceMemory, MemorySample
 from localllm.tui.amounts import bar, size
 from localllm.tui.component import component_style
@@ -73,7 +74,7 @@ class MemoryPanel(Widget):
 
     def _device(self, device: DeviceMemory) -> list[Text]:
         ours = device.weights + device.kv + device.compute
-        layers = f"{device.layers} layers" if device.layers else ""
+        layers = counted(device.layers, "layer") if device.layers else ""
         return [
             Text(),
             self._spread(device.name, layers),
