@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import runpy
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.terminal import drain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +71,19 @@ class Checkout:
         command = [sys.executable, str(self.root / "tools" / "install"), *args]
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
+    def shows(self, *args: str, columns: int) -> str:
+        """What a run prints on a terminal of so many columns."""
+        ours, theirs = pty.openpty()
+        printed = bytearray()
+        command = [sys.executable, str(self.root / "tools" / "install"), *args]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "COLUMNS": str(columns)}
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, env=environment) as child:
+            os.close(theirs)
+            drain(ours, printed)
+        os.close(ours)
+        assert child.returncode == 0
+        return printed.decode().replace("\r\n", "\n")
+
     def installs(self, *args: str, **variables: str) -> str:
         """What a run that succeeds prints."""
         done = self.install(*args, **variables)
@@ -98,6 +114,12 @@ def test_a_dry_run_says_what_and_why_and_does_nothing(checkout: Checkout) -> Non
     assert "CMAKE_ARGS='-DGGML_RPC=ON -DLLAMA_OPENSSL=OFF -DMINE=1' CMAKE_BUILD_PARALLEL_LEVEL=3" in output
     assert "'llama-cpp-python>=0.3.36,<0.4'" in output
     assert not checkout.venv.exists()
+
+
+def test_lines_break_between_words_on_a_narrow_terminal(checkout: Checkout) -> None:
+    lines = checkout.shows("--dry-run", "--prebuilt", "cpu", columns=40).splitlines()
+    assert "  It has no RPC backend, so workers on" in lines
+    assert "    other machines cannot be used with" in lines
 
 
 @pytest.mark.slow

