@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual.message import Message
 
-from localllm.errors import BadChat, LocalLLMError
 from localllm.tui import messages
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def deliveries(screen: ChatScreen) -> Mapping[type[Message], Deed]:
             _to(messages.PromptEdited, lambda event: screen.sending.edited(event.text)),
             _to(messages.AttachmentsChanged, lambda _: screen.sending.look_ahead()),
             _to(messages.MessageMade, screen.sending.made),
-            _to(messages.MessageRefused, lambda event: screen.loaded.explain(event.error, passing=True)),
+            _to(messages.MessageRefused, lambda event: screen.loaded.explain(event.error)),
             _to(messages.LookedAhead, screen.sending.looked_ahead),
             _to(messages.ReplyBegan, lambda event: screen.replies.began(event.turn)),
             _to(messages.ReplyEnded, lambda event: screen.replies.ended(event.turn)),
@@ -49,7 +48,7 @@ def deliveries(screen: ChatScreen) -> Mapping[type[Message], Deed]:
             _to(messages.DownloadEnded, screen.switching.ended),
             _to(messages.Sampled, screen.watching.sampled),
             _to(messages.MachineWatched, lambda event: screen.watching.watch(event.machine)),
-            _to(messages.Failed, lambda event: screen.loaded.explain(event.error, passing=_is_mistake(event.error))),
+            _to(messages.Failed, lambda event: screen.loaded.explain(event.error)),
             _to(messages.Crashed, lambda event: _raise(event.error)),
         ]
     )
@@ -57,11 +56,6 @@ def deliveries(screen: ChatScreen) -> Mapping[type[Message], Deed]:
 
 def _to(kind: type[Kind], deed: Callable[[Kind], object]) -> tuple[type[Message], Deed]:
     return kind, cast(Deed, deed)
-
-
-def _is_mistake(error: LocalLLMError) -> bool:
-    """Whether it matters no more once the person goes on, as a file that was to go along does."""
-    return isinstance(error, BadChat)
 
 
 def _raise(error: BaseException) -> None:

@@ -93,8 +93,8 @@ class Loaded:
         if isinstance(error, EngineDied):
             self._loader.fail(error)
 
-    def explain(self, error: LocalLLMError | None, *, passing: bool = False) -> None:
-        """Say what went wrong, once; a model that died is of no more use. `passing` is as in `Talk.tell`."""
+    def explain(self, error: LocalLLMError | None) -> None:
+        """Say what went wrong, once; a model that died is of no more use."""
         if error is None or (isinstance(error, EngineDied) and self._loader.fail(error)):
             return
         failure = self._loader.error
@@ -102,7 +102,7 @@ class Loaded:
         if failure is None or not (
             error is failure or (isinstance(error, EngineDied) and isinstance(failure, EngineDied))
         ):
-            self._screen.talk.tell(wording.notice(error), passing=passing)
+            self._screen.talk.tell(wording.notice(error))
         elif self._told not in self._screen.talk.transcript.entries:
             # Another path was shown since, and what was told went with the one before.
             self._tell_failure(failure)

@@ -19,6 +19,8 @@ def meaning(screen: ChatScreen, action: str) -> bool | None:
         return screen.branches.edited is not None and not screen.busy
     if action == "keep_model":
         return screen.resuming.offer is not None and not screen.busy
+    if action == "tidy":
+        return not screen.busy and screen.talk.has_told
     if action == "edit":
         return not screen.busy and bool(screen.conversation.nodes)
     if action == "close_panels":

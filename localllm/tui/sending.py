@@ -33,19 +33,21 @@ class Sending:
     def send(self, text: str) -> None:
         """Carry out the command that the prompt holds, or make a message of it; what cannot be sent goes back."""
         self._screen.uncover()
-        self._screen.talk.tidy()
         try:
             call = commands.parse(text)
             if call is not None:
+                self._screen.talk.tidy()
                 self._screen.branches.give_up()
                 self.orders.carry_out(call)
                 return
         except LocalLLMError as error:
             self._screen.talk.prompt.put_back_command(text)
-            self._screen.talk.tell(wording.notice(error), passing=True)
+            self._screen.talk.tidy()
+            self._screen.talk.tell(wording.notice(error))
             return
         if self._screen.may_turn() and self._screen.loaded.may_answer():
             self._meant = self._screen.conversation.id
+            self._screen.talk.tidy()
             self._screen.talk.composer.make(text)
         else:
             self._screen.talk.prompt.put_back(text)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from textual import events
 
+from localllm.chat import attachments
 from localllm.chat.commands import offered
 from localllm.chat.store import Store
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.suggestions import Suggestions
-from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import Garage
 
 pytestmark = pytest.mark.slow
@@ -300,7 +302,9 @@ async def test_files_alone_can_be_sent(open_app: OpenApp, store: Store) -> None:
     assert store.chats()[0].title == "notes.md"
 
 
-async def test_a_message_sent_while_its_file_is_read_waits_for_it(open_app: OpenApp, folder: Path) -> None:
+async def test_a_message_sent_while_its_file_is_read_waits_for_it(
+    open_app: OpenApp, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     garage = Garage()
     async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
         await shows(pilot, "fake-1b")
@@ -309,6 +313,28 @@ async def test_a_message_sent_while_its_file_is_read_waits_for_it(open_app: Open
             pilot.app.post_message(events.Key(key, "\r" if key == "enter" else key))
         await wait_until(pilot, lambda: garage.models[0].asked and idle(pilot))
         assert garage.models[0].asked[0][-1].content.endswith("```\n\nok")
+        may_read, read = threading.Event(), attachments.read
+        monkeypatch.setattr(attachments, "read", lambda path: may_read.wait(10) and read(path))
         await say(pilot, "/attach nowhere.md")
         await say(pilot, "words")
+        assert prompt(pilot).text == ""
+        may_read.set()
         await shows(pilot, "There is no file nowhere.md.")
+        assert prompt(pilot).text == "words"
+        assert len(garage.models[0].asked) == 1
+
+
+async def test_what_the_app_says_goes_with_the_next_message_or_with_esc(open_app: OpenApp, store: Store) -> None:
+    async with open_app().run_test(size=(100, 40)) as pilot:
+        await ask(pilot, "Capital?")
+        await say(pilot, "/attach nowhere.md")
+        await shows(pilot, "There is no file nowhere.md.")
+        await shows(pilot, "esc Clear")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: "There is no file" not in screen_text(pilot))
+        assert "esc Clear" not in screen_text(pilot)
+        await say(pilot, "/attach nowhere.md")
+        await shows(pilot, "There is no file nowhere.md.")
+        await ask(pilot, "Sure?")
+        assert "There is no file" not in screen_text(pilot)
+    assert [node.text for node in only_chat(store).path()][::2] == ["Capital?", "Sure?"]

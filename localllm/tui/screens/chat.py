@@ -57,6 +57,7 @@ class ChatScreen(Panes):
         Binding("escape", "keep_model", "Keep the model"),
         Binding("escape", "write", "Write"),
         Binding("enter", "write", show=False),
+        Binding("escape", "tidy", "Clear"),
         Binding("escape", "close_panels", "Back"),
         Binding("ctrl+g", "go_on", "Go on"),
         Binding("ctrl+g", "tell_ended", show=False),
@@ -215,6 +216,10 @@ class ChatScreen(Panes):
     def action_keep_model(self) -> None:
         """Keep what is loaded for this chat, which was used with something else."""
         self.resuming.keep()
+
+    def action_tidy(self) -> None:
+        """Take away what the app had to say."""
+        self.talk.tidy()
 
     def action_go_on(self) -> None:
         """Go on with a reply that ended early."""

@@ -48,7 +48,6 @@ class Talk(Vertical):
         self.prompt = self.composer.prompt
         self._welcome = Welcome(id="welcome")
         self._reply: ReplyEntry | None = None
-        self._passing: list[NoticeEntry] = []
         self.is_covered = False
         """Whether something else has the place of the conversation; the prompt stays."""
 
@@ -85,20 +84,26 @@ class Talk(Vertical):
         self.transcript.append(self._reply)
         self._turn_over()
 
-    def tell(self, notice: NoticeEntry, *, passing: bool = False) -> None:
-        """Add something that the app has to say; what is `passing` stays until the next command or message."""
+    def tell(self, notice: NoticeEntry) -> None:
+        """Add something that the app has to say; it stays until the next command or message, or Esc."""
         self.transcript.append(notice)
-        if passing:
-            self._passing.append(notice)
         self._turn_over()
+        self.screen.refresh_bindings()
+
+    @property
+    def has_told(self) -> bool:
+        """Whether something that the app had to say can be seen."""
+        return not self.is_covered and bool(self._told())
 
     def tidy(self) -> None:
-        """Take away what was passing."""
-        for notice in self._passing:
-            if notice in self.transcript.entries:
-                self.transcript.drop(notice)
-        self._passing.clear()
+        """Take away what the app had to say: it is no part of the conversation."""
+        for notice in self._told():
+            self.transcript.drop(notice)
         self._turn_over()
+        self.screen.refresh_bindings()
+
+    def _told(self) -> list[NoticeEntry]:
+        return [entry for entry in self.transcript.entries if isinstance(entry, NoticeEntry)]
 
     def begin(self, opened: str) -> None:
         """The model answers; `opened` is the marker of a thought inside of which it begins."""
