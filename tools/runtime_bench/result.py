@@ -12,7 +12,8 @@ from runtime_bench.quiet import undisturbed
 
 @dataclass(frozen=True)
 class Result:
-    """`ours` and `theirs` have one figure for each round, in `unit`. `goal` is for ours / theirs of the medians.
+    """`ours` and `theirs` have one figure for each round, in `unit`. `goal` is for the median of
+    ours / theirs of all rounds: a host that gives a virtual machine more or less from minute to minute moves both.
 
     With `faster_is_more` the ratio must be at least the goal, else at most.
     """
@@ -27,7 +28,7 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        return statistics.median(self.ours) / statistics.median(self.theirs)
+        return statistics.median(mine / other for mine, other in zip(self.ours, self.theirs, strict=True))
 
     @property
     def met(self) -> bool:
