@@ -4,9 +4,10 @@
     tools/bench_tui_model.py [MODEL] [--rounds 3] [--tokens 256] [--old 200]
 
 `decode` is the decode rate of a greedy reply in the app, with old messages above it on the screen that are no part of
-the prompt, beside that of `localllm run` on the same prompt and settings, in turns; medians, and their ratio. `stop` is
-the longest time from the key to the end of the reply, in milliseconds, while the model loads, reads and writes. The app
-runs in a pseudo-terminal that is read all the time. The last line is one JSON document.
+the prompt, beside that of `localllm run` on the same prompt and settings, in turns; medians, and the median of the
+rounds' ratios, because the speed of a virtual machine drifts. `stop` is the longest time from the key to the end of the
+reply, in milliseconds, while the model loads, reads and writes. The app runs in a pseudo-terminal that is read all the
+time. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -51,15 +52,21 @@ def main() -> int:
         return 0
     width, height = (int(part) for part in args.size.split("x"))
     again = [str(path), "--inside", "--tokens", str(args.tokens), "--old", str(args.old)]
-    inside, outside = [], []
+    inside: list[dict[str, Any]] = []
+    outside: list[float] = []
+    turns: tuple[Callable[[], None], ...] = (
+        lambda: inside.append(run_in_terminal(again, width, height, Path(__file__))),
+        lambda: outside.append(run_alone(path, args.tokens)),
+    )
     for number in range(args.rounds):
-        inside.append(run_in_terminal(again, width, height, Path(__file__)))
-        outside.append(run_alone(path, args.tokens))
+        for turn in turns if number % 2 == 0 else reversed(turns):
+            turn()
         print(f"round {number + 1}: app {inside[-1]['decode_tps']:.1f}, run {outside[-1]:.1f} tok/s", flush=True)
     app, run = statistics.median(one["decode_tps"] for one in inside), statistics.median(outside)
+    ratio = statistics.median(one["decode_tps"] / other for one, other in zip(inside, outside, strict=True))
     stops = {stage: max(one["stop_ms"][stage] for one in inside) for stage in ("load", "prefill", "decode")}
-    print(f"decode: app {app:.1f}, run {run:.1f} tok/s, ratio {app / run:.3f}; stop: {stops}")
-    print(json.dumps({"model": path.name, "app_tps": app, "run_tps": run, "ratio": app / run, "stop_ms": stops}))
+    print(f"decode: app {app:.1f}, run {run:.1f} tok/s, ratio {ratio:.3f}; stop: {stops}")
+    print(json.dumps({"model": path.name, "app_tps": app, "run_tps": run, "ratio": ratio, "stop_ms": stops}))
     return 0
 
 

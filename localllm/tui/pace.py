@@ -12,7 +12,7 @@ import time
 TICK_S = 0.1
 """Ten frames a second are drawn at most."""
 
-SHARE = 40
+SHARE = 50
 """Drawing takes at most one part in this many of the time,"""
 
 LONGEST_S = 0.4

@@ -40,7 +40,8 @@ class Watching:
             self._screen.app.screen.show(event)
         self._screen.query_one(MemoryPanel).show(event.memory)
         self._screen.replies.context_used = event.context_used
-        self._screen.refresh_status()
+        if not self._screen.busy:  # else it is drawn with the reply, in one go
+            self._screen.refresh_status()
 
     def watch(self, machine: Machine) -> None:
         """Warn before the machine swaps."""
