@@ -90,6 +90,12 @@ class View:
         return self.progress if name == self.moving else ""
 
 
+def asked(choice: Choice) -> str:
+    """What to ask before a model that is not here is downloaded."""
+    how = f", {choice.note(None)}" if choice.bytes else ""
+    return f"Enter once more downloads {choice.name}{how}."
+
+
 def rows(choices: Sequence[Choice], words: str, search: Search | None, view: View) -> list[Row]:
     """The rows that match `words`. A search by other words is not shown."""
     found = [_local(choice, view) for choice in choices if choice.matches(words)]

@@ -168,6 +168,12 @@ async def test_a_model_of_the_hub_comes_is_stopped_resumed_and_opened(filled: Hu
         filled.faults.hang_after = filled.sent + 300_000
         await choose(pilot, lambda row: "Q8_0" in row)
         await pilot.press("enter")
+        await shows(pilot, "Enter once more downloads org/tiny-GGUF:Q8_0, 1.9 MiB")
+        await pilot.press("down", "up")
+        assert "Enter once more" not in screen_text(pilot)
+        await pilot.press("enter")
+        assert app.downloads.name == ""
+        await pilot.press("enter")
         await wait_until(pilot, lambda: re.search("downloading: [1-9].* of 1.9 MiB .*/s", chosen(pilot)))
         assert "Ctrl+X stops it" in screen_text(pilot)
         await pilot.press("ctrl+x")
@@ -191,7 +197,7 @@ async def test_a_checkpoint_is_converted_while_it_comes(filled: HubServer) -> No
         await shows(pilot, "converted from")
         await choose(pilot, lambda row: "converted from" in row)
         assert "Enter downloads and converts it" in screen_text(pilot)
-        await pilot.press("enter")
+        await pilot.press("enter", "enter")
         await wait_until(pilot, lambda: "org/tiny is on this machine now" in screen_text(pilot))
         await pilot.press("enter")
         assert app.chosen is not None
@@ -205,7 +211,7 @@ async def test_what_is_gated_is_told_and_the_list_stays(filled: HubServer) -> No
         await search(pilot, "secret")
         await shows(pilot, "gated: ask for access on its page")
         await wait_until(pilot, lambda: "Q4_K_M" in chosen(pilot))
-        await pilot.press("enter")
+        await pilot.press("enter", "enter")
         await shows(pilot, "Access to org/tiny-secret-GGUF")
         assert "Log in with" in screen_text(pilot)
         assert app.downloads.name == ""
@@ -259,7 +265,7 @@ async def test_the_chat_goes_on_while_a_model_of_the_hub_comes(
         await search(pilot, "tiny")
         await wait_until(pilot, lambda: "Q2_K" in chosen(pilot))
         filled.faults.hang_after = filled.sent + 300_000
-        await pilot.press("enter")
+        await pilot.press("enter", "enter")
         await wait_until(pilot, lambda: "downloading:" in chosen(pilot))
         await pilot.press("escape")
         await ask(pilot, "Capital?")

@@ -231,6 +231,8 @@ async def test_a_download_goes_on_beside_the_chat(
         await wait_until(pilot, lambda: "small:1b" in screen_text(pilot))
         app.screen.query_one(OptionList).highlighted = 4
         await pilot.press("enter")
+        assert not started
+        await pilot.press("enter")
         assert started == ["small:1b"]
         app.chat.post_message(DownloadMoved("small:1b", 250_000_000, 500_000_000, 1e7))
         await wait_until(pilot, lambda: "50% of 476.8 MiB" in screen_text(pilot))

@@ -16,28 +16,20 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
 from localllm.errors import LocalLLMError
 from localllm.tui.downloads import Downloads
 from localllm.tui.hub_search import HubSearch
 from localllm.tui.messages import DownloadEnded, DownloadMoved, HubOffered, HubSearched, ModelsListed
 from localllm.tui.models import Choice
-from localllm.tui.picking import Row, Search, View, hint, rows
+from localllm.tui.picking import Row, Search, View, asked, hint, rows
+from localllm.tui.widgets.model_line import ModelLine, drawn
 from localllm.tui.wording import download_line
 from localllm.tui.wrapping import printable
 
 
-class Line(Option):
-    """A row as it is drawn. What is selected is told by it: the list may be another one when that is heard of."""
-
-    def __init__(self, row: Row) -> None:
-        super().__init__(_drawn(row), disabled=row.only_tells)
-        self.row = row
-
-
 class ModelsScreen(ModalScreen[Choice | None]):
-    """Letters filter the list; Enter loads what is here and downloads what is not."""
+    """Letters filter the list; Enter loads what is here, and asks before it downloads what is not."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back"),
@@ -67,6 +59,7 @@ class ModelsScreen(ModalScreen[Choice | None]):
         self._open, self._room = open_name, room
         self._arrived: dict[str, Path] = {}
         self._kept: dict[str, int] = {}
+        self._asked_for = ""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -119,7 +112,7 @@ class ModelsScreen(ModalScreen[Choice | None]):
         chosen = None if anew else self._chosen()
         top = options.scroll_y
         self._rows = self._listed_rows()
-        options.set_options([Line(row) for row in self._rows])
+        options.set_options([ModelLine(row) for row in self._rows])
         options.highlighted = self._index_of(chosen)
         if not anew:
             options.scroll_to(y=top, animate=False, force=True)
@@ -141,7 +134,7 @@ class ModelsScreen(ModalScreen[Choice | None]):
         for number, row in enumerate(self._rows):
             if row.choice is not None and row.choice.name == event.name and row.key in now:
                 self._rows[number] = now[row.key]
-                self.query_one(OptionList).replace_option_prompt_at_index(number, _drawn(now[row.key]))
+                self.query_one(OptionList).replace_option_prompt_at_index(number, drawn(now[row.key]))
         self._hint()
 
     def ended(self, event: DownloadEnded) -> None:
@@ -228,6 +221,10 @@ class ModelsScreen(ModalScreen[Choice | None]):
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
+        row = self._chosen()
+        if self._asked_for and (row is None or row.choice is None or row.choice.name != self._asked_for):
+            self._asked_for = ""
+            self._say("")
         self._hint()
 
     def _hint(self) -> None:
@@ -246,7 +243,7 @@ class ModelsScreen(ModalScreen[Choice | None]):
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        assert isinstance(event.option, Line)
+        assert isinstance(event.option, ModelLine)
         row = event.option.row
         if row.searches:
             self.action_search()
@@ -258,7 +255,12 @@ class ModelsScreen(ModalScreen[Choice | None]):
             self.dismiss(choice)
         elif choice.name == self._downloads.name:
             return
+        elif choice.name not in (self._asked_for, *self._kept) and not choice.arrived:
+            # One key too many in a list must not fetch gigabytes.
+            self._asked_for = choice.name
+            self._say(asked(choice))
         elif self._downloads.start(choice.name):
+            self._asked_for = ""
             self._say("")
             self._progress, self._moved = "asking for it…", 0
             self._show()
@@ -286,14 +288,3 @@ class ModelsScreen(ModalScreen[Choice | None]):
         note.display = bool(text)
         note.set_class(wrong, "-wrong")
         note.update(Content(printable(text)))
-
-
-def _drawn(row: Row) -> Content:
-    title = Content(printable(row.title))
-    if row.heading:
-        title = title.stylize("bold")
-    elif row.only_tells:
-        title = title.stylize("$foreground 60%")
-    if not row.note:
-        return title
-    return Content("\n").join([title, Content(printable(row.note)).stylize("$foreground 60%")])
