@@ -17,7 +17,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, TypeVar, Union, overload
@@ -231,6 +231,11 @@ class Header:
             raise BadModelFile(f"{self.path}: {name} is {value!r}, not a number.")
         return int(value)
 
+    def without_vocabulary(self) -> Header:
+        """The same without the arrays of the tokenizer: of hundreds of thousands of tokens they are megabytes."""
+        small = {key: value for key, value in self.metadata.items() if not _is_vocabulary(key, value)}
+        return replace(self, metadata=small)
+
     @property
     def architecture(self) -> str:
         """`llama`, `qwen3`…; empty when the file does not say."""
@@ -333,6 +338,10 @@ def read_start(name: str, start: bytes) -> Header:
             key = reader.string(f"name of key {index} of {n_keys}")
             metadata[key] = reader.value(key)
     return Header(path, version, DEFAULT_ALIGNMENT, metadata, (), len(start), len(start))
+
+
+def _is_vocabulary(key: str, value: Value) -> bool:
+    return key.startswith("tokenizer.") and isinstance(value, Array)
 
 
 def _nearest(path: Path) -> str:

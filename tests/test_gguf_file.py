@@ -98,6 +98,14 @@ def test_an_array_is_not_decoded_before_it_is_read(smollm2: Path) -> None:
     assert "_values" in vars(tokens)
 
 
+def test_without_its_vocabulary_a_header_says_all_else(smollm2: Path) -> None:
+    whole = read_header(smollm2)
+    small = whole.without_vocabulary()
+    gone = set(whole.metadata) - set(small.metadata)
+    assert gone == {"tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"}
+    assert (small.tensors, small.context_length) == (whole.tensors, whole.context_length)
+
+
 def test_a_value_of_another_kind_is_not_taken_for_a_number(good: Path) -> None:
     with pytest.raises(BadModelFile, match=r"general\.architecture is 'llama', not a number"):
         read_header(good).integer("general.architecture")

@@ -28,6 +28,7 @@ from localllm.runtime.types import Message
 
 GREEDY = Sampling(temperature=0)
 SENTENCE = "In the year {0} a ship with {0} barrels of wheat left the harbour and came back after {0} days. "
+ENDLESS = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,"
 DISK = 8 << 30
 
 
@@ -64,7 +65,7 @@ def one_round(path: Path, tokens: int, number: int) -> dict[str, float]:
         found["first answer, reopened"] = again(model, said)
         model.forget()
         found["first answer, computed again"] = again(model, said)
-        for name, prompt in (("cancel in prefill", story(model, tokens, number + 100)), ("cancel in decode", "Hi")):
+        for name, prompt in (("cancel in prefill", story(model, tokens, number + 100)), ("cancel in decode", ENDLESS)):
             found[name] = cancelled(model, prompt, after_first=name == "cancel in decode")
     return found
 
@@ -104,6 +105,8 @@ def cancelled(model: Model, prompt: str, *, after_first: bool) -> float:
 
     threading.Timer(0.5, stop).start()
     list(reply)
+    if not asked:
+        raise SystemExit("the reply ended before it was cancelled: choose another model")
     return time.perf_counter() - asked[0]
 
 

@@ -192,7 +192,8 @@ def _open(
         reader = Reader(handle, vocab, opened, min(plan.n_ctx, headers[0].context_length or plan.n_ctx))
         made.pop_all()
     copied = copied_bytes(lines) if plan.options.mmap else 0
-    return Parts(plan, headers, files, handle, vocab, tokens, engine, draft, reader, copied)
+    small = tuple(header.without_vocabulary() for header in headers)
+    return Parts(plan, small, files, handle, vocab, tokens, engine, draft, reader, copied)
 
 
 def _compile_template(source: object) -> None:
