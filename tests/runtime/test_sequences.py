@@ -144,8 +144,7 @@ def test_what_is_in_the_cache_is_not_fetched_from_ram_again(model: Model) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_ctx", "room"), [(1024, 2.6), (1024, 1.3), (512, 1.3)])
-def test_two_chats_in_turns_with_little_ram(smollm2: Path, model: Model, n_ctx: int, room: float) -> None:
+def test_two_chats_in_turns_with_little_ram(smollm2: Path, model: Model) -> None:
     turns = [[(phrase * (40 + 3 * turn)).strip() for phrase in PHRASES] for turn in range(4)]
     expected = {}
     for prompt in (prompt for turn in turns for prompt in turn):
@@ -155,17 +154,23 @@ def test_two_chats_in_turns_with_little_ram(smollm2: Path, model: Model, n_ctx: 
     say(model, turns[0][0])
     say(model, turns[0][1])
     state = model._writer().ram()
-    with Model.load(smollm2, Options(n_ctx=n_ctx, kv_ram=int(room * state))) as little:
-        before = [0, 0]
-        for turn in turns:
-            for number, prompt in enumerate(turn):
-                text, reused = say(little, prompt)
-                assert text == expected[prompt]
-                assert reused >= before[number]
-                assert little._writer().ram() <= room * state
-                if room > 2:  # for both: an older state of the one that leaves needs no place beside it
-                    assert little._writer().cells() < count(little, prompt) + 16
-                before[number] = count(little, prompt) - 1
+    for n_ctx, room in ((1024, 2.6), (1024, 1.3), (512, 1.3)):
+        with Model.load(smollm2, Options(n_ctx=n_ctx, kv_ram=int(room * state))) as little:
+            in_turns(little, turns, expected, room, state)
+
+
+def in_turns(little: Model, turns: list[list[str]], expected: dict[str, str], room: float, state: int) -> None:
+    """Say all that both chats say, with RAM for `room` states, each of `state` bytes."""
+    before = [0, 0]
+    for turn in turns:
+        for number, prompt in enumerate(turn):
+            text, reused = say(little, prompt)
+            assert text == expected[prompt]
+            assert reused >= before[number]
+            assert little._writer().ram() <= room * state
+            if room > 2:  # for both: an older state of the one that leaves needs no place beside it
+                assert little._writer().cells() < count(little, prompt) + 16
+            before[number] = count(little, prompt) - 1
 
 
 @pytest.mark.slow
