@@ -41,6 +41,8 @@ EMPTY = "nothing but white space"
 OTHER_TEMPLATE = (
     "F8 loads another model. Or start localllm again with --chat-template FILE: the template this one was trained with."
 )
+AT_ONCE_S = 0.1
+"""A wait that nobody notices."""
 MEASURED_TOKENS = 16
 """Of fewer tokens than these the rate says little."""
 
@@ -196,7 +198,8 @@ def outlook(forecast: Forecast, n_ctx: int, prefill_tps: float) -> str:
         return f"does not fit: {tokens(forecast.prompt_tokens)} of {tokens(n_ctx)} tokens · {MAKE_ROOM}"
     parts = [f"reuse {tokens(forecast.cached_tokens)}", f"evaluate {tokens(forecast.evaluated_tokens)}"]
     if prefill_tps:
-        parts.append(f"about {seconds(forecast.evaluated_tokens / prefill_tps)}")
+        wait = forecast.evaluated_tokens / prefill_tps
+        parts.append(f"about {seconds(wait)}" if wait >= AT_ONCE_S else "at once")
     return GAP.join(parts)
 
 
