@@ -21,8 +21,8 @@ def deliveries(screen: ChatScreen) -> Mapping[type[Message], Deed]:
     return dict(
         [
             _to(messages.PromptSent, lambda event: screen.sending.send(event.text)),
-            _to(messages.PromptEdited, lambda event: screen.sending.edited(event.text)),
-            _to(messages.AttachmentsChanged, lambda _: screen.sending.look_ahead()),
+            _to(messages.PromptEdited, lambda _: screen.sending.edited()),
+            _to(messages.AttachmentsChanged, lambda _: screen.sending.edited()),
             _to(messages.MessageMade, screen.sending.made),
             _to(messages.MessageRefused, lambda event: screen.loaded.explain(event.error)),
             _to(messages.LookedAhead, screen.sending.looked_ahead),

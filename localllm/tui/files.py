@@ -25,6 +25,11 @@ CHARACTERS_PER_TOKEN = 4
 """About so many, while no model is there to count."""
 
 
+def about(attachment: Attachment) -> Weighed:
+    """What a file costs, as far as it can be told without a model."""
+    return Weighed(attachment, len(attachment.text) // CHARACTERS_PER_TOKEN + 1, exact=False)
+
+
 class Files:
     """Jobs on files, one after the other; `post` gets what they find, from their thread."""
 
@@ -102,7 +107,7 @@ class Files:
     def _weighed(self, attachment: Attachment) -> Weighed:
         model = self._model()
         if model is None:
-            return Weighed(attachment, len(attachment.text) // CHARACTERS_PER_TOKEN + 1, exact=False)
+            return about(attachment)
         cost = Weighed(attachment, len(model.tokenize(attachment.text)), exact=True)
         if cost.tokens > model.info.n_ctx:
             raise BadAttachment(

@@ -90,11 +90,11 @@ class Sending:
             return [one for one in conversation.given() if not one.nodes]
         return conversation.given(until=edited.parent)
 
-    def edited(self, text: str) -> None:
-        """What the person is writing changed."""
-        if not text:
+    def edited(self) -> None:
+        """What the person is writing changed, or the files that go along."""
+        if not self._screen.talk.prompt.text:
             self._screen.talk.prompt.border_subtitle = ""
-        self._screen.drafts.edited(text)
+        self._screen.drafts.edited()
         self.look_ahead()
 
     def look_ahead(self) -> None:

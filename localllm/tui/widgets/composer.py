@@ -12,10 +12,10 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from localllm.chat.attachments import Attachment
+from localllm.chat.attachments import Attachment, split
 from localllm.chat.commands import unescaped
 from localllm.runtime.responder import Responder
-from localllm.tui.files import Files
+from localllm.tui.files import Files, about
 from localllm.tui.messages import (
     Attached,
     BackspaceAtStart,
@@ -73,6 +73,22 @@ class Composer(Vertical):
     def files(self) -> list[Attachment]:
         """What goes along with the next message, as far as it is read: attached, or named in the text."""
         return self._attachments.going_along()
+
+    def written(self) -> tuple[list[Attachment], str]:
+        """What is not sent yet: the files that were attached, and the words, those that wait for a file included."""
+        words = "\n".join(part for part in (self._held, self.prompt.text) if part)
+        return [file.attachment for file in self._attachments.files], words
+
+    def clear(self) -> None:
+        """Let go of all that is not sent."""
+        self._attachments.take()
+        self.prompt.clear()
+
+    def take_up(self, draft: str) -> None:
+        """Put the files and words of a draft where they were, before what was typed since."""
+        files, text = split(draft)
+        self._attachments.add(*(about(file) for file in files))
+        self.prompt.put_back(f"{text}\n" if text and self.prompt.text else text)
 
     def give_back(self, message: MessageMade) -> None:
         """A message cannot be sent now: it is to be written again."""
