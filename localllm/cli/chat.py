@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -181,15 +180,14 @@ def _plain(
     from localllm.cli.plain import PlainChat
     from localllm.cli.plain_lines import Lines
 
-    typed = sys.stdin or io.StringIO()  # a process may be started without
-    interactive = typed.isatty() and sys.stdout.isatty()
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
     chat = PlainChat(
         open_model, wanted, store, sampling, args.system, max_tokens=args.max_tokens, interactive=interactive
     )
     try:
         if conversation is not None:
             chat.open(conversation)
-        return chat.run(Lines(typed, interactive=interactive))
+        return chat.run(Lines(sys.stdin, interactive=interactive))
     finally:
         chat.close()
 
@@ -223,7 +221,7 @@ def open_model(
 def _check_terminal() -> None:
     # Textual reads the keyboard from stdin and draws on stderr; a stdout that is not a terminal is meant for a program.
     for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout), ("stderr", sys.stderr)):
-        if stream is None or not stream.isatty():
+        if not stream.isatty():
             raise LocalLLMError(
                 f"The chat needs a terminal, and {name} is none.",
                 hint='`localllm run "a prompt"` answers on stdout, for pipes and scripts; '

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 an error from the tree, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from localllm.cli import (
     run,
     search,
     show,
+    streams,
     tune,
     verify,
     worker,
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
-    _tolerate_any_text()
+    streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     args = parser.parse_args(arguments or ["chat"])
@@ -131,13 +131,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"error: {error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", file=sys.stderr
         )
         return 1
-
-
-def _tolerate_any_text() -> None:
-    """Print `?` for what a terminal's encoding lacks, not to fail in mid-answer. What was piped is checked later."""
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "replace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
 
 
 def print_error(error: LocalLLMError) -> None:

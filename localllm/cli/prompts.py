@@ -14,7 +14,7 @@ def piped() -> str:
     """
     from localllm.native.vocab import encoded
 
-    text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+    text = "" if sys.stdin.isatty() else sys.stdin.read()
     encoded(text, "What came on stdin")  # told by its place there, before it is joined with anything
     return text
 

@@ -73,7 +73,7 @@ def _amount(size: int) -> str:
 
 
 def _confirmed(args: argparse.Namespace) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not sys.stdin.isatty():
         args.usage_error("nobody can be asked here: --yes removes without asking")
     print("Remove? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().casefold() in ("y", "yes")

@@ -392,12 +392,6 @@ def test_the_real_model_in_a_pipe_goes_on_in_the_next_run(smollm2: Path) -> None
 
 
 @pytest.mark.slow
-def test_without_a_stdin_the_chat_ends(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", None)
-    assert main(["chat", "--plain", str(smollm2), "--ctx", "256"]) == 0
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1", "TERM": "dumb"}])
 def test_a_dumb_terminal_gets_no_escape_codes(smollm2: Path, variables: dict[str, str]) -> None:
     ours, theirs = pty.openpty()

@@ -1,0 +1,29 @@
+"""stdin, stdout and stderr, made such that every command can count on them."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+
+def prepare() -> None:
+    """Put `/dev/null` where a stream was closed, and print `?` for what the encoding of one lacks."""
+    _fill_closed_descriptors()
+    for descriptor, (name, errors) in enumerate(
+        (("stdin", "surrogateescape"), ("stdout", "replace"), ("stderr", "replace"))
+    ):
+        # Python has None for a closed one, and prints to stdout what is meant for a stderr that is None.
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            # Not to fail in mid-answer. What was piped is checked later.
+            stream.reconfigure(errors=errors)
+
+
+def _fill_closed_descriptors() -> None:
+    """Let no file of ours get the number of a closed stream, where C code and child processes would write to it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
