@@ -5,6 +5,7 @@ Knows nothing of what is in it.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 import time
@@ -18,6 +19,9 @@ from localllm.errors import BadStore
 
 PATIENCE_S = 5.0
 """How long to wait for another app that is writing."""
+
+_ELSEWHERE = "Check the folder's permissions, or set LOCALLLM_HOME."
+_ROOM = "Free some space on that disk. What was written before is safe."
 
 
 class Database:
@@ -142,16 +146,28 @@ def _is_locked(error: Exception) -> bool:
 
 def _reason(path: Path, error: sqlite3.Error | OSError) -> tuple[str, str]:
     """A message and a hint for an error."""
+    if isinstance(error, OSError):
+        return _reason_of_system(path, error)
     text = str(error)
     if _is_locked(error):
         return f"{path} is locked by another program.", "Close the program that holds it, then try again."
-    if "readonly" in text or "unable to open" in text or isinstance(error, PermissionError):
-        return f"{path} cannot be written: {text}.", "Check the folder's permissions, or set LOCALLLM_HOME."
+    if "readonly" in text or "unable to open" in text:
+        return f"{path} cannot be written: {text}.", _ELSEWHERE
     if "full" in text:
-        return f"{path} cannot grow: {text}.", "Free some space on that disk. What was written before is safe."
+        return f"{path} cannot grow: {text}.", _ROOM
     if "not a database" in text or "malformed" in text:
         return (
             f"{path} is damaged: {text}.",
             "It was left as it is. Move it away to start afresh; `sqlite3 FILE .recover` may save what is in it.",
         )
     return f"{path} cannot be used: {text}.", "Nothing in it was changed."
+
+
+def _reason_of_system(path: Path, error: OSError) -> tuple[str, str]:
+    """The same where there is no database yet to open: it may be a folder above it that is in the way."""
+    text = error.strerror or str(error)
+    if error.filename not in (None, str(path)):
+        text = f"{text}: {error.filename}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path} cannot grow: {text}.", _ROOM
+    return f"{path} cannot be written: {text}.", _ELSEWHERE

@@ -110,7 +110,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         import json
 
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(found))
     return 0
 
 
@@ -177,6 +177,7 @@ def _show(args: argparse.Namespace, store: Store) -> dict[str, Any]:
 
 
 def _export(args: argparse.Namespace, store: Store) -> dict[str, Any]:
+    import io
     import sys
 
     from localllm.chat import markdown_file, transfer
@@ -192,6 +193,8 @@ def _export(args: argparse.Namespace, store: Store) -> dict[str, Any]:
     if args.outfile is None:
         if args.json:
             args.usage_error("--json tells what was written to a file: give --outfile; --format json writes JSON")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as a file would be, whatever a terminal here shows
         sys.stdout.write(transfer.written(chats, form))
     else:
         transfer.export(chats, args.outfile, form)

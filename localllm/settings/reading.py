@@ -17,7 +17,8 @@ from localllm import paths
 from localllm.errors import BadSettings
 from localllm.settings.schema import KEYS, UserSettings
 
-EDIT = "`localllm config edit` opens the file, `localllm config list` shows every key."
+EDIT = "`localllm config edit` opens the file, `localllm config --help` shows every key."
+ELSEWHERE = "LOCALLLM_HOME names another folder for everything that is yours."
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise BadSettings(f"The settings {path} cannot be read: {error.strerror}.") from error
+        raise not_read(path, error) from error
     except UnicodeDecodeError as error:
         raise BadSettings(f"The settings {path} are no UTF-8 text, at byte {error.start:,}.", hint=EDIT) from error
     return parse(text, path)
@@ -100,6 +101,11 @@ def parse(text: str, path: Path) -> dict[str, Any]:
                 f"{path}, line {line}: `{name}` must be {KEYS[name].kind.said}, not {value!r}.", hint=EDIT
             ) from None
     return document
+
+
+def not_read(path: Path, error: OSError) -> BadSettings:
+    """What to say of a file that the system does not let us read."""
+    return BadSettings(f"The settings {path} cannot be read: {error.strerror}.", hint=ELSEWHERE)
 
 
 def nearest(name: str) -> str:

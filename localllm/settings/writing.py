@@ -13,7 +13,7 @@ from typing import Any
 
 from localllm import paths, small_files
 from localllm.errors import BadSettings
-from localllm.settings.reading import parse, read_file
+from localllm.settings.reading import ELSEWHERE, not_read, parse, read_file
 from localllm.settings.schema import GROUPS, KEYS
 
 
@@ -111,7 +111,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise BadSettings(f"The settings {path} cannot be read: {error.strerror}.") from error
+        raise not_read(path, error) from error
 
 
 @contextmanager
@@ -127,7 +127,12 @@ def _locked() -> Iterator[Path]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        small_files.replace(path, text.encode("utf-8", "surrogateescape"))
+        small_files.replace(path, text.encode())
+    except UnicodeEncodeError as error:
+        raise BadSettings(
+            f"The settings {path} would be no UTF-8 text any more, because of {text[error.start : error.end]!a}.",
+            hint="TOML holds nothing else. They are as they were.",
+        ) from None
     except OSError as error:
         raise _not_written(path, error) from error
 
@@ -135,5 +140,5 @@ def _write(path: Path, text: str) -> None:
 def _not_written(path: Path, error: OSError) -> BadSettings:
     return BadSettings(
         f"The settings {path} cannot be written: {error.strerror}.",
-        hint="LOCALLLM_HOME names another folder for everything that is yours.",
+        hint=ELSEWHERE,
     )

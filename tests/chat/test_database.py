@@ -72,11 +72,12 @@ def test_a_database_that_another_program_holds_says_so(path: Path, monkeypatch: 
     store.close()
 
 
-def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BadStore, match="cannot be") as caught:
-        Store.open(tmp_path / "file" / "chats.sqlite3")
-    assert caught.value.hint
+@pytest.mark.parametrize("name", ["busy", "full"])
+def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(BadStore, match=rf"cannot be written: [\w ]+: {tmp_path / name}\.") as caught:
+        Store.open(tmp_path / name / "chats.sqlite3")
+    assert "LOCALLLM_HOME" in caught.value.hint
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -127,6 +129,21 @@ def test_exporting_and_importing_everything(
     assert [chat["is_new"] for chat in found] == [True, True]
     assert store.load(chats[0].id) == chats[0]
     assert "exists already" in Ran(capsys, "export", "--all", "--outfile", str(file), code=1).err
+
+
+def test_nothing_is_lost_where_a_terminal_shows_less(store: Store) -> None:
+    talk(store, "東京 – Grüße", "“Ja”")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+
+    def ran(*arguments: str) -> str:
+        command = [sys.executable, "-m", "localllm", "chats", *arguments]
+        return subprocess.run(command, capture_output=True, env=environment, check=True).stdout.decode("utf-8")
+
+    assert json.loads(ran("list", "--json"))["chats"][0]["title"] == "東京 – Grüße"
+    for form in ("json", "markdown"):
+        exported = ran("export", "東京", "--format", form)
+        assert "東京 – Grüße" in exported
+        assert "“Ja”" in exported
 
 
 def test_what_is_deleted_for_long_is_gone_with_the_snapshots_of_that_time(

@@ -53,6 +53,16 @@ def test_a_value_that_is_wrong_is_not_written() -> None:
     assert path.read_text(encoding="utf-8") == COMMENTED
 
 
+def test_what_is_no_utf_8_is_not_written() -> None:
+    path = write(COMMENTED)
+    name = os.fsdecode(b"caf\xe9")
+    with pytest.raises(BadSettings, match="no UTF-8 text any more"):
+        writing.change("default_model", name)
+    with pytest.raises(BadSettings, match="no UTF-8 text any more"):
+        writing.replace_all(f"default_model = '{name}'\n", COMMENTED)
+    assert path.read_text(encoding="utf-8") == COMMENTED
+
+
 @pytest.mark.parametrize("mistake", ["ctxx = 1\n", "ctx = \n", "ctx = -1\n"])
 def test_a_file_with_a_mistake_is_not_written_over(mistake: str) -> None:
     path = write(mistake)
@@ -87,8 +97,10 @@ def test_a_folder_that_may_not_be_written_is_told() -> None:
 def test_a_folder_that_is_a_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "file"))
-    with pytest.raises(BadSettings, match=r"cannot be (read|written)"):
-        writing.change("ctx", 1)
+    for use in (lambda: writing.change("ctx", 1), settings.load, writing.text_now):
+        with pytest.raises(BadSettings, match=r"cannot be (read|written)") as caught:
+            use()
+        assert "LOCALLLM_HOME" in caught.value.hint
 
 
 def _set_often(name: str) -> None:
