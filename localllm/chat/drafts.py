@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from localllm.chat.attachments import joined, split
 from localllm.chat.database import Database
 from localllm.chat.writers import is_alive, this_process
 
@@ -31,26 +32,38 @@ class Drafts:
                 db.execute("DELETE FROM draft WHERE chat = ? AND writer = ?", (chat_id, mark))
 
     def take(self, chat_id: str) -> str:
-        """The draft of a chat, which is this app's from now on: its own, and those of apps that are gone."""
+        """The draft of a chat, which is this app's from now on: its own, and those of apps that are gone.
+
+        A new chat gets those of chats that were erased, too, or never reached the disk: nobody could open them.
+        """
         mark = this_process()
         with self._database.transaction() as db:
-            query = "SELECT writer, text, written FROM draft WHERE chat = ? ORDER BY written"
-            rows = db.execute(query, (chat_id,)).fetchall()
-            ours = [row for row in rows if row[0] == mark or not is_alive(row[0])]
-            if [row[0] for row in ours] in ([], [mark]):
-                return "".join(row[1] for row in ours)
-            text = "\n\n".join(dict.fromkeys(row[1] for row in ours))
-            db.executemany("DELETE FROM draft WHERE chat = ? AND writer = ?", [(chat_id, row[0]) for row in ours])
-            _put(db, chat_id, mark, text, ours[-1][2])
+            rows = db.execute(
+                """SELECT chat, writer, text, written FROM draft
+                   WHERE chat = ?1 OR (?1 = ?2 AND chat NOT IN (SELECT id FROM chat)) ORDER BY written""",
+                (chat_id, NEW_CHAT),
+            ).fetchall()
+            ours = [row for row in rows if row[:2] == (chat_id, mark) or not is_alive(row[1])]
+            if [row[:2] for row in ours] in ([], [(chat_id, mark)]):
+                return "".join(row[2] for row in ours)
+            text = _together([row[2] for row in ours])
+            db.executemany("DELETE FROM draft WHERE chat = ? AND writer = ?", [row[:2] for row in ours])
+            _put(db, chat_id, mark, text, ours[-1][3])
             return text
 
 
 def sent(db: sqlite3.Connection, chat_id: str, when: float) -> None:
     """A message of this app is on disk: what was written up to then is no draft any more."""
     db.execute(
-        "DELETE FROM draft WHERE chat IN (?, ?) AND writer = ? AND written <= ?",
-        (chat_id, NEW_CHAT, this_process(), when),
+        "DELETE FROM draft WHERE chat = ? AND writer = ? AND written <= ?",
+        (chat_id, this_process(), when),
     )
+
+
+def _together(drafts: list[str]) -> str:
+    """Several drafts as one: files stand before words, so that they are found as files again."""
+    parts = [split(draft) for draft in dict.fromkeys(drafts)]
+    return joined([file for files, _ in parts for file in files], "\n\n".join(said for _, said in parts if said))
 
 
 def _put(db: sqlite3.Connection, chat_id: str, mark: str, text: str, written: float) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from localllm.chat.conversation import Conversation, Node, stats_of, title_of, with_nodes
 from localllm.chat.database import Database
-from localllm.chat.drafts import Drafts, sent
+from localllm.chat.drafts import NEW_CHAT, Drafts, sent
 from localllm.chat.schema import check_version, migrate
 from localllm.chat.search import Hit, Search
 from localllm.chat.writers import is_alive, this_process
@@ -138,13 +138,16 @@ class Store:
         If another app erased the chat meanwhile, what came before the message is written again.
         """
         with self._database.transaction() as db:
+            is_first = False
             if _begin(db, conversation, title_of(node.text), node.created):
                 # Copied in one step, for the app may add to it in this moment. What came later is written later.
                 nodes = list(conversation.nodes.values())
-                _insert(db, conversation.id, takewhile(lambda known: known.id != node.id, nodes))
+                before = list(takewhile(lambda known: known.id != node.id, nodes))
+                _insert(db, conversation.id, before)
+                is_first = not before
             _insert(db, conversation.id, [node])
             if node.role == "user":
-                sent(db, conversation.id, node.created)
+                sent(db, NEW_CHAT if is_first else conversation.id, node.created)
             db.execute(
                 "UPDATE chat SET leaf = ?, updated = ?, deleted = NULL WHERE id = ?",
                 (node.id, node.created, conversation.id),

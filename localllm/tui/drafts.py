@@ -31,7 +31,8 @@ class DraftKeeper:
         self._timer: Timer | None = None
         self._seen: tuple[list[Attachment], str] = ([], "")
         self._written = 0.0
-        self._kept = (NEW_CHAT, "")
+        self._kept: tuple[str, str] | None = None
+        """The chat and its draft as they are on disk; None while that is not known, and must not be written over."""
 
     @property
     def _chat(self) -> str:
@@ -54,10 +55,17 @@ class DraftKeeper:
 
     def keep(self) -> None:
         """Have it written now."""
-        now = (self._chat, joined(*self._seen))
-        if now != self._kept:
-            self._kept = now
-            self._archive.keep_draft(*now, self._written)
+        if self._kept is None:
+            self.find()
+            return
+        before, now = self._kept, (self._chat, joined(*self._seen))
+        if now == before:
+            return
+        self._kept = now
+        if before[1] and before[0] != now[0]:
+            # What was new is a chat by now. Its message may have reached the disk before the draft of it did.
+            self._archive.keep_draft(before[0], "", self._written)
+        self._archive.keep_draft(*now, self._written)
 
     def leave(self) -> str:
         """Another chat is about to be opened: what is in the prompt stays with this one. Returns which it is."""
@@ -69,7 +77,7 @@ class DraftKeeper:
         """Another chat is open than the one that was left."""
         if self._chat != left:
             self._screen.talk.composer.clear()
-            self._seen, self._kept = ([], ""), (self._chat, "")
+            self._seen, self._kept = ([], ""), None
             self.find()
 
     def find(self) -> None:
@@ -78,6 +86,12 @@ class DraftKeeper:
 
     def found(self, event: DraftFound) -> None:
         """Put a draft where it was, before what was typed since."""
-        if event.chat == self._chat and event.text:
+        if event.chat == self._chat and self._kept is None:
             self._kept = (event.chat, event.text)
-            self._screen.talk.composer.take_up(event.text)
+            if event.text:
+                self._screen.talk.composer.take_up(event.text)
+            self._see()
+            self.keep()
+        elif event.chat == NEW_CHAT and event.text:
+            # A message that was sent before it was found has taken it from the disk.
+            self._archive.keep_draft(NEW_CHAT, event.text, time.time())

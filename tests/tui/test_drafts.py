@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from localllm.chat.attachments import MOST_TYPED_LINES
 from localllm.chat.drafts import NEW_CHAT
 from localllm.chat.store import Store
-from localllm.tui.messages import ChatChosen, LongPaste
+from localllm.tui.app import ChatApp
+from localllm.tui.messages import ChatChosen, DraftFound, LongPaste
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.prompt import Prompt
@@ -51,6 +53,80 @@ async def test_each_chat_has_its_own_draft(open_app: OpenApp, store: Store) -> N
         await pilot.pause()
         assert prompt(pilot).text == "new"
         app.chat.chats.choose(ChatChosen(chat.id))
+        await wait_until(pilot, lambda: prompt(pilot).text == "old")
+
+
+async def test_a_message_in_another_chat_leaves_the_draft_of_a_new_one(open_app: OpenApp, store: Store) -> None:
+    chat = past_chat(store)
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press(*"new")
+        app.chat.chats.choose(ChatChosen(chat.id))
+        await wait_until(pilot, lambda: app.chat.conversation.id == chat.id)
+        await ask(pilot, "old")
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: prompt(pilot).text == "new")
+
+
+class SlowDisk:
+    """Jobs wait in the queue of the disk until it is let go."""
+
+    def __init__(self, app: ChatApp) -> None:
+        self._let_go = threading.Event()
+        app.chat.behind.archive._jobs.put(lambda: not self._let_go.wait(10))
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+
+async def test_a_draft_that_reaches_the_disk_after_its_message_does_not_stay(open_app: OpenApp, store: Store) -> None:
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await wait_until(pilot, lambda: app.chat.drafts._kept)
+        disk = SlowDisk(app)
+        await pilot.press(*"Capital?")
+        app.chat.drafts.keep()
+        await ask(pilot, "")
+        disk.let_go()
+    app.close()
+    assert store.drafts.take(NEW_CHAT) == store.drafts.take(only_chat(store).id) == ""
+
+
+async def test_a_draft_that_was_not_found_yet_is_not_written_over(open_app: OpenApp, store: Store) -> None:
+    chat = past_chat(store)
+    store.drafts.keep(chat.id, "old", 1)
+    app = open_app(conversation=chat)
+    disk = SlowDisk(app)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press(*"new")
+        app.chat.drafts.keep()
+        disk.let_go()
+        await wait_until(pilot, lambda: prompt(pilot).text == "old\nnew")
+        await wait_until(pilot, lambda: store.drafts.take(chat.id) == "old\nnew")
+    app = open_app(conversation=chat)
+    disk = SlowDisk(app)
+    async with app.run_test(size=(100, 30)):
+        pass
+    disk.let_go()
+    app.close()
+    assert store.drafts.take(chat.id) == "old\nnew"
+
+
+async def test_a_draft_that_is_found_after_the_first_message_is_for_the_next_chat(
+    open_app: OpenApp, store: Store
+) -> None:
+    store.drafts.keep(NEW_CHAT, "old", 1)
+    app = open_app()
+    disk = SlowDisk(app)
+    async with app.run_test(size=(100, 30)) as pilot:
+        taken = store.drafts.take(NEW_CHAT)
+        await ask(pilot, "Capital?")
+        assert (taken, store.drafts.take(NEW_CHAT)) == ("old", "")
+        app.chat.post_message(DraftFound(NEW_CHAT, taken))
+        disk.let_go()
+        await wait_until(pilot, lambda: store.drafts.take(NEW_CHAT) == "old")
+        assert prompt(pilot).text == ""
+        await pilot.press("ctrl+n")
         await wait_until(pilot, lambda: prompt(pilot).text == "old")
 
 
