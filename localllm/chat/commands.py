@@ -122,6 +122,11 @@ def unescaped(text: str) -> str:
     return text[1:] if text.startswith(ESCAPE) else text
 
 
+def escaped(text: str) -> str:
+    """What to write for this message: the opposite of `unescaped`."""
+    return f"/{text}" if text.startswith("/") else text
+
+
 def _unknown(name: str, among: list[Command]) -> BadCommand:
     names = [one for command in among for one in (command.name, *command.others)]
     near = difflib.get_close_matches(name, names, n=3)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localllm.chat import outline
-from localllm.chat.attachments import summary
+from localllm.chat.attachments import split
+from localllm.chat.commands import escaped
 from localllm.chat.conversation import Node
 from localllm.errors import BadCommand
 from localllm.tui.messages import VersionWanted
@@ -82,9 +83,7 @@ class Branches:
             self._draft = self._screen.talk.prompt.text
         self.edited = node
         whose = "your message" if node.role == "user" else "the reply"
-        # A message that begins with a slash is written with two.
-        text = f"/{node.text}" if node.text.startswith("/") else node.text
-        self._write(text, title=f"Editing {whose} · Esc leaves it")
+        self._write(escaped(node.text), title=f"Editing {whose} · Esc leaves it")
 
     def give_up(self) -> None:
         """The message that is edited stays as it is; what was being written before comes back."""
@@ -96,7 +95,7 @@ class Branches:
         """What was not sent, while `text` is in the prompt: what was being written before the edit, and the edit."""
         if self.edited is None:
             return text
-        changed = text if text != self.edited.text else ""
+        changed = text if text != escaped(self.edited.text) else ""
         return "\n\n".join(part for part in (self._draft, changed) if part)
 
     def take(self) -> Node | None:
@@ -106,7 +105,7 @@ class Branches:
         return edited if edited is not None and edited.id in self._screen.conversation.nodes else None
 
     def undo(self) -> None:
-        """Go back to before the last question, which is in the prompt to be asked otherwise.
+        """Go back to before the last question, which is in the prompt with its files, to be asked otherwise.
 
         Raises:
             BadCommand: there is none.
@@ -114,9 +113,12 @@ class Branches:
         question = self._screen.conversation.undo()
         if question is None:
             raise BadCommand("There is no question to take back.")
+        self.give_up()
         self._screen.chats.keep_leaf()
         self._screen.show_anew()
-        self._write(summary(question))
+        files, said = split(question)
+        self._screen.talk.composer.take_up(files, escaped(said))
+        self._screen.talk.prompt.focus()
 
     def fork(self) -> None:
         """Begin a new chat that holds this one, up to and with the message that was jumped to.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual.timer import Timer
 
-from localllm.chat.attachments import Attachment, joined
+from localllm.chat.attachments import Attachment, joined, split
 from localllm.chat.drafts import NEW_CHAT
 from localllm.tui.backstage import Backstage
 from localllm.tui.messages import DraftFound
@@ -89,7 +89,7 @@ class DraftKeeper:
         if event.chat == self._chat and self._kept is None:
             self._kept = (event.chat, event.text)
             if event.text:
-                self._screen.talk.composer.take_up(event.text)
+                self._screen.talk.composer.take_up(*split(event.text))
             self._see()
             self.keep()
         elif event.chat == NEW_CHAT and event.text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localllm.chat.commands import COMMANDS, matching, offered, parse, unescaped
+from localllm.chat.commands import COMMANDS, escaped, matching, offered, parse, unescaped
 from localllm.errors import BadCommand
 
 
@@ -53,6 +53,8 @@ def test_wrong_ones_say_what_would_be_right(text: str, message: str, hint: str) 
 
 def test_two_slashes_send_one() -> None:
     assert unescaped("//new") == "/new"
+    assert unescaped(escaped("/new")) == "/new"
+    assert escaped("new //") == "new //"
     assert unescaped("new //") == "new //"
 
 

@@ -16,7 +16,6 @@ from localllm.chat.drafts import NEW_CHAT
 from localllm.chat.store import Store
 from localllm.chat.writers import this_process
 
-
 GONE = f"{os.getpid()}:0.00"
 """The mark of an app that is gone: its number is this process's now."""
 

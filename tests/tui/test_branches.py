@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from localllm.chat.attachments import split
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.chat.transfer import read_file
 from localllm.runtime.types import Message
 from localllm.tui.app import ChatApp
 from localllm.tui.screens.chat import ChatScreen
+from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
 from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
@@ -184,6 +186,28 @@ async def test_commands_undo_fork_edit_and_save(open_app: OpenApp, store: Store,
         await wait_until(pilot, lambda: read_file(tmp_path / "fork.json")[0].title == "Fork of Other?")
         await say(pilot, "/save " + str(tmp_path / "fork.json"))
         await shows(pilot, "already")
+
+
+async def test_a_question_is_taken_back_with_its_files_before_what_is_being_written(
+    open_app: OpenApp, store: Store, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("the river is long")
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        composer = app.query_one(Composer)
+        composer.attach(notes)
+        await wait_until(pilot, composer.files)
+        await ask(pilot, "//home?")
+        await pilot.press(*"next")
+        app.chat.branches.undo()
+        assert prompt(pilot).text == "//home?\nnext"
+        assert [(file.name, file.text) for file in composer.files()] == [("notes.md", "the river is long")]
+        await ask(pilot, "")
+        assert [split(one.text)[1] for one in only_chat(store).nodes.values() if one.role == "user"] == [
+            "/home?",
+            "/home?\nnext",
+        ]
 
 
 async def test_commands_of_chats_and_settings(open_app: OpenApp, store: Store) -> None:

@@ -10,12 +10,13 @@ import pytest
 from localllm.chat.attachments import MOST_TYPED_LINES
 from localllm.chat.drafts import NEW_CHAT
 from localllm.chat.store import Store
+from localllm.errors import BadStore
 from localllm.tui.app import ChatApp
 from localllm.tui.messages import ChatChosen, DraftFound, LongPaste
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.prompt import Prompt
-from tests.tui.driving import Driver, OpenApp, ask, only_chat, screen_text, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, only_chat, screen_text, shows, wait_until
 from tests.tui.test_app import past_chat
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,10 @@ class SlowDisk:
 
     def __init__(self, app: ChatApp) -> None:
         self._let_go = threading.Event()
-        app.chat.behind.archive._jobs.put(lambda: not self._let_go.wait(10))
+        app.chat.behind.archive._jobs.put(self._wait)
+
+    def _wait(self) -> None:
+        self._let_go.wait(10)
 
     def let_go(self) -> None:
         self._let_go.set()
@@ -128,6 +132,28 @@ async def test_a_draft_that_is_found_after_the_first_message_is_for_the_next_cha
         assert prompt(pilot).text == ""
         await pilot.press("ctrl+n")
         await wait_until(pilot, lambda: prompt(pilot).text == "old")
+
+
+async def test_a_disk_that_takes_no_draft_is_told_once(
+    open_app: OpenApp, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+
+    def refuse(_chat: str, text: str, _written: float) -> None:
+        refused.append(text)
+        raise BadStore("The disk is full.")
+
+    monkeypatch.setattr(store.drafts, "keep", refuse)
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await wait_until(pilot, lambda: app.chat.drafts._kept)
+        for number, key in enumerate("abc"):
+            await pilot.press(key)
+            app.chat.drafts.keep()
+            await wait_until(pilot, lambda: len(refused) > number)  # noqa: B023
+        await shows(pilot, "The disk is full.")
+        assert screen_text(pilot).count("The disk is full.") == 1
+        assert prompt(pilot).text == "abc"
 
 
 async def test_attached_files_and_a_long_paste_belong_to_the_draft(

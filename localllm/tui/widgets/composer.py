@@ -5,14 +5,14 @@ Has files read, apart from the app's thread. Knows nothing of what becomes of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from localllm.chat.attachments import Attachment, split
+from localllm.chat.attachments import Attachment
 from localllm.chat.commands import unescaped
 from localllm.runtime.responder import Responder
 from localllm.tui.files import Files, about
@@ -82,11 +82,11 @@ class Composer(Vertical):
     def clear(self) -> None:
         """Let go of all that is not sent."""
         self._attachments.take()
+        self._held = None
         self.prompt.clear()
 
-    def take_up(self, draft: str) -> None:
-        """Put the files and words of a draft where they were, before what was typed since."""
-        files, text = split(draft)
+    def take_up(self, files: Sequence[Attachment], text: str) -> None:
+        """Put the files and words of what was not sent where they were, before what was typed since."""
         self._attachments.add(*(about(file) for file in files))
         self.prompt.put_back(f"{text}\n" if text and self.prompt.text else text)
 

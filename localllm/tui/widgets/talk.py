@@ -86,6 +86,10 @@ class Talk(Vertical):
 
     def tell(self, notice: NoticeEntry) -> None:
         """Add something that the app has to say; it stays until the next command or message, or Esc."""
+        for told in self._told():
+            # What goes wrong with each key that is pressed, as keeping a draft on a full disk, is said once.
+            if told.copied_text() == notice.copied_text():
+                self.transcript.drop(told)
         self.transcript.append(notice)
         self._turn_over()
         self.screen.refresh_bindings()
