@@ -218,6 +218,27 @@ def test_the_module_runs_like_the_command() -> None:
     assert done.stdout == f"localllm {__version__}\n"
 
 
+# Presses Ctrl-C when the named module is looked for.
+INTERRUPTED = """
+import os, signal, sys
+module = sys.argv[1]
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from localllm.__main__ import main
+sys.argv = ["localllm", "config", "path"]
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_no_error() -> None:
+    command = [sys.executable, "-c", INTERRUPTED, "localllm.cli.catalog"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 @pytest.mark.parametrize(
     ("word", "nearest"), [("lst", "the nearest: list"), ("xyzzy", "there is no command 'xyzzy'; `loc")]
 )
