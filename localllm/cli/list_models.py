@@ -38,8 +38,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="only models with these words in their names")
-    parser.add_argument("--names", action="store_true", help="print the names alone, and open no model")
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--names", action="store_true", help="print the names alone, and open no model")
+    shown.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
     parser.set_defaults(handle=handle)
 
 

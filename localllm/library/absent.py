@@ -127,10 +127,19 @@ def _no_such_file(name: str, path: Path) -> ModelNotFound:
         return ModelNotFound(
             f"There is no file {name}: there is no folder {folder}.", hint=_nearest(name, naming.known_names())
         )
-    inside = {file.name: str(file) for file in folder.iterdir() if file.suffix.lower() == ".gguf"}
+    inside = {file.name: str(file) for file in folder.iterdir() if file.suffix.lower() == ".gguf" and file.is_file()}
     near = [inside[match] for match in _matches(path.name, list(inside))]
     hint = "The nearest here:\n" + _lines(near) if near else _nearest(path.stem, naming.known_names())
-    return ModelNotFound(f"There is no file {name}.", hint=hint)
+    return ModelNotFound(_what_is_there(name, path), hint=hint)
+
+
+def _what_is_there(name: str, path: Path) -> str:
+    """What stands where a file should."""
+    if paths.exists(path):
+        return f"{name} is no file, but a device, a pipe or a socket."
+    if path.is_symlink():
+        return f"{name} is a link to {path.readlink()}, which is not there."
+    return f"There is no file {name}."
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -112,10 +112,8 @@ def move(jobs: Sequence[Import], progress: Callable[[int, int], None] | None = N
 
 def _models(given: str) -> list[Stored]:
     path = paths.expanded(given)
-    if not paths.exists(path):
+    if not (paths.exists(path) and path.is_dir()):
         return [find(given)]
-    if not path.is_dir():
-        return [stored_file("file", path.parent, path)]
     inside = [stored_file("file", path, file) for file in models_in(path)]
     if not inside:
         raise absent.explain(given)

@@ -40,6 +40,13 @@ def test_for_programs(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert document["bytes"] == 98_362_432
 
 
+def test_names_alone_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["list", "--names", "--json"])
+    assert caught.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
 def test_a_model_without_a_chat_template_is_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from huggingface_hub import constants
 from localllm import settings
 from localllm.errors import ModelNotFound
 from localllm.library import DEFAULT, find, known_names, knows, naming, open_source, places, resolve
+from localllm.library.importing import plan_imports
 from tests.library.stores import gguf, put_hub, put_ollama
 
 
@@ -36,6 +38,12 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refuse(name: str | None) -> ModelNotFound:
     with pytest.raises(ModelNotFound) as caught:
         resolve(name)
+    return caught.value
+
+
+def refused_import(name: str) -> ModelNotFound:
+    with pytest.raises(ModelNotFound) as caught:
+        plan_imports([name])
     return caught.value
 
 
@@ -157,6 +165,17 @@ def test_a_missing_path_suggests_the_nearest_file_beside_it(folder: Path) -> Non
     error = refuse(str(folder / "model-q4_k.gguf"))
     assert str(folder / "model-q4_k.gguf") in error.message
     assert str(folder / "model-q4_k_m.gguf") in error.hint
+
+
+@pytest.mark.parametrize("name", ["gone.gguf", "pipe.gguf", "loop.gguf"])
+def test_what_is_there_and_no_file_is_told(folder: Path, name: str) -> None:
+    (folder / "gone.gguf").symlink_to("elsewhere.gguf")
+    (folder / "loop.gguf").symlink_to("loop.gguf")
+    os.mkfifo(folder / "pipe.gguf")
+    for error in (refuse(f"models/{name}"), refused_import(f"models/{name}")):
+        assert f"models/{name} is" in error.message
+        assert name not in error.hint, "it is not offered in its own place"
+    assert "a link to elsewhere.gguf, which is not there" in refuse("models/gone.gguf").message
 
 
 def test_a_path_in_a_missing_folder(folder: Path) -> None:
