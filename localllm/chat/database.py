@@ -160,6 +160,8 @@ def _reason(path: Path, error: sqlite3.Error | OSError) -> tuple[str, str]:
             f"{path} is damaged: {text}.",
             "It was left as it is. Move it away to start afresh; `sqlite3 FILE .recover` may save what is in it.",
         )
+    if "I/O" in text:  # also where the disk has no room for the files that SQLite puts beside it
+        return f"{path} cannot be used: {text}.", "Its disk is full or fails. Nothing in it was changed."
     return f"{path} cannot be used: {text}.", "Nothing in it was changed."
 
 

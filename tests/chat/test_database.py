@@ -108,6 +108,26 @@ def test_a_full_disk_keeps_what_was_written(path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
+def test_a_disk_without_room_for_the_files_beside_it_says_so(path: Path) -> None:
+    Store.open(path).close()
+    script = textwrap.dedent("""
+        import resource, sys
+        from pathlib import Path
+        from localllm.chat.store import Store
+        from localllm.errors import BadStore
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        try:
+            Store.open(Path(sys.argv[1]))
+        except BadStore as error:
+            print(error.hint)
+        """)
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert "disk is full" in done.stdout
+    Store.open(path).close()
+
+
 def test_a_broken_tree_names_the_chat_and_spares_the_others(store: Store) -> None:
     broken, whole = talk(store, "broken"), talk(store, "whole")
     with store._database.transaction() as db:
