@@ -1,4 +1,4 @@
-"""`kill -9` of the real app and the real engine while a reply is made: all is there, and the partial reply goes on."""
+"""`kill -9` of the real app and the real engine: what was being answered and what was being written is there again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import pty
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -58,6 +59,10 @@ class App:
 
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
+
+    def shows(self, text: str) -> bool:
+        """Whether it was drawn, in one go."""
+        return text.encode() in self._drawn
 
     def engine(self) -> psutil.Process:
         return psutil.Process(self.process.pid).children()[0]
@@ -113,6 +118,36 @@ def test_the_app_is_killed_and_the_reply_goes_on(smollm2: Path) -> None:
     (chat,) = read()
     assert len(chat.nodes) == 2
     assert chat.path()[-1].text.startswith(reply.text)
+
+
+def drafts() -> list[str]:
+    """What is on disk of what is being written, read without taking it from the app."""
+    db = sqlite3.connect(paths.chats_file())
+    try:
+        return [text for (text,) in db.execute("SELECT text FROM draft")]
+    finally:
+        db.close()
+
+
+def test_the_app_is_killed_and_what_was_being_written_is_there(smollm2: Path) -> None:
+    app = App(smollm2)
+    app.press("Name three")
+    until(lambda: drafts() == ["Name three"], "the draft on disk")
+    app.press(" rivers")
+    until(lambda: drafts() == ["Name three rivers"], "all of the draft on disk")
+    app.kill()
+    assert read() == []
+
+    app = App(smollm2)
+    try:
+        until(lambda: app.shows("Name three rivers"), "the draft in the prompt")
+        app.press(".\r")
+        until(lambda: [chat.path()[0].text for chat in read()] == ["Name three rivers."], "the message on disk")
+        assert drafts() == []
+    finally:
+        app.press("\x1b")
+        app.close()
+    assert drafts() == []
 
 
 def test_random_kills_of_app_and_engine_lose_nothing(smollm2: Path) -> None:
