@@ -177,6 +177,7 @@ def _app(
 def _plain(
     args: argparse.Namespace, wanted: Wanted, store: Store, conversation: Conversation | None, sampling: Sampling
 ) -> int:
+    from localllm.cli.interrupt import stopped_by_signals
     from localllm.cli.plain import PlainChat
     from localllm.cli.plain_lines import Lines
 
@@ -184,12 +185,13 @@ def _plain(
     chat = PlainChat(
         open_model, wanted, store, sampling, args.system, max_tokens=args.max_tokens, interactive=interactive
     )
-    try:
-        if conversation is not None:
-            chat.open(conversation)
-        return chat.run(Lines(sys.stdin, interactive=interactive))
-    finally:
-        chat.close()
+    with stopped_by_signals():
+        try:
+            if conversation is not None:
+                chat.open(conversation)
+            return chat.run(Lines(sys.stdin, interactive=interactive))
+        finally:
+            chat.close()
 
 
 def open_model(

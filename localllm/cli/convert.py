@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from localllm.cli import convert_flags, convert_result, options, values
 from localllm.cli.bar import Bar
-from localllm.cli.interrupt import stopped_by_sigterm
+from localllm.cli.interrupt import stopped_by_signals
 from localllm.cli.report import check_report, write_report
 from localllm.cli.sources import note, opened
 from localllm.errors import DownloadFailed
@@ -142,7 +142,7 @@ def _show(preview: Preview, target: Path, as_json: bool) -> None:
 
 def _convert(args: argparse.Namespace, source: Path | Files, conversion: Callable[..., Conversion]) -> int:
     """Run the conversion with what every kind of it takes, and say what came of it."""
-    with stopped_by_sigterm(), Bar(source) as bar:
+    with stopped_by_signals(), Bar(source) as bar:
         try:
             result = conversion(
                 force=args.force, threads=args.threads, progress=bar.update, announce=convert_result.announce

@@ -51,7 +51,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def handle(args: argparse.Namespace) -> int:
     """Check everything, then import it, all or nothing."""
     from localllm.cli.bar import Bar
-    from localllm.cli.interrupt import stopped_by_sigterm
+    from localllm.cli.interrupt import stopped_by_signals
     from localllm.errors import ModelNotFound
     from localllm.library import importing
 
@@ -62,7 +62,7 @@ def handle(args: argparse.Namespace) -> int:
             raise
         hint = f"If that is to be its name: localllm import {' --name '.join(map(shlex.quote, args.paths))}"
         raise ModelNotFound(error.message, hint=hint) from error
-    with stopped_by_sigterm(), Bar(None, "B") as bar:
+    with stopped_by_signals(), Bar(None, "B") as bar:
         if args.copy:
             made = importing.copy(jobs, bar.update)
         elif args.move:

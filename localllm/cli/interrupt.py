@@ -1,6 +1,6 @@
 """Ctrl-C that is heard at once, also while the main thread is inside llama.cpp.
 
-And SIGTERM that ends a block like Ctrl-C does.
+And SIGTERM and SIGHUP that end a block like Ctrl-C does.
 """
 
 from __future__ import annotations
@@ -53,10 +53,13 @@ def on_interrupt(action: Callable[[], object]) -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block like Ctrl-C does, so that nothing unfinished is left behind."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and the SIGHUP of a terminal that goes away, end the block like Ctrl-C does, so that nothing
+    unfinished is left behind. What is ignored, as SIGHUP is under nohup, stays so."""
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in heard]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(heard, before, strict=True):
+            signal.signal(number, handler)

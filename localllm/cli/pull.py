@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from localllm.cli import convert_result, options, table, values
 from localllm.cli.bar import Bar
-from localllm.cli.interrupt import stopped_by_sigterm
+from localllm.cli.interrupt import stopped_by_signals
 from localllm.cli.sources import note
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def handle(args: argparse.Namespace) -> int:
         options.route_log(args)
     print(found.about, file=sys.stderr)
     try:
-        with stopped_by_sigterm(), Bar(None, " weights" if found.converts else "B") as bar:
+        with stopped_by_signals(), Bar(None, " weights" if found.converts else "B") as bar:
             pulled = found.fetch(bar.update)
     except (KeyboardInterrupt, SystemExit):
         note("the same command goes on with what has arrived")

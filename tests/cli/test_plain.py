@@ -392,6 +392,27 @@ def test_the_real_model_in_a_pipe_goes_on_in_the_next_run(smollm2: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it_keeps_every_word(smollm2: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "localllm", "chat", "--plain", str(smollm2), "--temperature", "0"]
+    chat = subprocess.Popen([*command, "--max-tokens", "2000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert chat.stdin is not None
+    assert chat.stdout is not None
+    chat.stdin.write(b"Write a very long story about a sailor.\n")
+    chat.stdin.flush()
+    said = chat.stdout.read(60)
+    chat.send_signal(number)
+    said += chat.communicate(timeout=60)[0]
+    assert chat.returncode == 128 + number
+    store = Store.open(paths.chats_file())
+    (entry,) = store.chats()
+    reply = store.load(entry.id).path()[-1]
+    store.close()
+    assert reply.state == "partial"
+    assert reply.text.startswith(said.decode())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1", "TERM": "dumb"}])
 def test_a_dumb_terminal_gets_no_escape_codes(smollm2: Path, variables: dict[str, str]) -> None:
     ours, theirs = pty.openpty()
