@@ -232,6 +232,11 @@ async def test_a_download_goes_on_beside_the_chat(
         app.screen.query_one(OptionList).highlighted = 4
         await pilot.press("enter")
         assert not started
+        await pilot.press(*"sma")
+        assert "Enter once more" not in screen_text(pilot)
+        await pilot.press("enter")
+        assert not started
+        assert "Enter once more downloads small:1b" in screen_text(pilot)
         await pilot.press("enter")
         assert started == ["small:1b"]
         app.chat.post_message(DownloadMoved("small:1b", 250_000_000, 500_000_000, 1e7))

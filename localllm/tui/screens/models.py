@@ -223,7 +223,6 @@ class ModelsScreen(ModalScreen[Choice | None]):
         event.stop()
         row = self._chosen()
         if self._asked_for and (row is None or row.choice is None or row.choice.name != self._asked_for):
-            self._asked_for = ""
             self._say("")
         self._hint()
 
@@ -257,10 +256,8 @@ class ModelsScreen(ModalScreen[Choice | None]):
             return
         elif choice.name not in (self._asked_for, *self._kept) and not choice.arrived:
             # One key too many in a list must not fetch gigabytes.
-            self._asked_for = choice.name
-            self._say(asked(choice))
+            self._say(asked(choice), asks_for=choice.name)
         elif self._downloads.start(choice.name):
-            self._asked_for = ""
             self._say("")
             self._progress, self._moved = "asking for it…", 0
             self._show()
@@ -283,7 +280,9 @@ class ModelsScreen(ModalScreen[Choice | None]):
     def _say_error(self, error: LocalLLMError) -> None:
         self._say(" · ".join(f"{error}".splitlines()), wrong=True)
 
-    def _say(self, text: str, *, wrong: bool = False) -> None:
+    def _say(self, text: str, *, wrong: bool = False, asks_for: str = "") -> None:
+        """Show a text in place of the one before: a question that is no longer seen is not asked any more."""
+        self._asked_for = asks_for
         note = self.query_one("#models-note", Static)
         note.display = bool(text)
         note.set_class(wrong, "-wrong")
