@@ -30,6 +30,7 @@ from localllm.tui.dialogue import Dialogue
 from localllm.tui.loader import Loader, OpenModel, Wanted
 from localllm.tui.own_model import Present
 from localllm.tui.turn import Turn
+from localllm.tui.wordless import why_wordless
 
 POLL_S = 0.03
 SLOW_S = 2.0
@@ -243,7 +244,9 @@ class PlainChat:
 
     def _tell_ending(self, turn: Turn, node: Node | None) -> None:
         if node is None:
-            self.tell("(Stopped before the first word. /retry answers.)")
+            cause = why_wordless(turn)
+            is_full = turn.stats is not None and turn.stats.stop_reason == "context"
+            self.tell(f"({cause[0].upper()}{cause[1:]}. {'--ctx makes it larger' if is_full else '/retry answers'}.)")
         elif turn.stats is not None:
             why = {
                 "cancelled": "Stopped. /continue goes on.",

@@ -126,9 +126,9 @@ def _why_cut(reply: LocalReply | RemoteReply, max_tokens: int) -> str:
 
     reason = reply.stats.stop_reason if reply.stats is not None else None
     if reason in ("context", "length") and repeats_itself(reply.text):
-        until = "the context was full" if reason == "context" else f"it had {counted(max_tokens, 'token')}"
+        end = "the context is full" if reason == "context" else f"it has {counted(max_tokens, 'token')}"
         remedies = "--repeat-penalty 1.1, a --system prompt or another model"
-        return f"the answer repeats itself, until {until}; {remedies} may help."
+        return f"the answer repeats itself until {end}; {remedies} may help."
     if reason == "context":
         return "the context is full, so the answer ends here; --ctx makes it larger."
     if reason == "length" and sys.stderr.isatty():

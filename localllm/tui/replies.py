@@ -19,6 +19,7 @@ from localllm.tui.entries import GAP
 from localllm.tui.pace import Pace
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status
+from localllm.tui.wordless import why_wordless
 
 if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
@@ -151,7 +152,7 @@ class Replies:
             talk.end(note, alarming=node.state == "partial")
             self._name_chat(node)
             return
-        why = wording.why_wordless(turn)
+        why = why_wordless(turn)
         talk.end(f"{why}{GAP}{wording.what_to_do(turn)}", alarming=True, withdrawn=True)
         if conversation.leaf != turn.task.reply.parent:
             self._screen.show_anew()  # the reply that was there before

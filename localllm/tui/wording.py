@@ -20,21 +20,12 @@ from localllm.tui.messages import DownloadMoved
 from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status, cost
+from localllm.tui.wordless import NOT_ANSWERED
 
 GO_ON = "Ctrl+G goes on"
 MAKE_ROOM = "F6 makes room"
 ANSWER = "Ctrl+R answers"
 REPEATS = "it repeats itself: a repeat penalty (F7) may help"
-NOT_ANSWERED = "not answered"
-WITHOUT_A_WORD = {
-    "end": "the model ended its answer before the first word",
-    "stop": "a stop string came before the first word",
-    "length": "no word came within the limit of tokens",
-    "context": "the context has no room for an answer",
-    "cancelled": "stopped before the first word",
-}
-"""Why a reply has no text, by the reason for its end."""
-
 EMPTY = "nothing but white space"
 """What a reply is that shows no text."""
 
@@ -68,12 +59,6 @@ def entries_of(conversation: Conversation) -> list[Entry]:
     if path and path[-1].role == "user":
         entries.append(ReplyEntry(note=f"{NOT_ANSWERED}{GAP}{ANSWER}", alarming=True))
     return entries
-
-
-def why_wordless(turn: Turn) -> str:
-    """Why a message got no word in answer: never nothing, whatever became of the turn."""
-    reason = "cancelled" if turn.stopped else turn.stats.stop_reason if turn.stats is not None else ""
-    return WITHOUT_A_WORD.get(reason, NOT_ANSWERED)
 
 
 def what_to_do(turn: Turn) -> str:

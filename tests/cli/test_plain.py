@@ -32,7 +32,7 @@ from localllm.errors import (
     ModelNotFound,
 )
 from localllm.runtime.sampling import Sampling
-from localllm.runtime.types import Message
+from localllm.runtime.types import Message, StopReason
 from localllm.tui.loader import Wanted
 from tests.chat.talking import talk
 from tests.terminal import drain, until
@@ -350,6 +350,18 @@ def plain(*arguments: str, lines: str, **variables: str) -> subprocess.Completed
         env=os.environ | variables,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("end", "(The model ended its answer before the first word. /retry answers.)"),
+        ("context", "(The context has no room for an answer. --ctx makes it larger.)"),
+    ],
+)
+def test_why_a_message_got_no_word_is_told(store: Store, reason: StopReason, told: str) -> None:
+    run = Run(store, Garage(Script(reply="", stop_reason=reason))).lines("Capital?")
+    assert told in run.told
 
 
 def test_a_reply_that_repeats_itself_is_told_so(store: Store) -> None:
