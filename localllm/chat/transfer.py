@@ -74,15 +74,13 @@ def _not_written(path: Path, error: OSError) -> BadOutput:
     return BadOutput(f"{path} cannot be written: {error.strerror}.", hint="Nothing was written.")
 
 
-def import_file(path: Path, store: Store) -> list[Imported]:
-    """Add the chats of a file to the store. One that is there with the same content is left as it is, and one whose id
+def import_chats(chats: Sequence[Conversation], store: Store) -> list[Imported]:
+    """Add chats that were read to the store. One that is there with the same content is left as it is, and one whose id
     is taken by another gets a new one.
 
     Raises:
-        BadChat: the file cannot be read, or holds no chats; nothing was imported.
         BadStore: see `Store`; what was imported before stays.
     """
-    chats = read_file(path)
     return [_add(chat, store) for chat in chats]
 
 

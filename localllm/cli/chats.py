@@ -227,9 +227,9 @@ def _import(args: argparse.Namespace, store: Store) -> dict[str, Any]:
 
     from localllm.chat import transfer
 
-    for path in args.files:
-        transfer.read_file(path)  # nothing is imported if one of them is wrong
-    found = [imported for path in args.files for imported in transfer.import_file(path, store)]
+    # All are read before: nothing is imported if one of them is wrong, and a pipe can be read only once.
+    chats = [chat for path in args.files for chat in transfer.read_file(path)]
+    found = transfer.import_chats(chats, store)
     for chat in found:
         what = counted(chat.messages, "message") if chat.is_new else "there already, left as it is"
         _say(args, f"{chat.id[:8]}  {chat.title}: {what}")

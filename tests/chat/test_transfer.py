@@ -11,7 +11,7 @@ import pytest
 from localllm.chat import json_file, markdown_file
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
-from localllm.chat.transfer import export, import_file, read_file, written
+from localllm.chat.transfer import export, import_chats, read_file, written
 from localllm.errors import BadChat, BadOutput
 from tests.chat.talking import STATS, talk
 
@@ -41,7 +41,7 @@ def test_json_loses_nothing(tmp_path: Path, store: Store) -> None:
     chat = branched()
     export([chat], tmp_path / "chat.json", "json")
     assert read_file(tmp_path / "chat.json") == [chat]
-    (imported,) = import_file(tmp_path / "chat.json", store)
+    (imported,) = import_chats(read_file(tmp_path / "chat.json"), store)
     assert imported.is_new
     assert store.load(imported.id) == chat
 
@@ -123,17 +123,17 @@ def test_markdown_may_be_edited_by_hand() -> None:
 def test_importing_twice_adds_nothing_and_a_changed_chat_is_another(tmp_path: Path, store: Store) -> None:
     chat = talk(store, "Hi")
     export([chat], tmp_path / "chat.json", "json")
-    (same,) = import_file(tmp_path / "chat.json", store)
+    (same,) = import_chats(read_file(tmp_path / "chat.json"), store)
     assert (same.id, same.is_new) == (chat.id, False)
     store.add(chat, chat.add_user("More"))
-    (other,) = import_file(tmp_path / "chat.json", store)
+    (other,) = import_chats(read_file(tmp_path / "chat.json"), store)
     assert other.is_new
     assert other.id != chat.id
     assert sorted(entry.messages for entry in store.chats()) == [2, 3]
     assert store.load(chat.id) == chat
     store.delete(chat.id)
     export([chat], tmp_path / "more.json", "json")
-    (third,) = import_file(tmp_path / "more.json", store)
+    (third,) = import_chats(read_file(tmp_path / "more.json"), store)
     assert third.is_new
     assert [entry.id for entry in store.deleted()] == [chat.id]
 
@@ -142,7 +142,7 @@ def test_a_copy_is_cut_where_the_chat_was(tmp_path: Path, store: Store) -> None:
     chat = talk(store, "Hi")
     chat.cut(chat.path()[-1].id, "They greeted.")
     export([chat], tmp_path / "chat.json", "json")
-    (copy,) = import_file(tmp_path / "chat.json", store)
+    (copy,) = import_chats(read_file(tmp_path / "chat.json"), store)
     again = store.load(copy.id)
     assert copy.is_new
     assert [message.content for message in again.messages()] == [message.content for message in chat.messages()]
@@ -163,7 +163,7 @@ def test_an_imported_chat_keeps_its_place_in_time(tmp_path: Path, store: Store) 
         )
     )
     talk(store, "new")
-    import_file(tmp_path / "old.json", store)
+    import_chats(read_file(tmp_path / "old.json"), store)
     assert [entry.updated for entry in store.chats()][-1] == 5.0
 
 

@@ -131,6 +131,15 @@ def test_exporting_and_importing_everything(
     assert "exists already" in Ran(capsys, "export", "--all", "--outfile", str(file), code=1).err
 
 
+def test_chats_come_through_a_pipe(store: Store) -> None:
+    chat = talk(store, "Through a pipe", "It came.")
+    command = [sys.executable, "-m", "localllm", "chats"]
+    exported = subprocess.run([*command, "export", chat.id, "--format", "json"], capture_output=True, check=True).stdout
+    store.erase(chat.id)
+    subprocess.run([*command, "import", "/dev/stdin"], input=exported, capture_output=True, check=True)
+    assert store.load(chat.id) == chat
+
+
 def test_nothing_is_lost_where_a_terminal_shows_less(store: Store) -> None:
     talk(store, "東京 – Grüße", "“Ja”")
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
