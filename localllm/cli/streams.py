@@ -19,7 +19,13 @@ def prepare() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             # Not to fail in mid-answer. What was piped is checked later.
-            stream.reconfigure(errors=errors)
+            stream.reconfigure(encoding=_without_mark(stream), errors=errors)
+
+
+def _without_mark(stream: io.TextIOWrapper) -> str:
+    """The encoding that leaves out what some editors and shells pipe before UTF-8: no `/` command begins with it."""
+    piped = stream is sys.stdin and not stream.isatty()
+    return "utf-8-sig" if piped and stream.encoding.casefold() == "utf-8" else stream.encoding
 
 
 def _fill_closed_descriptors() -> None:

@@ -43,6 +43,13 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     assert int((tmp_path / "number").read_text()) > 2
 
 
+def test_a_byte_order_mark_is_no_text() -> None:
+    program = "import sys; from localllm.cli import streams; streams.prepare(); print(ascii(sys.stdin.read()))"
+    command, piped = [sys.executable, "-c", program], "\ufeff/help\n\ufeff"
+    done = subprocess.run(command, input=piped.encode(), capture_output=True, text=False, check=True)
+    assert done.stdout == b"'/help\\n\\ufeff'\n"
+
+
 @pytest.mark.slow
 def test_a_chat_without_any_stream_keeps_what_was_said(smollm2: Path) -> None:
     chat = (*LOCALLLM, "chat", "--plain", str(smollm2), "--ctx", "256")
