@@ -61,6 +61,8 @@ class Sending:
             self._screen.notify("Another chat is open now: your message is in the prompt.", severity="warning")
         else:
             self._ask(message.text)
+        # The prompt was empty before: nothing else tells that this is no draft any more.
+        self._screen.drafts.edited()
 
     def _ask(self, text: str) -> None:
         edited = self._screen.branches.take()

@@ -11,12 +11,12 @@ from localllm.chat.attachments import MOST_TYPED_LINES
 from localllm.chat.drafts import NEW_CHAT
 from localllm.chat.store import Store
 from localllm.errors import BadStore
-from localllm.tui.app import ChatApp
-from localllm.tui.messages import ChatChosen, DraftFound, LongPaste
+from localllm.tui.background import Queue
+from localllm.tui.messages import ChatChosen, ChatDropped, DraftFound, LongPaste
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.prompt import Prompt
-from tests.tui.driving import Driver, OpenApp, ask, only_chat, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, only_chat, say, screen_text, shows, wait_until
 from tests.tui.test_app import past_chat
 
 pytestmark = pytest.mark.slow
@@ -70,11 +70,11 @@ async def test_a_message_in_another_chat_leaves_the_draft_of_a_new_one(open_app:
 
 
 class SlowDisk:
-    """Jobs wait in the queue of the disk until it is let go."""
+    """Jobs wait in a queue until it is let go."""
 
-    def __init__(self, app: ChatApp) -> None:
+    def __init__(self, jobs: Queue) -> None:
         self._let_go = threading.Event()
-        app.chat.behind.archive._jobs.put(self._wait)
+        jobs.put(self._wait)
 
     def _wait(self) -> None:
         self._let_go.wait(10)
@@ -87,7 +87,7 @@ async def test_a_draft_that_reaches_the_disk_after_its_message_does_not_stay(ope
     app = open_app()
     async with app.run_test(size=(100, 30)) as pilot:
         await wait_until(pilot, lambda: app.chat.drafts._kept)
-        disk = SlowDisk(app)
+        disk = SlowDisk(app.chat.behind.archive._jobs)
         await pilot.press(*"Capital?")
         app.chat.drafts.keep()
         await ask(pilot, "")
@@ -100,7 +100,7 @@ async def test_a_draft_that_was_not_found_yet_is_not_written_over(open_app: Open
     chat = past_chat(store)
     store.drafts.keep(chat.id, "old", 1)
     app = open_app(conversation=chat)
-    disk = SlowDisk(app)
+    disk = SlowDisk(app.chat.behind.archive._jobs)
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press(*"new")
         app.chat.drafts.keep()
@@ -108,7 +108,7 @@ async def test_a_draft_that_was_not_found_yet_is_not_written_over(open_app: Open
         await wait_until(pilot, lambda: prompt(pilot).text == "old\nnew")
         await wait_until(pilot, lambda: store.drafts.take(chat.id) == "old\nnew")
     app = open_app(conversation=chat)
-    disk = SlowDisk(app)
+    disk = SlowDisk(app.chat.behind.archive._jobs)
     async with app.run_test(size=(100, 30)):
         pass
     disk.let_go()
@@ -121,7 +121,7 @@ async def test_a_draft_that_is_found_after_the_first_message_is_for_the_next_cha
 ) -> None:
     store.drafts.keep(NEW_CHAT, "old", 1)
     app = open_app()
-    disk = SlowDisk(app)
+    disk = SlowDisk(app.chat.behind.archive._jobs)
     async with app.run_test(size=(100, 30)) as pilot:
         taken = store.drafts.take(NEW_CHAT)
         await ask(pilot, "Capital?")
@@ -191,6 +191,45 @@ def only_new(store: Store, old: str) -> str:
     """The question of the chat that is not the old one."""
     (chat,) = [one for one in store.chats() if one.id != old]
     return store.load(chat.id).path()[0].text
+
+
+async def test_a_message_whose_files_are_being_read_is_a_draft_until_it_is_sent(
+    open_app: OpenApp, store: Store, tmp_path: Path
+) -> None:
+    notes, plan = tmp_path / "notes.md", tmp_path / "plan.md"
+    notes.write_text("the river")
+    plan.write_text("the sea")
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        composer = app.query_one(Composer)
+        composer.attach(notes)
+        await wait_until(pilot, composer.files)
+        disk = SlowDisk(composer._files._jobs)
+        typed = f"compare with @{plan} "
+        await say(pilot, typed)
+        await wait_until(pilot, lambda: prompt(pilot).text == "")
+        app.chat.drafts.keep()
+        await wait_until(pilot, lambda: store.drafts.take(NEW_CHAT).endswith(typed), "the draft on disk")
+        assert "the river" in store.drafts.take(NEW_CHAT)
+        disk.let_go()
+        await wait_until(pilot, lambda: len(app.chat.conversation.nodes) == 2 and not app.chat.busy)
+    app.close()
+    assert "the sea" in only_chat(store).path()[0].text
+    assert store.drafts.take(NEW_CHAT) == store.drafts.take(only_chat(store).id) == ""
+
+
+async def test_the_draft_of_a_chat_that_is_deleted_comes_back_with_it(open_app: OpenApp, store: Store) -> None:
+    app = open_app(conversation=past_chat(store))
+    async with app.run_test(size=(100, 30)) as pilot:
+        chat = app.chat.conversation.id
+        await pilot.press(*"old")
+        app.chat.chats.drop(ChatDropped(chat, "An old question"))
+        await wait_until(pilot, lambda: app.chat.conversation.id != chat and not store.chats())
+        assert prompt(pilot).text == ""
+        app.chat.sidebar.restore()
+        await wait_until(pilot, store.chats)
+        app.chat.chats.choose(ChatChosen(chat))
+        await wait_until(pilot, lambda: prompt(pilot).text == "old")
 
 
 async def test_an_edit_that_is_not_sent_is_kept_beside_what_was_written_before(open_app: OpenApp, store: Store) -> None:

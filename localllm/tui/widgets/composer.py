@@ -12,7 +12,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from localllm.chat.attachments import Attachment
+from localllm.chat.attachments import Attachment, Weighed
 from localllm.chat.commands import unescaped
 from localllm.runtime.responder import Responder
 from localllm.tui.files import Files, about
@@ -46,6 +46,8 @@ class Composer(Vertical):
         self.prompt = Prompt(self._suggestions, lambda: bool(self._attachments.files or self._reading), id="prompt")
         self._reading = 0
         self._held: str | None = None
+        self._making: tuple[list[Weighed], str] = ([], "")
+        """What a message is made of, while the files that its words name are read."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -61,7 +63,8 @@ class Composer(Vertical):
         elif self._reading:
             self._held = text
         elif self._attachments.files or "@" in text:
-            self._files.make_message(text, self._attachments.take())
+            self._making = (self._attachments.take(), text)
+            self._files.make_message(text, self._making[0])
         else:
             self.post_message(MessageMade(unescaped(text), text))
 
@@ -76,13 +79,14 @@ class Composer(Vertical):
 
     def written(self) -> tuple[list[Attachment], str]:
         """What is not sent yet: the files that were attached, and the words, those that wait for a file included."""
-        words = "\n".join(part for part in (self._held, self.prompt.text) if part)
-        return [file.attachment for file in self._attachments.files], words
+        files, making = self._making
+        words = "\n".join(part for part in (making, self._held, self.prompt.text) if part)
+        return [file.attachment for file in (*files, *self._attachments.files)], words
 
     def clear(self) -> None:
         """Let go of all that is not sent."""
         self._attachments.take()
-        self._held = None
+        self._held, self._making = None, ([], "")
         self.prompt.clear()
 
     def take_up(self, files: Sequence[Attachment], text: str) -> None:
@@ -95,8 +99,13 @@ class Composer(Vertical):
         self._attachments.add(*message.pending)
         self.prompt.put_back(message.typed)
 
+    @on(MessageMade)
+    def _made(self) -> None:
+        self._making = ([], "")
+
     @on(MessageRefused)
     def _refused(self, event: MessageRefused) -> None:
+        self._making = ([], "")
         self._attachments.add(*event.pending)
         self.prompt.put_back(event.text)
 
