@@ -8,11 +8,13 @@ import sys
 
 
 def prepare() -> None:
-    """Put `/dev/null` where a stream was closed, and print `?` for what the encoding of one lacks."""
+    """Put `/dev/null` where a stream was closed, wait for what is slow, and print `?` for what an encoding lacks."""
     _fill_closed_descriptors()
     for descriptor, (name, errors) in enumerate(
         (("stdin", "surrogateescape"), ("stdout", "replace"), ("stderr", "replace"))
     ):
+        # Whoever shares it may not want to wait. Python then takes a pause for the end, and loses what does not fit.
+        os.set_blocking(descriptor, True)
         # Python has None for a closed one, and prints to stdout what is meant for a stderr that is None.
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,26 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     done = _with("<&- >&- 2>&-", sys.executable, str(tmp_path / "numbers.py"), str(tmp_path / "number"))
     assert done.returncode == 0
     assert int((tmp_path / "number").read_text()) > 2
+
+
+def test_streams_that_do_not_wait_lose_nothing() -> None:
+    program = "import sys; from localllm.cli import streams; streams.prepare(); print('read', flush=True)\n"
+    program += "print(sys.stdin.read() * 100_000, end='')"
+    (in_end, feed), (take, out_end) = os.pipe(), os.pipe()
+    os.set_blocking(in_end, False)
+    os.set_blocking(out_end, False)
+    child = subprocess.Popen([sys.executable, "-c", program], stdin=in_end, stdout=out_end, stderr=subprocess.PIPE)
+    os.close(in_end)
+    os.close(out_end)
+    with os.fdopen(take, "rb") as said:
+        assert said.readline() == b"read\n"
+        time.sleep(0.2)  # for it to find nothing to read, and then nobody who reads
+        os.write(feed, b"word ")
+        os.close(feed)
+        time.sleep(0.2)
+        assert len(said.read()) == 500_000
+    assert child.communicate(timeout=60)[1] == b""
+    assert child.returncode == 0
 
 
 def test_a_byte_order_mark_is_no_text() -> None:
