@@ -86,7 +86,9 @@ class DraftKeeper:
 
     def found(self, event: DraftFound) -> None:
         """Put a draft where it was, before what was typed since."""
-        if event.chat == self._chat and self._kept is None:
+        if self._kept is not None:  # it was looked for twice
+            return
+        if event.chat == self._chat:
             self._kept = (event.chat, event.text)
             if event.text:
                 self._screen.talk.composer.take_up(*split(event.text))

@@ -116,6 +116,20 @@ async def test_a_draft_that_was_not_found_yet_is_not_written_over(open_app: Open
     assert store.drafts.take(chat.id) == "old\nnew"
 
 
+async def test_a_draft_that_is_looked_for_twice_is_found_once(open_app: OpenApp, store: Store) -> None:
+    store.drafts.keep(NEW_CHAT, "old", 1)
+    app = open_app()
+    disk = SlowDisk(app.chat.behind.archive._jobs)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press(*"new")
+        for _ in range(3):
+            app.chat.drafts.keep()
+        disk.let_go()
+        await wait_until(pilot, lambda: prompt(pilot).text == "old\nnew")
+    app.close()
+    assert store.drafts.take(NEW_CHAT) == "old\nnew"
+
+
 async def test_a_draft_that_is_found_after_the_first_message_is_for_the_next_chat(
     open_app: OpenApp, store: Store
 ) -> None:
