@@ -1,4 +1,4 @@
-"""Which keys of the chat mean something now: of those that share a key, at most one does.
+"""Which keys of the chat mean something now: of those that share a key, the first that does is what it means.
 
 Decides only; what each does is the screen's.
 """
