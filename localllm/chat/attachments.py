@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -51,11 +51,15 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Weighed:
-    """An attachment with the tokens that it takes, `exact` where the model that will read them counted."""
+    """An attachment with the tokens that it takes, `exact` where the model that will read them counted.
+
+    One that is `settled` was part of a message before: words that name it mean it as it was then.
+    """
 
     attachment: Attachment
     tokens: int
     exact: bool
+    settled: bool = False
 
 
 def read(path: Path) -> Attachment:
@@ -150,25 +154,33 @@ def summary(message: str) -> str:
     return said if said.strip() or not attached else ", ".join(attachment.name for attachment in attached)
 
 
-def mentioned(text: str) -> list[Path]:
-    """The files that `text` names as `@path` or `@"a path"`, each once; a word after @ that is no file is a word."""
-    return [path for path in _named(text) if _is_file(path)]
+def settled(files: Iterable[Weighed]) -> set[str]:
+    """The names that need not be read again."""
+    return {file.attachment.name for file in files if file.settled}
 
 
-def read_mentioned(text: str) -> list[Attachment]:
-    """The files that `text` names as `@path`. Blocks while they are read.
+def mentioned(text: str, known: Container[str] = ()) -> list[Path]:
+    """The files that `text` names as `@path` or `@"a path"`, each once, but for those whose names are `known`.
+
+    A word after @ that is no file is a word.
+    """
+    return [path for path in _named(text, known) if _is_file(path)]
+
+
+def read_mentioned(text: str, known: Container[str] = ()) -> list[Attachment]:
+    """The files that `text` names as `@path`, but for those whose names are `known`. Blocks while they are read.
 
     Raises:
         BadAttachment: one of them is missing or no text. A model that is sent the name alone invents the contents.
     """
     try:
-        return [read(path) for path in _named(text)]
+        return [read(path) for path in _named(text, known)]
     except BadAttachment as error:
         raise BadAttachment(error.message, hint=f"{error.hint} {_AS_WORD}".strip()) from None
 
 
-def _named(text: str) -> list[Path]:
-    """What `text` names after an @: the files that there are, and what looks like a path to one."""
+def _named(text: str, known: Container[str]) -> list[Path]:
+    """What `text` names after an @ and is not `known`: the files that there are, and what looks like a path to one."""
     found: dict[Path, None] = {}
     for match in _MENTION.finditer(text):
         # A full stop or a comma after a name belongs to the sentence.
@@ -179,7 +191,7 @@ def _named(text: str) -> list[Path]:
             found[path] = None
         elif _looks_like_a_path(bare):
             found[paths.expanded(bare)] = None
-    return list(found)
+    return [path for path in found if _name(path) not in known]
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -122,13 +122,12 @@ class Conversation:
         self.nodes[node.id] = node
         return node
 
-    def undo(self) -> str | None:
-        """Show what came before the last question. Returns its text, None where there is none; it stays as a branch."""
+    def undo(self) -> Node | None:
+        """Show what came before the last question. Returns that, None where there is none; it stays as a branch."""
         question = self.question()
-        if question is None:
-            return None
-        self.leaf = question.parent
-        return question.text
+        if question is not None:
+            self.leaf = question.parent
+        return question
 
     def listed_as(self, title: str) -> None:
         """Take the title that the list of chats has for it; the beginning of a first message is none that was given."""

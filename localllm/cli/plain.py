@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from localllm.chat import attachments, commands
+from localllm.chat.attachments import Attachment
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.naming import SHORT_ID
 from localllm.chat.printable import check, printable
@@ -55,7 +56,7 @@ class PlainChat:
     ) -> None:
         self.store = store
         self.interactive = interactive
-        self.pending: list[attachments.Attachment] = []
+        self.pending: list[Attachment] = []
         self._crash: BaseException | None = None
         self._ended = threading.Event()
         self.loader = Loader(open_model, wanted, lambda: None, self._crashed)
@@ -131,13 +132,21 @@ class PlainChat:
         if call is not None:
             return self._orders.carry_out(call)
         check(text)
-        text = commands.unescaped(text)
-        files = attachments.read_mentioned(text)
-        message = attachments.joined([*self.pending, *files], text)
-        self._check_template()
-        self.pending.clear()
+        message = self.message(commands.unescaped(text))
         self.answer(lambda: self.dialogue.send(message))
         return True
+
+    def message(self, text: str, before: Sequence[Attachment] = ()) -> str:
+        """The message of what was said, the files that were attached and those it names, and those it had `before`.
+
+        Raises:
+            LocalLLMError: a file cannot be read, or see `_check_template`; the files that were attached stay so.
+        """
+        files = [*before, *self.pending]
+        files += attachments.read_mentioned(text, {file.name for file in files})
+        self._check_template()
+        self.pending.clear()
+        return attachments.joined(files, text)
 
     def _check_template(self) -> None:
         """Refuse a message that cannot be answered before it is kept; in a pipe no other model can follow, so that it

@@ -172,16 +172,18 @@ class Orders:
         if question is None:
             raise BadCommand("There is no question to take back.")
         self._chat.store.show(conversation.id, conversation.leaf)
-        self._chat.tell(f"Taken back: {attachments.summary(question)}")
+        self._chat.tell(f"Taken back: {attachments.summary(question.text)}")
 
     def _edit(self, text: str) -> None:
         question = self._chat.conversation.question()
         if question is None:
             raise BadCommand("There is no question to edit.")
         if not text:
-            self._chat.tell(question.text)
+            self._chat.tell(attachments.summary(question.text))
             raise BadCommand("The new words are missing.", hint="/edit TEXT asks TEXT instead; the old one is kept.")
-        self._chat.answer(lambda: self._chat.dialogue.ask_instead(question.id, text))
+        files, _ = attachments.split(question.text)
+        message = self._chat.message(text, files)
+        self._chat.answer(lambda: self._chat.dialogue.ask_instead(question.id, message))
 
     def _fork(self) -> None:
         fork = self._chat.conversation.fork()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localllm.chat import outline
-from localllm.chat.attachments import split
+from localllm.chat.attachments import Attachment, split
 from localllm.chat.commands import escaped
 from localllm.chat.conversation import Node
 from localllm.errors import BadCommand
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
 
 
+Written = tuple[list[Attachment], str]
+"""Files and the words after them."""
+
+
 class Branches:
     """The versions, over one screen. All methods are for the app's thread, and only while no reply is made."""
 
@@ -26,7 +30,7 @@ class Branches:
         self._screen = screen
         self.edited: Node | None = None
         """The message whose text is in the prompt to be changed."""
-        self._draft = ""
+        self._draft: Written = ([], "")
 
     def switch(self, step: int, message: str = "") -> None:
         """Show the version before or after that of a message, or of the nearest above it that has several."""
@@ -71,7 +75,7 @@ class Branches:
         return self._screen.conversation.nodes[node.parent] if node.parent is not None else None
 
     def edit(self) -> None:
-        """Put the text of the message into the prompt; the last question, if no message was jumped to.
+        """Put the message into the prompt, with its files; the last question, if no message was jumped to.
 
         Raises:
             BadCommand: there is none.
@@ -79,30 +83,45 @@ class Branches:
         node = self._node() if self._jumped_to else self._screen.conversation.question()
         if node is None:
             raise BadCommand("There is no message to edit yet.")
+        composer = self._screen.talk.composer
         if self.edited is None:
-            self._draft = self._screen.talk.prompt.text
+            self._draft = composer.written()
         self.edited = node
+        composer.clear()
+        composer.take_up(*_parts(node))
         whose = "your message" if node.role == "user" else "the reply"
-        self._write(escaped(node.text), title=f"Editing {whose} · Esc leaves it")
+        self._head(f"Editing {whose} · Esc leaves it")
 
     def give_up(self) -> None:
         """The message that is edited stays as it is; what was being written before comes back."""
         if self.edited is not None:
-            self.edited, draft, self._draft = None, self._draft, ""
-            self._write(draft)
+            self._screen.talk.composer.clear()
+            self._leave()
 
-    def draft_with(self, text: str) -> str:
-        """What was not sent, while `text` is in the prompt: what was being written before the edit, and the edit."""
+    def _leave(self) -> None:
+        self.edited, draft, self._draft = None, self._draft, ([], "")
+        self._screen.talk.composer.take_up(*draft)
+        self._head("")
+
+    def not_sent(self) -> Written:
+        """What is not sent yet: what is in the prompt, or what was being written before the edit and the edit."""
+        files, words = self._screen.talk.composer.written()
         if self.edited is None:
-            return text
-        changed = text if text != escaped(self.edited.text) else ""
-        return "\n\n".join(part for part in (self._draft, changed) if part)
+            return files, words
+        if (files, words) == _parts(self.edited):
+            return self._draft
+        before, said = self._draft
+        names = {file.name for file in files}
+        kept = [file for file in before if file.name not in names]
+        return [*kept, *files], "\n\n".join(part for part in (said, words) if part)
 
     def take(self) -> Node | None:
         """The message that was edited, now that the prompt was sent; None if none was."""
         edited = self.edited
-        self.give_up()
-        return edited if edited is not None and edited.id in self._screen.conversation.nodes else None
+        if edited is None:
+            return None
+        self._leave()
+        return edited if edited.id in self._screen.conversation.nodes else None
 
     def undo(self) -> None:
         """Go back to before the last question, which is in the prompt with its files, to be asked otherwise.
@@ -116,8 +135,7 @@ class Branches:
         self.give_up()
         self._screen.chats.keep_leaf()
         self._screen.show_anew()
-        files, said = split(question)
-        self._screen.talk.composer.take_up(files, escaped(said))
+        self._screen.talk.composer.take_up(*_parts(question))
         self._screen.talk.prompt.focus()
 
     def fork(self) -> None:
@@ -131,9 +149,10 @@ class Branches:
             raise BadCommand("There is nothing to fork yet.")
         self._screen.chats.keep_fork(fork)
 
-    def _write(self, text: str, *, title: str = "") -> None:
-        """Put a text into the prompt, and say above it what it is."""
-        self._screen.talk.prompt.write(text, title=title)
+    def _head(self, title: str) -> None:
+        """Say above the prompt what is in it."""
+        self._screen.talk.prompt.border_title = title
+        self._screen.talk.prompt.focus()
         self._screen.refresh_bindings()
 
     @property
@@ -147,3 +166,9 @@ class Branches:
         conversation = self._screen.conversation
         wanted = message or self._jumped_to or conversation.leaf
         return conversation.nodes.get(wanted) if wanted else None
+
+
+def _parts(node: Node) -> Written:
+    """What a message is made of, as it is written into the prompt: its files, and the words after them."""
+    files, words = split(node.text) if node.role == "user" else ([], node.text)
+    return files, escaped(words)

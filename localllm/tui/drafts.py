@@ -46,8 +46,7 @@ class DraftKeeper:
             self._timer = self._screen.set_timer(KEEP_S, self._keep_soon)
 
     def _see(self) -> None:
-        files, text = self._screen.talk.composer.written()
-        self._seen, self._written = (files, self._screen.branches.draft_with(text)), time.time()
+        self._seen, self._written = self._screen.branches.not_sent(), time.time()
 
     def _keep_soon(self) -> None:
         self._timer = None

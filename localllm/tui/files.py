@@ -25,9 +25,9 @@ CHARACTERS_PER_TOKEN = 4
 """About so many, while no model is there to count."""
 
 
-def about(attachment: Attachment) -> Weighed:
+def about(attachment: Attachment, *, settled: bool = False) -> Weighed:
     """What a file costs, as far as it can be told without a model."""
-    return Weighed(attachment, len(attachment.text) // CHARACTERS_PER_TOKEN + 1, exact=False)
+    return Weighed(attachment, len(attachment.text) // CHARACTERS_PER_TOKEN + 1, exact=False, settled=settled)
 
 
 class Files:
@@ -73,13 +73,13 @@ class Files:
 
         self._jobs.put(job)
 
-    def weigh_mentions(self, text: str) -> None:
-        """Say what the files cost that `text` names."""
-        self._text = text
+    def weigh_mentions(self, text: str, pending: Sequence[Weighed]) -> None:
+        """Say what the files cost that `text` names beside the `pending` ones."""
+        self._text, known = text, attachments.settled(pending)
 
         def job() -> None:
             if text == self._text:
-                self._post(Mentioned(text, [self._weighed_or_why(path) for path in attachments.mentioned(text)]))
+                self._post(Mentioned(text, [self._weighed_or_why(path) for path in attachments.mentioned(text, known)]))
 
         self._jobs.put(job)
 
@@ -87,9 +87,9 @@ class Files:
         """Read the files that `text` names, and put them and the `pending` ones before it."""
 
         def job() -> None:
-            kept = [one.attachment for one in pending]
+            kept, known = [one.attachment for one in pending], attachments.settled(pending)
             try:
-                named = [self._weighed(file).attachment for file in attachments.read_mentioned(text)]
+                named = [self._weighed(file).attachment for file in attachments.read_mentioned(text, known)]
             except LocalLLMError as error:
                 self._post(MessageRefused(text, pending, error))
             else:

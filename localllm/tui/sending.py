@@ -28,7 +28,6 @@ class Sending:
         self._screen = screen
         self._behind = behind
         self.orders = Orders(screen)
-        self._meant = ""
 
     def send(self, text: str) -> None:
         """Carry out the command that the prompt holds, or make a message of it; what cannot be sent goes back."""
@@ -46,21 +45,17 @@ class Sending:
             self._screen.talk.tell(wording.notice(error))
             return
         if self._screen.may_turn() and self._screen.loaded.may_answer():
-            self._meant = self._screen.conversation.id
             self._screen.talk.tidy()
             self._screen.talk.composer.make(text)
         else:
             self._screen.talk.prompt.put_back(text)
 
     def made(self, message: MessageMade) -> None:
-        """A message is ready to be sent, to the chat that it was written in."""
-        if not self._screen.may_turn():
-            self._screen.talk.composer.give_back(message)
-        elif self._screen.conversation.id != self._meant:
-            self._screen.talk.composer.give_back(message)
-            self._screen.notify("Another chat is open now: your message is in the prompt.", severity="warning")
-        else:
+        """A message is ready to be sent."""
+        if self._screen.may_turn():
             self._ask(message.text)
+        else:
+            self._screen.talk.composer.give_back(message)
         # The prompt was empty before: nothing else tells that this is no draft any more.
         self._screen.drafts.edited()
 
@@ -74,14 +69,15 @@ class Sending:
             self._screen.chats.keep_version(edited, text)
 
     def ask_instead(self, text: str) -> None:
-        """Ask the last question in other words.
+        """Ask the last question in other words, with the files that it had.
 
         Raises:
             BadCommand: there is none.
         """
         if self._screen.may_turn() and self._screen.loaded.may_answer():
             self._screen.branches.edit()
-            self._ask(text)
+            self._screen.talk.prompt.clear()
+            self._screen.talk.composer.make(commands.escaped(text))
 
     def given(self) -> list[Given]:
         """What stands before the next message: all, or what is above the message that is edited."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from localllm import paths
+from localllm.chat.attachments import split
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.cli.main import main
@@ -132,6 +133,17 @@ def test_commands_of_the_conversation(store: Store) -> None:
     assert [node.text for node in run.conversation.path()] == ["First?", PARIS, "Second?", PARIS]
     assert store.load(run.conversation.id) == run.conversation
     assert len(run.conversation.nodes) == 9
+
+
+def test_edit_keeps_the_files_of_the_question_and_reads_those_it_names(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("notes.md", "more.md"):
+        Path(name).write_text(name)
+    run = Run(store).lines("@notes.md How long?", "/edit How wide? @more.md @notes.md")
+    files, said = split(run.conversation.path()[0].text)
+    assert ([file.name for file in files], said) == (["notes.md", "more.md"], "How wide? @more.md @notes.md")
 
 
 def test_what_a_model_without_a_chat_template_cannot_answer_is_not_kept(store: Store) -> None:

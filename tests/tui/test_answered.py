@@ -131,11 +131,15 @@ async def test_a_message_goes_to_no_chat_but_the_one_it_was_written_in(open_app:
     app = open_app()
     async with app.run_test(size=(100, 30), notifications=True) as pilot:
         await ask(pilot, "Capital?")
+        asked = app.chat.conversation.id
         app.chat.sending.send("Read this.")
         app.chat.chats.new()
-        await shows(pilot, "Another chat is open now")
-        assert prompt(pilot).text == "Read this."
+        await shows(pilot, "was not sent yet")
+        assert prompt(pilot).text == ""
         assert not app.chat.conversation.nodes
+        app.chat.chats.choose(ChatChosen(asked))
+        await wait_until(pilot, lambda: prompt(pilot).text == "Read this.", "the draft in its chat")
+        assert len(app.chat.conversation.nodes) == 2
 
 
 async def act(pilot: Driver, app: ChatApp, store: Store, garage: Garage, chance: random.Random) -> None:

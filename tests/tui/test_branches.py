@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.chat.attachments import split
+from localllm.chat.attachments import Attachment, split
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.chat.transfer import read_file
@@ -235,3 +235,83 @@ async def test_commands_of_chats_and_settings(open_app: OpenApp, store: Store) -
         await shows(pilot, "There is no chat 'nowhere'")
         await say(pilot, "/chats capital")
         await shows(pilot, "Capital?")
+
+
+async def test_an_edit_shows_the_words_and_the_files_and_sends_each_once(
+    open_app: OpenApp, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notes, other = tmp_path / "notes.md", tmp_path / "other.md"
+    notes.write_text("the river is long\n")
+    other.write_text("the lake is deep\n")
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        composer = app.query_one(Composer)
+        await ask(pilot, "How long? @notes.md")
+        notes.unlink()
+        composer.attach(other)
+        await wait_until(pilot, composer.files)
+        prompt(pilot).insert("a draft")
+        await pilot.press("f4")
+        assert prompt(pilot).text == "How long? @notes.md"
+        assert composer.files() == [Attachment("notes.md", "the river is long")]
+        await ask(pilot, " And how wide?")
+        first, edited = (node.text for node in only_chat(store).nodes.values() if node.role == "user")
+        assert edited == f"{first} And how wide?"
+        assert prompt(pilot).text == "a draft"
+        assert [file.name for file in composer.files()] == ["other.md"]
+
+
+async def test_an_edit_without_a_file_reads_anew_what_its_words_name(
+    open_app: OpenApp, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notes = tmp_path / "notes.md"
+    notes.write_text("the river is long")
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ask(pilot, "@notes.md How long?")
+        notes.write_text("the river is short")
+        await pilot.press("f4", "ctrl+home", "backspace")
+        await shows(pilot, "named in the text")
+        await ask(pilot, "")
+        assert split(only_chat(store).path()[0].text) == (
+            [Attachment("notes.md", "the river is short")],
+            "@notes.md How long?",
+        )
+
+
+async def test_edit_with_words_keeps_the_files_and_reads_those_it_names(
+    open_app: OpenApp, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("notes.md", "more.md"):
+        (tmp_path / name).write_text(name)
+    async with open_app().run_test(size=(100, 30)) as pilot:
+        await ask(pilot, "@notes.md How long?")
+        await ask(pilot, "/edit How wide? @more.md")
+        files, said = split(only_chat(store).path()[0].text)
+        assert ([file.name for file in files], said) == (["notes.md", "more.md"], "How wide? @more.md")
+
+
+async def test_what_was_being_written_before_an_edit_and_the_edit_are_both_a_draft(
+    open_app: OpenApp, store: Store, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("the river is long")
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        composer = app.query_one(Composer)
+        await ask(pilot, "First?")
+        prompt(pilot).insert("a draft")
+        composer.attach(notes)
+        await wait_until(pilot, composer.files)
+        await pilot.press("f4")
+        chat = app.chat.conversation.id
+        await wait_until(pilot, lambda: store.drafts.take(chat).endswith("\n\na draft"), "the draft alone")
+        prompt(pilot).insert(" Changed")
+        await wait_until(pilot, lambda: store.drafts.take(chat).endswith("\n\na draft\n\nFirst? Changed"), "both")
+        assert [file.name for file in split(store.drafts.take(chat))[0]] == ["notes.md"]
+        await pilot.press("escape")
+        assert prompt(pilot).text == "a draft"
+        assert [file.name for file in composer.files()] == ["notes.md"]

@@ -18,6 +18,7 @@ from localllm.runtime.responder import Responder
 from localllm.tui.files import Files, about
 from localllm.tui.messages import (
     Attached,
+    AttachmentsChanged,
     BackspaceAtStart,
     ChoicePicked,
     Failed,
@@ -46,8 +47,8 @@ class Composer(Vertical):
         self.prompt = Prompt(self._suggestions, lambda: bool(self._attachments.files or self._reading), id="prompt")
         self._reading = 0
         self._held: str | None = None
-        self._making: tuple[list[Weighed], str] = ([], "")
-        """What a message is made of, while the files that its words name are read."""
+        self._making: tuple[list[Weighed], str] | None = None
+        """What a message is made of, from Enter until it is handed on: the files that its words name must be read."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -62,11 +63,13 @@ class Composer(Vertical):
             self.notify("The message before waits for a file that is being read.", severity="warning")
         elif self._reading:
             self._held = text
-        elif self._attachments.files or "@" in text:
-            self._making = (self._attachments.take(), text)
-            self._files.make_message(text, self._making[0])
         else:
-            self.post_message(MessageMade(unescaped(text), text))
+            files = self._attachments.take()
+            self._making = (files, text)
+            if files or "@" in text:
+                self._files.make_message(text, files)
+            else:
+                self.post_message(MessageMade(unescaped(text), text))
 
     def attach(self, path: Path) -> None:
         """Put a file into the next message; one that is sent meanwhile waits for it."""
@@ -79,19 +82,21 @@ class Composer(Vertical):
 
     def written(self) -> tuple[list[Attachment], str]:
         """What is not sent yet: the files that were attached, and the words, those that wait for a file included."""
-        files, making = self._making
+        files, making = self._making or ([], "")
         words = "\n".join(part for part in (making, self._held, self.prompt.text) if part)
         return [file.attachment for file in (*files, *self._attachments.files)], words
 
     def clear(self) -> None:
-        """Let go of all that is not sent."""
+        """Let go of all that is not sent, which is kept elsewhere: a message on its way, too, goes no further."""
+        if self._making is not None or self._held is not None:
+            self.notify("Your last message was not sent yet: it stays a draft.", severity="warning")
         self._attachments.take()
-        self._held, self._making = None, ([], "")
+        self._held = self._making = None
         self.prompt.clear()
 
     def take_up(self, files: Sequence[Attachment], text: str) -> None:
-        """Put the files and words of what was not sent where they were, before what was typed since."""
-        self._attachments.add(*(about(file) for file in files))
+        """Put files and words where they were when they were written, before what was typed since."""
+        self._attachments.add(*(about(file, settled=True) for file in files))
         self.prompt.put_back(f"{text}\n" if text and self.prompt.text else text)
 
     def give_back(self, message: MessageMade) -> None:
@@ -100,12 +105,17 @@ class Composer(Vertical):
         self.prompt.put_back(message.typed)
 
     @on(MessageMade)
-    def _made(self) -> None:
-        self._making = ([], "")
+    def _made(self, event: MessageMade) -> None:
+        if self._making is None:
+            event.stop()
+        self._making = None
 
     @on(MessageRefused)
     def _refused(self, event: MessageRefused) -> None:
-        self._making = ([], "")
+        if self._making is None:
+            event.stop()
+            return
+        self._making = None
         self._attachments.add(*event.pending)
         self.prompt.put_back(event.text)
 
@@ -138,9 +148,10 @@ class Composer(Vertical):
             self._held = None
 
     @on(PromptEdited)
-    def _edited(self, event: PromptEdited) -> None:
-        if "@" in event.text:
-            self._files.weigh_mentions(event.text)
+    @on(AttachmentsChanged)
+    def _edited(self) -> None:
+        if "@" in self.prompt.text:
+            self._files.weigh_mentions(self.prompt.text, self._attachments.files)
         else:
             self._attachments.show_named(())
 

@@ -168,13 +168,6 @@ class Prompt(TextArea):
         self._offer(None, [])
         self.post_message(PromptSent(text))
 
-    def write(self, text: str, *, title: str = "") -> None:
-        """Put a text in the place of what is there, and say above it what it is."""
-        self.text = text
-        self.move_cursor(self.document.end)
-        self.border_title = title
-        self.focus()
-
     def put_back(self, text: str) -> None:
         """A message was not taken: it is to be sent again, before what was typed since."""
         self.text = text + self.text
