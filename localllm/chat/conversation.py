@@ -74,6 +74,8 @@ class Conversation:
     nodes: dict[str, Node] = field(default_factory=dict)
     given_title: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    _turned_to: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The message that was shown last below each: of those that follow it, not always the newest. Not kept on disk."""
 
     def add_user(self, text: str) -> Node:
         """Append a message of the person to the path that is shown."""
@@ -95,6 +97,8 @@ class Conversation:
     def _append(self, node: Node) -> Node:
         if node.parent is not None and node.parent not in self.nodes:
             raise KeyError(node.parent)
+        if node.parent != self.leaf:
+            self._remember_path()
         self.nodes[node.id] = node
         self.leaf = node.id
         return node
@@ -126,6 +130,7 @@ class Conversation:
         """Show what came before the last question. Returns that, None where there is none; it stays as a branch."""
         question = self.question()
         if question is not None:
+            self._remember_path()
             self.leaf = question.parent
         return question
 
@@ -178,11 +183,17 @@ class Conversation:
         return self.children(self.nodes[node_id].parent)
 
     def select(self, node_id: str) -> None:
-        """Show the path through `node_id`, on to the newest message below it."""
+        """Show the path through `node_id`, and below it what was shown last; the newest, where nothing was yet."""
         at = self.nodes[node_id].id
-        while below := self.children(at):
-            at = below[-1].id
+        self._remember_path()
+        families = self.families()
+        while below := families.get(at):
+            shown = self._turned_to.get(at)
+            at = shown if shown in self.nodes else below[-1].id
         self.leaf = at
+
+    def _remember_path(self) -> None:
+        self._turned_to |= {node.parent: node.id for node in self.path() if node.parent is not None}
 
     def question(self) -> Node | None:
         """The last message of the person on the path: what a regenerated reply answers."""

@@ -63,6 +63,22 @@ def test_select_goes_on_to_the_newest_message_below() -> None:
     assert chat.leaf == last
 
 
+def test_select_goes_on_to_what_was_shown_last_below() -> None:
+    chat = answered(("one", "1"), ("two", "2"))
+    first, _, question, kept = chat.path()
+    chat.add_reply(question.id)
+    chat.select(kept.id)
+    other = chat.add_version(first.id, "another one")
+    chat.select(first.id)
+    assert chat.leaf == kept.id
+    chat.select(other.id)
+    newest = chat.children(question.id)[-1]
+    chat.select(newest.id)
+    chat.undo()
+    chat.select(question.id)
+    assert chat.leaf == newest.id
+
+
 def test_messages_stop_at_the_one_asked_for() -> None:
     chat = answered(("one", "1"), ("two", "2"))
     question = chat.question()
