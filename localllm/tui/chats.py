@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Chats:
-    """Over one screen. All methods are for the app's thread; none turns to another chat while a reply is made."""
+    """Over one screen. All methods are for the app's thread. A reply that is being made goes on in its chat."""
 
     def __init__(self, screen: ChatScreen, behind: Backstage) -> None:
         self._screen = screen
@@ -40,18 +40,18 @@ class Chats:
 
     def choose(self, event: ChatChosen) -> None:
         """The person picked a chat in the list."""
-        if self._screen.may_turn():
+        if self._screen.may_leave():
             self._archive.open(event.chat_id, event.message)
             self._screen.leave_chats()
 
     def open_named(self, name: str) -> None:
         """Open the chat that goes by this name."""
-        if self._screen.may_turn():
+        if self._screen.may_leave():
             self._archive.open_named(name)
 
     def opened(self, event: ChatOpened) -> None:
         """A chat came from the disk."""
-        if self._screen.may_turn():
+        if self._screen.may_leave():
             self._turn_to(event.conversation)
             if event.message is not None:
                 # Only then the transcript has a size, which it lacks while the welcome is in its place.
@@ -59,7 +59,7 @@ class Chats:
 
     def new(self) -> None:
         """Begin a new chat."""
-        if self._screen.may_turn():
+        if self._screen.may_leave():
             self._turn_to(None)
 
     def _turn_to(self, conversation: Conversation | None) -> None:
@@ -74,10 +74,11 @@ class Chats:
 
     def drop(self, event: ChatDropped) -> None:
         """Delete a chat."""
-        is_open = event.chat_id == self._open.id
-        if not is_open or self._screen.may_turn():
+        turn = self._dialogue.turn
+        is_answered = turn is not None and turn.task.conversation.id == event.chat_id
+        if not is_answered or self._screen.may_turn():
             self._screen.sidebar.delete(event.chat_id, event.title)
-            if is_open:
+            if event.chat_id == self._open.id:
                 self._turn_to(None)
 
     def exported(self, event: ChatExported) -> None:
@@ -93,9 +94,10 @@ class Chats:
         self._open.system = text
         self._archive.keep_system(self._open.id, text)
 
-    def keep_settings(self) -> None:
-        """Remember the settings of the open chat."""
-        self._archive.keep_settings(self._open.id, dict(self._open.settings))
+    def keep_settings(self, conversation: Conversation | None = None) -> None:
+        """Remember the settings of a chat, the open one if none is named."""
+        chat = conversation or self._open
+        self._archive.keep_settings(chat.id, dict(chat.settings))
 
     def keep_leaf(self) -> None:
         """Remember which message is shown last."""

@@ -21,7 +21,7 @@ from localllm.tui.turn import Stage, Task, Turn, write
 
 
 class Dialogue:
-    """One conversation at a time, and at most one reply in the making.
+    """One conversation at a time, and at most one reply in the making, which goes on while another one is open.
 
     `began` and `ended` are called from the thread of the reply. `sampling` is how tokens are picked where a chat has no
     settings of its own; `max_tokens` is the limit of each reply, 0 for none.
@@ -52,6 +52,8 @@ class Dialogue:
         self._saved: set[str] = set()
         self._unwritten: dict[str, Conversation] = {}
         """The conversations of the replies, by id, of which the disk refused the last words."""
+        self._latest: list[tuple[Conversation, str]] = []
+        """The conversation of the reply that was begun last, and its id."""
         self._shown_before: str | None = None
         self._thread: threading.Thread | None = None
 
@@ -60,11 +62,29 @@ class Dialogue:
         """Where the reply is."""
         return "idle" if self.turn is None else self.turn.stage
 
+    @property
+    def grows(self) -> bool:
+        """Whether the reply that is being made is one of the open conversation."""
+        return self.grows_in(self.conversation)
+
+    def grows_in(self, conversation: Conversation) -> bool:
+        """Whether the reply that is being made is one of this conversation."""
+        return self.turn is not None and self.turn.task.conversation is conversation
+
     def open(self, conversation: Conversation | None) -> None:
-        """Turn to another conversation, or to a new one. Only while no reply is made."""
-        assert self.turn is None
-        self.conversation = conversation or Conversation(system=self._system)
-        self._saved = set(self.conversation.nodes)
+        """Turn to another conversation, or to a new one."""
+        opened = conversation or Conversation(system=self._system)
+        self.conversation = self._held(opened) or opened
+        if self.conversation is opened:
+            self._saved |= opened.nodes.keys()
+
+    def _held(self, read: Conversation) -> Conversation | None:
+        """The conversation that was `read` from the disk, if more of it is here: a reply that is being made, that was
+        when it was read, or that the disk refused."""
+        for chat, reply_id in [*self._latest, *((chat, reply_id) for reply_id, chat in self._unwritten.items())]:
+            if chat.id == read.id and (self.grows_in(chat) or chat.nodes.get(reply_id) != read.nodes.get(reply_id)):
+                return chat
+        return None
 
     def send(self, text: str) -> None:
         """Add the person's message and have it answered. Only while no reply is made."""
@@ -113,6 +133,7 @@ class Dialogue:
             tuple((chat, chat.nodes[reply_id]) for reply_id, chat in self._unwritten.items()),
         )
         self._shown_before = shown_before
+        self._latest = [(self.conversation, reply.id)]
         self.turn = turn = Turn(task, self._store)
         turn.error = error
         self._thread = background.start(
@@ -136,10 +157,10 @@ class Dialogue:
         return True
 
     def take(self) -> str:
-        """The text that arrived since the last call; it is in the conversation now."""
+        """The text that arrived since the last call; it is in its conversation now."""
         text = self.turn.take() if self.turn is not None else ""
         if self.turn is not None and text:
-            self.conversation.extend(self.turn.task.reply.id, text)
+            self.turn.task.conversation.extend(self.turn.task.reply.id, text)
         return text
 
     def finish(self) -> Node | None:
@@ -151,13 +172,13 @@ class Dialogue:
         self._saved |= turn.saved
         for written in turn.rewritten:
             del self._unwritten[written]
-        reply_id = turn.task.reply.id
-        if self.conversation.nodes[reply_id].text:
+        conversation, reply_id = turn.task.conversation, turn.task.reply.id
+        if conversation.nodes[reply_id].text:
             if turn.store_error is not None:
-                self._unwritten[reply_id] = self.conversation
-            return self.conversation.finish(reply_id, turn.stats, model=turn.model_name)
-        self.conversation.withdraw(reply_id)
-        self.conversation.leaf = self._shown_before
+                self._unwritten[reply_id] = conversation
+            return conversation.finish(reply_id, turn.stats, model=turn.model_name)
+        conversation.withdraw(reply_id)
+        conversation.leaf = self._shown_before
         return None
 
     def close(self, timeout: float) -> None:

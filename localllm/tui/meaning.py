@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 def meaning(screen: ChatScreen, action: str) -> bool | None:
     """Whether an action of the chat means something as things stand; None of one that always does."""
     if action == "stop":
-        return screen.busy
+        return screen.grows
     if action == "leave_edit":
-        return screen.branches.edited is not None and not screen.busy
+        return screen.branches.edited is not None and not screen.grows
     if action == "keep_model":
-        return screen.resuming.offer is not None and not screen.busy
+        return screen.resuming.offer is not None and not screen.grows
     if action == "tidy":
-        return not screen.busy and screen.talk.has_told
+        return not screen.grows and screen.talk.has_told
     if action == "edit":
         return not screen.busy and bool(screen.conversation.nodes)
     if action == "close_panels":
-        return not screen.busy and bool(screen.visited)
+        return not screen.grows and bool(screen.visited)
     if action == "go_on":
         return screen.behind.dialogue.can_go_on()
     if action == "answer_again":

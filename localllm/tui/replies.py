@@ -7,6 +7,7 @@ SQL, and nothing of the other chats.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.timer import Timer
@@ -44,7 +45,7 @@ class Replies:
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is being made."""
+        """Whether a reply is being made, in whichever chat."""
         return self._dialogue.turn is not None
 
     def ask(self, text: str) -> None:
@@ -93,7 +94,7 @@ class Replies:
     def _make(self, begin: Callable[[], None]) -> None:
         self._screen.resuming.load()
         begin()
-        self._screen.show_conversation(growing=True)
+        self._screen.show_conversation()
         self._follow()
 
     def _follow(self) -> None:
@@ -114,32 +115,47 @@ class Replies:
     def _draw(self) -> None:
         turn = self._dialogue.turn
         if turn is not None:
-            self._screen.talk.grow(self._dialogue.take(), wording.waiting_note(turn))
+            said = self._dialogue.take()
+            if self._dialogue.grows:
+                self._screen.talk.grow(said, wording.waiting_note(turn))
         self._screen.refresh_status()
 
     def began(self, turn: Turn) -> None:
         """The first piece is there. From now on the chat knows its model: the app may be killed before the end."""
         if turn is self._dialogue.turn:
-            self._screen.resuming.used()
-            model = self._behind.loader.model
-            self._screen.talk.begin(model.info.opens_thought if model is not None else "")
+            self._screen.resuming.used(turn.task.conversation)
+            self.show_begun()
             self._draw()
             self._behind.archive.list()
+
+    def show_begun(self) -> None:
+        """The reply in the open chat, if one is made there, has words by now."""
+        turn, model = self._dialogue.turn, self._behind.loader.model
+        if self._dialogue.grows and turn is not None and turn.stage == "decode":
+            self._screen.talk.begin(model.info.opens_thought if model is not None else "")
 
     def ended(self, turn: Turn) -> None:
         """A reply ended, whatever the reason."""
         if self._next_frame is not None:
             self._next_frame.stop()
         self._draw()
+        is_open = self._dialogue.grows
         node = self._dialogue.finish()
-        self._stats = turn.stats
         self._screen.panes_changed()
-        self._show_end(turn, node)
+        if is_open:
+            self._stats = turn.stats
+            self._show_end(turn, node)
+        else:
+            self._screen.notify(wording.ended_elsewhere(turn, node), markup=False)
+        if node is not None:
+            self._name_chat(turn.task.conversation, node)
         self._screen.loaded.explain(turn.error)
         self._screen.loaded.explain(turn.store_error)
         if turn.stats is not None:
-            self.context_used = self._chat_tokens = _held(turn.stats)
-            self._screen.resuming.used()
+            self.context_used = _held(turn.stats)
+            if is_open:
+                self._chat_tokens = self.context_used
+            self._screen.resuming.used(turn.task.conversation)
         self._screen.refresh_status()
         self._screen.refresh_bindings()
         self._behind.archive.list()
@@ -150,7 +166,6 @@ class Replies:
         if node is not None:
             note = wording.ending_note(node, conversation.siblings(node.id))
             talk.end(note, alarming=node.state == "partial")
-            self._name_chat(node)
             return
         why = why_wordless(turn)
         talk.end(f"{why}{GAP}{wording.what_to_do(turn)}", alarming=True, withdrawn=True)
@@ -158,9 +173,9 @@ class Replies:
             self._screen.show_anew()  # the reply that was there before
             self._screen.notify(f"No other reply: {why}.", severity="warning", markup=False)
 
-    def _name_chat(self, reply: Node) -> None:
+    def _name_chat(self, conversation: Conversation, reply: Node) -> None:
         """Have the model name the chat after its first reply, if it is to."""
-        conversation, model = self._dialogue.conversation, self._behind.loader.model
+        model = self._behind.loader.model
         is_first = len(conversation.nodes) == 2 and not conversation.given_title
         if self._titles and is_first and reply.state == "done" and model is not None:
             self._behind.titler.begin(model, conversation.id, conversation.messages())
@@ -168,7 +183,7 @@ class Replies:
     def show_stats_of(self, conversation: Conversation) -> None:
         """Another path is shown: its last reply is the one that was made last."""
         last = conversation.path()[-1:]
-        self._stats = last[0].stats if last else None
+        self._stats = last[0].stats if last and not self._dialogue.grows else None
         self._chat_tokens = _held(self._stats) if self._stats is not None else 0
 
     def counted(self, tokens: int) -> None:
@@ -183,9 +198,13 @@ class Replies:
 
     def status(self) -> Status:
         """How things stand, without downloads."""
+        loader, turn, used = self._behind.loader, self._dialogue.turn, self._chat_tokens
+        if turn is not None and not self._dialogue.grows:
+            return replace(
+                wording.status(loader, None, self._stats, used, following=True), doing=wording.made_elsewhere(turn)
+            )
         following = self._screen.talk.transcript.following
-        turn, used = self._dialogue.turn, self._chat_tokens
-        return wording.status(self._behind.loader, turn, self._stats, used, following=following)
+        return wording.status(loader, turn, self._stats, used, following=following)
 
 
 def _held(stats: Stats) -> int:

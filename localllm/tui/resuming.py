@@ -14,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localllm.chat.conversation import Conversation
 from localllm.chat.settings import ENGINE, MODEL, engine_of
 from localllm.runtime.options import Options
 from localllm.tui import background, own_model
@@ -137,15 +138,16 @@ class Resuming:
         """Remember by which name a model is known."""
         self._labels[str(event.path)] = event.label
 
-    def used(self) -> None:
-        """A reply was made: the open chat was used with what is loaded."""
-        conversation, path = self._screen.conversation, self._loader.wanted.path
+    def used(self, conversation: Conversation) -> None:
+        """A reply was made: this chat was used with what is loaded."""
+        path = self._loader.wanted.path
         label = self._labels.get(str(path), str(path.absolute()))
         settings = own_model.as_used(conversation.settings, label, self._usual, self._present())
         if settings != conversation.settings:
             conversation.settings = settings
-            self._screen.chats.keep_settings()
-        self._show(None)
+            self._screen.chats.keep_settings(conversation)
+        if conversation is self._screen.conversation:
+            self._show(None)
 
     def chose(self, options: Options) -> None:
         """The person has the model loaded with other options for the open chat, which keeps what is new of them."""

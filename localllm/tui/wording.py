@@ -20,7 +20,7 @@ from localllm.tui.messages import DownloadMoved
 from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.turn import Turn
 from localllm.tui.widgets.status_line import Status, cost
-from localllm.tui.wordless import NOT_ANSWERED
+from localllm.tui.wordless import NOT_ANSWERED, why_wordless
 
 GO_ON = "Ctrl+G goes on"
 MAKE_ROOM = "F6 makes room"
@@ -32,6 +32,7 @@ EMPTY = "nothing but white space"
 OTHER_TEMPLATE = (
     "F8 loads another model. Or start localllm again with --chat-template FILE: the template this one was trained with."
 )
+SHORT_TITLE = 24
 AT_ONCE_S = 0.1
 """A wait that nobody notices."""
 MEASURED_TOKENS = 16
@@ -144,6 +145,32 @@ def doing(turn: Turn) -> tuple[str, float | None]:
     if progress is None or not progress.total:
         return "reading the prompt", None
     return f"prompt {tokens(progress.done)} / {tokens(progress.total)}", progress.done / progress.total
+
+
+def made_elsewhere(turn: Turn) -> str:
+    """What a turn does while another chat is open."""
+    return f"{'stopping' if turn.stopped else 'answering'} in “{_short_title(turn)}”"
+
+
+def still_made(turn: Turn, *, here: bool) -> str:
+    """That a reply is made, and how it is stopped; `here` is whether its chat is the open one."""
+    if here:
+        return "The reply is still being made. Esc stops it."
+    return f"The reply in “{_short_title(turn)}” is still being made. Ctrl+C stops it."
+
+
+def ended_elsewhere(turn: Turn, node: Node | None) -> str:
+    """How a reply ended while another chat was open."""
+    title = _short_title(turn)
+    if node is None:
+        return f"No reply in “{title}”: {why_wordless(turn)}."
+    reason = "" if node.state == "done" else ENDINGS.get(node.stats.stop_reason if node.stats else "", "interrupted")
+    return f"The reply in “{title}” {f'ended early: {reason}' if reason else 'is whole'}."
+
+
+def _short_title(turn: Turn) -> str:
+    title = turn.task.conversation.title
+    return title if len(title) <= SHORT_TITLE else f"{title[: SHORT_TITLE - 1].rstrip()}…"
 
 
 def tokens_held(turn: Turn) -> int:

@@ -162,21 +162,32 @@ class ChatScreen(Panes):
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is being made."""
+        """Whether a reply is being made, in whichever chat."""
         return self.replies.busy
+
+    @property
+    def grows(self) -> bool:
+        """Whether the reply that is being made is one of the open chat."""
+        return self.behind.dialogue.grows
 
     def may_turn(self) -> bool:
         """Whether no reply is made and nothing is compared; says so if it is."""
-        if self.busy:
-            self.notify("The reply is still being made. Esc stops it.", severity="warning")
-        elif self._comparing:
+        turn = self.behind.dialogue.turn
+        if turn is not None:
+            self.notify(wording.still_made(turn, here=self.grows), severity="warning", markup=False)
+        return turn is None and self.may_leave()
+
+    def may_leave(self) -> bool:
+        """Whether nothing is compared; says so if it is."""
+        if self._comparing:
             # A file that goes along, or a model that was named, may be found only now.
             self.notify("A comparison is open, and the chat waits. Esc leaves it.", severity="warning")
-        return not (self.busy or self._comparing)
+        return not self._comparing
 
-    def show_conversation(self, *, growing: bool = False) -> None:
-        """Show the path of the conversation; its last reply grows on, if `growing`."""
-        self.talk.show(wording.entries_of(self.conversation), growing=growing)
+    def show_conversation(self) -> None:
+        """Show the path of the conversation; a reply to it that is being made grows on."""
+        self.talk.show(wording.entries_of(self.conversation), growing=self.grows)
+        self.replies.show_begun()
         self.sending.look_ahead()
 
     def show_anew(self, message: str = "") -> None:
@@ -258,7 +269,7 @@ class ChatScreen(Panes):
 
     def action_sibling(self, step: int) -> None:
         """Show the version before or after of the message that was jumped to, or of the last one."""
-        if not self.busy:
+        if not self.grows:
             self.branches.switch(step)
 
     def action_settings(self) -> None:

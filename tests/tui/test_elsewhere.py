@@ -1,0 +1,108 @@
+"""A reply goes on in its chat while another one is open."""
+
+from __future__ import annotations
+
+import pytest
+
+from localllm.chat.store import Store
+from localllm.tui.app import ChatApp
+from localllm.tui.messages import ChatChosen, ChatDropped, ChatOpened
+from localllm.tui.widgets.prompt import Prompt
+from localllm.tui.widgets.transcript import Transcript
+from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
+from tests.tui.fake import Garage, Script
+
+pytestmark = pytest.mark.slow
+
+WORDS = "One two three four five six seven eight nine ten. " * 10
+
+
+async def begin(pilot: Driver, app: ChatApp) -> str:
+    """Have a long reply begin, and turn to a new chat. The id of the chat of the reply."""
+    await say(pilot, "Count")
+    await shows(pilot, "three")
+    answered = app.chat.conversation.id
+    await pilot.press("ctrl+n")
+    await shows(pilot, "answering in “Count”")
+    return answered
+
+
+async def test_a_reply_goes_on_while_another_chat_is_open_and_is_seen_to_grow_on(
+    open_app: OpenApp, store: Store
+) -> None:
+    app = open_app(Script(reply=WORDS, piece_s=0.02))
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        answered = await begin(pilot, app)
+        assert "three" not in screen_text(pilot)
+        await say(pilot, "Next")
+        await shows(pilot, "Ctrl+C stops it")
+        assert pilot.app.query_one(Prompt).text == "Next"
+        await pilot.press("escape")
+        assert app.chat.busy, "Esc stops what is seen"
+        app.chat.chats.choose(ChatChosen(answered))
+        await shows(pilot, "three")
+        assert app.chat.busy
+        await shows(pilot, "esc Stop")
+        await wait_until(pilot, lambda: idle(pilot), "the end of the reply")
+        assert app.chat.conversation.path()[-1].text == WORDS
+        assert app.query_one(Transcript).entries[-1].copied_text() == WORDS
+        assert store.load(answered) == app.chat.conversation
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: pilot.app.query_one(Prompt).text == "Next", "the draft of the new chat")
+
+
+async def test_the_end_of_a_reply_is_told_in_the_chat_that_is_open(open_app: OpenApp, store: Store) -> None:
+    app = open_app(Script(reply=WORDS, piece_s=0.005))
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        answered = await begin(pilot, app)
+        await shows(pilot, "The reply in “Count” is whole.")
+        assert store.load(answered).path()[-1].text == WORDS
+        assert not app.chat.conversation.nodes
+        await ask(pilot, "Again")
+        assert [len(store.load(chat.id).nodes) for chat in store.chats()] == [2, 2]
+
+
+async def test_ctrl_c_stops_a_reply_wherever_it_is(open_app: OpenApp, store: Store) -> None:
+    app = open_app(Script(reply=WORDS, piece_s=0.02))
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        answered = await begin(pilot, app)
+        await pilot.press("ctrl+c")
+        await shows(pilot, "The reply in “Count” ended early: stopped.")
+        assert store.load(answered).path()[-1].state == "partial"
+
+
+async def test_a_chat_that_was_read_before_its_reply_ended_shows_all_of_it(open_app: OpenApp, store: Store) -> None:
+    app = open_app(Script(reply=WORDS, piece_s=0.01))
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        answered = await begin(pilot, app)
+        read = store.load(answered)
+        assert read.path()[-1].state == "writing"
+        await wait_until(pilot, lambda: idle(pilot), "the end of the reply")
+        app.chat.chats.opened(ChatOpened(read, None))
+        assert app.chat.conversation == store.load(answered)
+        assert app.chat.conversation.path()[-1].text == WORDS
+
+
+async def test_a_chat_is_not_deleted_while_it_is_answered(open_app: OpenApp, store: Store) -> None:
+    app = open_app(Script(reply=WORDS, piece_s=0.02))
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        answered = await begin(pilot, app)
+        app.chat.chats.drop(ChatDropped(answered, "Count"))
+        await shows(pilot, "is still being made")
+        await pilot.press("ctrl+c")
+        await wait_until(pilot, lambda: idle(pilot))
+        assert [chat.id for chat in store.chats()] == [answered]
+
+
+async def test_a_reply_without_a_word_is_taken_back_where_it_was_to_be(open_app: OpenApp, store: Store) -> None:
+    garage = Garage(Script(prefill_s=20))
+    app = open_app(garage=garage)
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        await say(pilot, "Count")
+        await shows(pilot, "reading the prompt")
+        answered = app.chat.conversation.id
+        await pilot.press("ctrl+n", "ctrl+c")
+        await shows(pilot, "No reply in “Count”: stopped before")
+        app.chat.chats.choose(ChatChosen(answered))
+        await shows(pilot, "not answered")
+        assert [node.role for node in app.chat.conversation.path()] == ["user"]
