@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from localllm.chat.attachments import summary
@@ -259,16 +259,6 @@ class Conversation:
 def final_state(stats: Stats | None) -> State:
     """How a reply that cost `stats` ended; None for one that was cut off."""
     return "done" if stats is not None and stats.stop_reason in ("end", "stop") else "partial"
-
-
-def stats_of(values: Mapping[str, Any]) -> Stats:
-    """`Stats` from what was kept of them; a newer version may have kept more.
-
-    Raises:
-        TypeError: something is missing.
-    """
-    known = {field.name for field in fields(Stats)}
-    return Stats(**{name: value for name, value in values.items() if name in known})
 
 
 def title_of(text: str) -> str:

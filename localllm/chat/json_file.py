@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from localllm.chat.conversation import CUTS, Conversation, Node, stats_of, with_nodes
+from localllm.chat.conversation import CUTS, Conversation, Node, with_nodes
+from localllm.chat.costs import stats_of
 from localllm.chat.moments import is_moment
 from localllm.chat.settings import ENGINE, SAMPLING, sampling_of
 from localllm.errors import BadChat, BadSettings

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from localllm.chat.attachments import summary
 from localllm.chat.conversation import Conversation, Node
 from localllm.errors import BadCommand
 
@@ -54,7 +55,8 @@ def versions(chat: Conversation) -> Iterator[str]:
         BadCommand: there are none.
     """
     for number, node in enumerate(_versions(chat), start=1):
-        text = node.text if len(node.text) <= LISTED_CHARACTERS else f"{node.text[:LISTED_CHARACTERS]}…"
+        text = " ".join((summary(node.text) if node.role == "user" else node.text).split())
+        text = text if len(text) <= LISTED_CHARACTERS else f"{text[:LISTED_CHARACTERS]}…"
         yield f"{number}  {heading(node, chat.siblings(node.id))}: {text}"
 
 

@@ -17,7 +17,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from localllm.chat.conversation import Conversation, Node, stats_of, title_of, with_nodes
+from localllm.chat.conversation import Conversation, Node, title_of, with_nodes
+from localllm.chat.costs import stats_of
 from localllm.chat.database import Database
 from localllm.chat.drafts import NEW_CHAT, Drafts, sent
 from localllm.chat.schema import check_version, migrate

@@ -9,6 +9,7 @@ from localllm.tui.entries import Entry, Page
 from localllm.tui.wrapping import printable, wrapped
 
 RULE = "╌"
+SEND_AGAIN = "F6 sends all again"
 
 
 class CutEntry(Entry):
@@ -17,7 +18,7 @@ class CutEntry(Entry):
     def __init__(self, messages: int, summary: str = "") -> None:
         super().__init__()
         above = "the message above is" if messages == 1 else f"the {messages:,} messages above are"
-        self._title = f"{above} not sent{', but this summary of them' if summary else ''}"
+        self._title = f"{above} not sent{', but this summary of them' if summary else ''} · {SEND_AGAIN}"
         self._summary = printable(summary)
 
     def copied_text(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.chat.conversation import Conversation, Given
@@ -16,7 +17,7 @@ from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message
 from localllm.tui import background
 from localllm.tui.messages import Crowded, Failed, GrowthsPlanned, SummaryEnded, SummaryGrew
-from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise, TakeBack
+from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, SendAgain, Summarise, TakeBack
 from localllm.tui.room import crowding, growth, larger_contexts, summary_tokens, with_context
 from localllm.tui.screens.full_context import FullContext
 from localllm.tui.screens.summary import SummaryScreen
@@ -42,9 +43,9 @@ class Overflow:
         given = conversation.given()
         if model is None or not any(one.nodes for one in given):
             return
-        dialog = FullContext()
+        dialog, whole = FullContext(), _given_with_what_was_left_out(conversation)
         self._screen.app.push_screen(dialog, self._carry_out)
-        self._start(lambda: _work_out(model, conversation, given, dialog), "count tokens")
+        self._start(lambda: _work_out(model, conversation, given, whole, dialog), "count tokens")
 
     def _start(self, job: background.Job, name: str) -> None:
         def run() -> None:
@@ -66,6 +67,8 @@ class Overflow:
             self._screen.replies.answer_what_is_open()
         elif isinstance(remedy, TakeBack):
             self._screen.branches.undo()
+        elif isinstance(remedy, SendAgain):
+            self.send_all()
         elif isinstance(remedy, Branch):
             question = conversation.question()
             if question is not None:
@@ -81,7 +84,7 @@ class Overflow:
         self._screen.replies.answer_what_is_open()
 
     def send_all(self) -> None:
-        """Send again what is above the line."""
+        """Send again what is above the last line."""
         conversation = self._screen.conversation
         first = conversation.first_sent()
         if first is not None and self._screen.may_turn():
@@ -114,10 +117,28 @@ def summary_of(given: Sequence[Given], first: str) -> list[Message]:
     return [*before, Message("user", SUMMARY)]
 
 
-def _work_out(model: Responder, conversation: Conversation, given: Sequence[Given], dialog: FullContext) -> None:
-    messages = [one.message for one in given]
-    forecast, trained = model.foresee(messages), model.info.n_ctx_train
+def _given_with_what_was_left_out(conversation: Conversation) -> list[Given] | None:
+    """What would be given without the last cut; None where nothing is cut."""
+    first = conversation.first_sent()
+    if first is None:
+        return None
+    mended = replace(conversation)
+    mended.settings = dict(conversation.settings)
+    mended.mend(first.id)
+    return mended.given()
+
+
+def _work_out(
+    model: Responder,
+    conversation: Conversation,
+    given: Sequence[Given],
+    whole: Sequence[Given] | None,
+    dialog: FullContext,
+) -> None:
+    forecast, trained = model.foresee([one.message for one in given]), model.info.n_ctx_train
     found = crowding(conversation, given, forecast, n_ctx=model.plan.n_ctx, trained=trained)
+    if whole is not None:
+        found = replace(found, whole=model.foresee([one.message for one in whole]).prompt_tokens)
     dialog.post_message(Crowded(found))
     sizes = larger_contexts(found.needed, found.n_ctx, trained)
     plans = [model.what_if(with_context(model.plan, n_ctx)) for n_ctx in sizes]

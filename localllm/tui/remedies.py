@@ -41,4 +41,9 @@ class TakeBack:
     """Put the question that waits back into the prompt."""
 
 
-Remedy = LeaveOut | Summarise | Grow | Branch | TakeBack
+@dataclass(frozen=True)
+class SendAgain:
+    """Send again what the last cut leaves out."""
+
+
+Remedy = LeaveOut | Summarise | Grow | Branch | TakeBack | SendAgain

@@ -79,9 +79,12 @@ class Replies:
             self._make(self._dialogue.go_on)
 
     def answer_what_is_open(self) -> None:
-        """Go on with the last reply if it ended early, or answer the last message if no reply follows it."""
-        if self._dialogue.can_go_on():
-            self.go_on()
+        """Go on with the last reply if the full context cut it, or answer the last message if no reply follows it."""
+        cut = self._dialogue.conversation.unfinished()
+        if cut is not None:
+            # One that was stopped ended as the person wanted.
+            if cut.stats is not None and cut.stats.stop_reason == "context":
+                self.go_on()
         elif any(node.role == "user" for node in self._dialogue.conversation.path()[-1:]):
             self.answer_again(None)
 
@@ -187,10 +190,9 @@ class Replies:
         self._chat_tokens = _held(self._stats) if self._stats is not None else 0
 
     def counted(self, tokens: int) -> None:
-        """The model counted the tokens of the open chat; those of its last reply, if there is one, are known better."""
-        if self._stats is None:
-            self._chat_tokens = tokens
-            self._screen.refresh_status()
+        """The model counted what of the open chat is sent: of the last reply's, parts may be left out by now."""
+        self._chat_tokens = tokens
+        self._screen.refresh_status()
 
     def account(self) -> str:
         """What the last reply cost, and how full the context is, in words."""

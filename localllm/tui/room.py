@@ -42,7 +42,8 @@ class Crowding:
     `trained`.
 
     `turns` are those that are sent, oldest first; the last is the one to be answered, if it `waits` for an answer.
-    `fixed` tokens always stay.
+    `fixed` tokens always stay. The prompt would take `whole` if what was left out last were sent again; None where
+    nothing is left out.
     """
 
     n_ctx: int
@@ -51,6 +52,7 @@ class Crowding:
     turns: tuple[Turn, ...]
     trained: int
     waits: bool
+    whole: int | None = None
 
     @property
     def spare(self) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from localllm.chat.conversation import Conversation, Node, final_state
+from localllm.chat.costs import joined_stats
 from localllm.chat.store import Store
 from localllm.errors import BadStore, LocalLLMError
 from localllm.runtime.responder import Reply, Responder
@@ -142,7 +143,7 @@ class Turn:
         try:
             self._listen(reply, began)
         finally:
-            self.stats = reply.stats
+            self.stats = joined_stats(self.task.reply.stats, reply.stats)
             if self.pieces or self.task.reply_is_saved:
                 self._keep(final=True)
 

@@ -63,7 +63,7 @@ async def test_turns_are_left_out_below_a_line_and_nothing_is_lost(open_app: Ope
         assert "holds 800" in screen_text(pilot)
         assert "First. Tell me more" in screen_text(pilot)
         await choose(pilot, "Leave out the oldest 2 turns")
-        await wait_until(pilot, lambda: lines(app) == ["the 4 messages above are not sent"])
+        await wait_until(pilot, lambda: lines(app) == ["the 4 messages above are not sent · F6 sends all again"])
         await wait_until(pilot, lambda: idle(pilot))
         assert [message.content for message in garage.models[0].asked[-1]] == [f"Third. {LONG}"]
         (entry,) = store.chats()
@@ -73,6 +73,64 @@ async def test_turns_are_left_out_below_a_line_and_nothing_is_lost(open_app: Ope
         app.chat.overflow.send_all()
         await wait_until(pilot, lambda: not lines(app))
         await wait_until(pilot, lambda: store.load(entry.id).first_sent() is None)
+
+
+async def test_what_is_left_out_is_sent_again_and_the_line_below_counts_what_is_sent(
+    open_app: OpenApp, store: Store
+) -> None:
+    app = open_app(options=Options(n_ctx=4000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, f"First. {LONG}")
+        await ask(pilot, f"Second. {LONG}")
+        await shows(pilot, "context 635 / 4,000")
+        await pilot.press("f6")
+        await shows(pilot, "Grow the context to")
+        assert "Send all again" not in screen_text(pilot)
+        await choose(pilot, "Leave out the oldest turn")
+        await wait_until(pilot, lambda: lines(app) == ["the 2 messages above are not sent · F6 sends all again"])
+        await shows(pilot, "context 318 / 4,000")
+        await pilot.press("f6")
+        await shows(pilot, "635 tokens to read then, of 4,000")
+        await choose(pilot, "Send all again")
+        await wait_until(pilot, lambda: not lines(app))
+        await shows(pilot, "context 635 / 4,000")
+        await wait_until(pilot, lambda: store.load(app.chat.conversation.id).first_sent() is None)
+
+
+async def test_what_the_context_does_not_hold_is_not_sent_again(open_app: OpenApp) -> None:
+    app = open_app(options=SMALL)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await fill(pilot, app)
+        await choose(pilot, "Leave out the oldest 2 turns")
+        await wait_until(pilot, lambda: bool(lines(app)) and idle(pilot))
+        await pilot.press("f6")
+        await shows(pilot, "tokens to read then, and the context holds 800")
+        again = next(
+            option
+            for option in app.screen.query_one(OptionList).options
+            if str(option.prompt).startswith("Send all again")
+        )
+        assert again.disabled
+
+
+async def test_making_room_goes_on_with_no_reply_that_was_stopped(open_app: OpenApp) -> None:
+    garage = Garage(Script(reply="word " * 400))
+    app = open_app(garage=garage, options=Options(n_ctx=4000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, "First?")
+        garage.script.piece_s = 0.05
+        await say(pilot, "Second?")
+        await shows(pilot, "word")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: idle(pilot))
+        asked = len(garage.models[0].asked)
+        await pilot.press("f6")
+        await shows(pilot, "Grow the context to")
+        await choose(pilot, "Leave out the oldest turn")
+        await wait_until(pilot, lambda: bool(lines(app)))
+        await pilot.pause()
+        assert idle(pilot)
+        assert len(garage.models[0].asked) == asked
 
 
 async def test_fewer_turns_can_be_left_out(open_app: OpenApp) -> None:
@@ -107,7 +165,9 @@ async def test_a_summary_is_shown_used_and_marked(open_app: OpenApp, store: Stor
         await shows(pilot, "Enter sends this")
         script.reply = PARIS
         await pilot.press("enter")
-        expected = ["the 2 messages above are not sent, but this summary of them\nThey spoke of France."]
+        expected = [
+            "the 2 messages above are not sent, but this summary of them · F6 sends all again\nThey spoke of France."
+        ]
         await wait_until(pilot, lambda: lines(app) == expected)
         await wait_until(pilot, lambda: idle(pilot))
         asked = garage.models[0].asked[-1]

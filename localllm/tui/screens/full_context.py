@@ -17,9 +17,10 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from localllm.counts import counted
 from localllm.tui.amounts import size, tokens
 from localllm.tui.messages import Crowded, GrowthsPlanned
-from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, Summarise, TakeBack
+from localllm.tui.remedies import Branch, Grow, LeaveOut, Remedy, SendAgain, Summarise, TakeBack
 from localllm.tui.room import Crowding, Growth
 from localllm.tui.wrapping import printable
 
@@ -77,10 +78,15 @@ class FullContext(ModalScreen[Remedy | None]):
         self._list_turns()
 
     def _options(self, crowding: Crowding) -> list[Option]:
-        back = [_option("back", "Take the message back", "it is in the prompt then, to be shortened or cut into parts")]
-        if crowding.is_hopeless or not crowding.spare:
-            return [*self._growing(crowding), *(back if crowding.waits else [])]
-        return [*self._letting_go(crowding), *(back if crowding.waits else [])]
+        options = self._growing(crowding) if crowding.is_hopeless or not crowding.spare else self._letting_go(crowding)
+        if crowding.waits:
+            note = "it is in the prompt then, to be shortened or cut into parts"
+            options.append(_option("back", "Take the message back", note))
+        if crowding.whole is not None:
+            fits = crowding.whole < crowding.n_ctx
+            note = f"{counted(crowding.whole, 'token')} to read then, {'of' if fits else 'and the context holds'}"
+            options.append(_option("again", "Send all again", f"{note} {tokens(crowding.n_ctx)}", disabled=not fits))
+        return options
 
     def _letting_go(self, crowding: Crowding) -> list[Option]:
         count = self._count
@@ -161,8 +167,8 @@ class FullContext(ModalScreen[Remedy | None]):
         if choice.startswith("grow ") and self._growths is not None:
             self.dismiss(Grow(self._growths[int(choice.partition(" ")[2])].plan.options))
             return
-        if choice == "back":
-            self.dismiss(TakeBack())
+        if choice in ("back", "again"):
+            self.dismiss(TakeBack() if choice == "back" else SendAgain())
             return
         first = crowding.turns[self._count].begin
         branch = crowding.turns[crowding.spare - self._count]

@@ -88,8 +88,10 @@ class StatusLine(Widget):
             doing = self._styled(status.doing, "trouble" if status.trouble else "value")
             parts.append(doing if status.fraction is None else doing + Text(" ") + self._gauge(status.fraction))
         if status.context_total:
-            used, total = status.context_used, status.context_total
-            figures = f"context {amounts.tokens(used)} / {amounts.tokens(total)} "
+            # Of a chat that is too long for it the context holds nothing: F6 has the figures.
+            total = status.context_total
+            used = min(status.context_used, total)
+            figures = f"context {amounts.tokens(used)} / {amounts.tokens(total)}{' full' if used == total else ''} "
             parts.append(Text(figures) + self._gauge(used / total))
         if status.download:
             parts.append(self._styled(status.download, "value"))
