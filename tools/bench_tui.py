@@ -271,6 +271,9 @@ class Talker:
     def cancel(self) -> None:
         self.text = ""
 
+    def when_lost(self, _tell: object) -> None:
+        """It never is."""
+
     def close(self) -> None:
         self.text = ""
 

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from typing import IO
 
 from localllm import paths
-from localllm.errors import EngineDied
+from localllm.errors import LOAD_AGAIN, EngineDied
 from localllm.runtime.protocol import AskMemory, Command, Event, Finished, Memory, decode_event, encode
 
 # Not `-m`: that would look for modules in the current folder first, which may be a folder of downloads.
@@ -48,6 +49,7 @@ class EngineProcess:
         self._memory: queue.Queue[Memory | None] = queue.Queue()
         self._memory_lock = threading.Lock()
         self._ended = self._closed = False
+        self._told_of_end: list[Callable[[], object]] = []
         self.context_used = 0
         """Tokens in the KV cache when the engine last told."""
         self._reader = threading.Thread(target=self._read, name="engine events", daemon=True)
@@ -72,6 +74,14 @@ class EngineProcess:
     def closed(self) -> bool:
         """Whether it was told to end."""
         return self._closed
+
+    def when_ended(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called once its last event was read, from the thread that reads them; now, if it was."""
+        with self._state_lock:
+            if not self._ended:
+                self._told_of_end.append(tell)
+                return
+        tell()
 
     def begin(self, request: int, command: Command) -> Events:
         """Send a command; returns where the events of `request` will come.
@@ -153,7 +163,7 @@ class EngineProcess:
             return EngineDied("The engine was closed.", hint="Load the model again.")
         return EngineDied(
             f"The engine's process ended: {_why(self._child.poll())}{self._last_words()}.",
-            hint="The conversation is safe. Load the model again to go on.",
+            hint=f"The conversation is safe. {LOAD_AGAIN}",
         )
 
     def _read(self) -> None:
@@ -170,6 +180,8 @@ class EngineProcess:
                 self._ended = True
                 for waiting in self._events.values():
                     waiting.put(None)
+            for tell in self._told_of_end:
+                tell()
 
     def _sort(self, event: Event) -> None:
         if isinstance(event, Memory):

@@ -121,6 +121,9 @@ class Model(AsyncAnswers):
     ) -> None:
         self.close()
 
+    def when_lost(self, tell: Callable[[EngineDied], object]) -> None:
+        """See `Responder.when_lost`: what is in this process ends with it, and who could be told does, too."""
+
     def close(self) -> None:
         """Stop a running reply and free the KV cache and the weights. The model answers nothing after that.
 
@@ -171,10 +174,12 @@ class Model(AsyncAnswers):
         Raises:
             UnsupportedModel: its vocabulary has no tokens for that.
         """
+        from localllm.runtime.prompt import filling
+
         check_request(max_tokens)
         with self._using:
             self._check_open()
-            text = self._filling(prefix, suffix)
+            text = filling(self._vocab, self.info.title, prefix, suffix)
         return self._answer(self._prompter.raw(text), sampling, max_tokens)
 
     def embed(
@@ -294,17 +299,6 @@ class Model(AsyncAnswers):
             )
             self._parts.replies.add(reply)
         return reply
-
-    def _filling(self, prefix: str, suffix: str) -> str:
-        """The text before, behind and at the gap, each after its token, as llama.cpp's server orders them."""
-        tokens = self._vocab.fill_in_middle()
-        if min(tokens.values()) < 0:
-            raise UnsupportedModel(
-                f"{self.info.title} was not trained to fill in the middle: its vocabulary has no tokens for it.",
-                hint="Choose a model of code such as Qwen2.5-Coder or StarCoder2, or use complete().",
-            )
-        before, behind, at = (self._vocab.text(tokens[name]) for name in ("fim_pre", "fim_suf", "fim_mid"))
-        return f"{before}{prefix}{behind}{suffix}{at}"
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from localllm.errors import Cancelled
+from localllm.errors import Cancelled, EngineDied
 from localllm.runtime.aio import AsyncAnswers, in_thread
 from localllm.runtime.engine_process import EngineProcess
 from localllm.runtime.model import Model
@@ -231,6 +231,12 @@ class ModelProcess(AsyncAnswers):
     def context_used(self) -> int:
         """Tokens in the KV cache when the engine last told."""
         return self._engine.context_used
+
+    def when_lost(self, tell: Callable[[EngineDied], object]) -> None:
+        """See `Responder.when_lost`; an engine that would be replaced by one without workers is none that is lost."""
+        engine, options = self._engine, self._options
+        if not (options.workers and options.retry_locally):
+            engine.when_ended(lambda: None if engine.closed else tell(why_ended(engine, options.workers)))
 
     def close(self) -> None:
         """Stop a running reply and end the process, by force if it does not listen."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localllm.native.vocab import encoded
+from localllm.errors import UnsupportedModel
+from localllm.native.vocab import Vocab, encoded
 from localllm.runtime import window
 from localllm.runtime.options import Window
 from localllm.runtime.template import TokenMemory, render
@@ -128,3 +129,19 @@ class Prompter:
 
     def _size(self, messages: Sequence[Message]) -> int:
         return sum(self._memory.count(message.content) + window.AROUND_A_MESSAGE for message in messages)
+
+
+def filling(vocab: Vocab, title: str, prefix: str, suffix: str) -> str:
+    """The text before, behind and at a gap, each after its token, as llama.cpp's server orders them.
+
+    Raises:
+        UnsupportedModel: the model, which goes by `title`, has no tokens for it.
+    """
+    tokens = vocab.fill_in_middle()
+    if min(tokens.values()) < 0:
+        raise UnsupportedModel(
+            f"{title} was not trained to fill in the middle: its vocabulary has no tokens for it.",
+            hint="Choose a model of code such as Qwen2.5-Coder or StarCoder2, or use complete().",
+        )
+    before, behind, at = (vocab.text(tokens[name]) for name in ("fim_pre", "fim_suf", "fim_mid"))
+    return f"{before}{prefix}{behind}{suffix}{at}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from localllm.errors import UnsupportedModel
+from localllm.errors import EngineDied, UnsupportedModel
 from localllm.runtime.options import Options
 from localllm.runtime.types import Forecast, MemorySample, Message, ModelInfo, Plan, Progress, Stats
 
@@ -92,6 +92,9 @@ class Responder(Protocol):
 
     def context_used(self) -> int:
         """Tokens in the KV cache now."""
+
+    def when_lost(self, tell: Callable[[EngineDied], object]) -> None:
+        """Have `tell` called, from another thread, as soon as what answers has ended by itself: killed, or aborted."""
 
     def close(self) -> None:
         """Free everything. Safe to call twice; cancels a reply that is being made."""

@@ -165,4 +165,11 @@ class Loader:
             self.state = "failed" if model is None else "ready"
             self._lock.notify_all()
         self._changed()
+        if model is not None:
+            model.when_lost(lambda death: self._lost(model, death))
         return True
+
+    def _lost(self, model: Responder, error: LocalLLMError) -> None:
+        # One that is loaded by now, in its place, is none the worse for it.
+        if model is self.model:
+            self.fail(error)

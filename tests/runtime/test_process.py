@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -157,6 +158,20 @@ def test_a_death_keeps_the_conversation(remote: ModelProcess, number: signal.Sig
         chat.ask("Are you there?")
     with pytest.raises(EngineDied):
         remote.memory()
+
+
+def test_the_death_of_an_engine_that_idles_is_told_at_once_and_its_closing_is_not(smollm2: Path) -> None:
+    told: queue.Queue[EngineDied] = queue.Queue()
+    with ModelProcess.load(smollm2, Options(n_ctx=256)) as model:
+        model.when_lost(told.put)
+    model.when_lost(told.put)
+    assert told.empty()
+    with ModelProcess.load(smollm2, Options(n_ctx=256)) as model:
+        model.when_lost(told.put)
+        os.kill(model.pid, signal.SIGKILL)
+        assert "SIGKILL" in told.get(timeout=10).message
+        model.when_lost(told.put)
+        assert "SIGKILL" in told.get(timeout=10).message, "who asks later is told, too"
 
 
 def test_closing_ends_the_process_and_a_running_reply(remote: ModelProcess) -> None:

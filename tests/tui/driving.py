@@ -41,8 +41,8 @@ def only_chat(store: Store) -> Conversation:
 
 
 async def wait_until(pilot: Driver, holds: Callable[[], object], what: str = "") -> None:
-    """Let the app work until `holds()`; fail after ten seconds, saying what is on the screen."""
-    deadline = time.monotonic() + 10
+    """Let the app work until `holds()`; fail after half a minute, saying what is on the screen."""
+    deadline = time.monotonic() + 30
     while not holds():
         if time.monotonic() > deadline:
             pytest.fail(f"waited in vain for {what or holds}:\n{screen_text(pilot)}")

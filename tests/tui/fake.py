@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from localllm.errors import ContextFull, LocalLLMError
+from localllm.errors import ContextFull, EngineDied, LocalLLMError
 from localllm.runtime.options import Options
 from localllm.runtime.responder import Reply, Responder
 from localllm.runtime.sampling import Sampling
@@ -138,6 +138,8 @@ class FakeResponder:
     used: int = 0
     closed: bool = False
     sampled: int = 0
+    lost: Callable[[EngineDied], object] | None = None
+    """What to call when the engine is killed."""
 
     @property
     def info(self) -> ModelInfo:
@@ -187,6 +189,9 @@ class FakeResponder:
 
     def context_used(self) -> int:
         return self.used
+
+    def when_lost(self, tell: Callable[[EngineDied], object]) -> None:
+        self.lost = tell
 
     def close(self) -> None:
         self.closed = True

@@ -236,6 +236,28 @@ def test_a_loader_tells_each_change_and_can_load_again() -> None:
     assert states[0] == "loading"
 
 
+def test_a_model_that_is_lost_fails_and_one_in_its_place_does_not() -> None:
+    garage = Garage()
+    loader = Loader(garage.open, WANTED, lambda: None, crashed)
+    loader.start()
+    first = loader.wait(threading.Event())
+    loader.start()
+    second = loader.wait(threading.Event())
+    assert second is garage.models[1]
+    deadline = time.monotonic() + 10
+    while any(model.lost is None for model in garage.models):
+        assert time.monotonic() < deadline
+    tell_first, tell_second = (model.lost for model in garage.models)
+    assert first is not second
+    assert tell_first is not None
+    assert tell_second is not None
+    tell_first(EngineDied("The first was killed."))
+    assert loader.wait(threading.Event()) is second
+    tell_second(EngineDied("The second was killed."))
+    with pytest.raises(EngineDied, match="second"):
+        loader.wait(threading.Event())
+
+
 def test_a_load_that_is_given_up_frees_what_it_loaded() -> None:
     garage = Garage()
     may_load, loaded = threading.Event(), threading.Event()
