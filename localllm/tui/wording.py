@@ -144,6 +144,9 @@ def doing(turn: Turn) -> tuple[str, float | None]:
         return "writing", None
     if progress is None or not progress.total:
         return "reading the prompt", None
+    if progress.done <= progress.cached:
+        # The first step is hundreds of tokens: a bar that stands at nothing for seconds looks broken.
+        return f"reading {counted(progress.total - progress.cached, 'token')}", None
     return f"prompt {tokens(progress.done)} / {tokens(progress.total)}", progress.done / progress.total
 
 

@@ -88,11 +88,12 @@ async def test_stopping_while_words_arrive_keeps_them(open_app: OpenApp, store: 
 
 @pytest.mark.slow
 async def test_stopping_in_prefill_keeps_the_message_and_ctrl_r_answers_it(open_app: OpenApp, store: Store) -> None:
-    script = Script(prefill_s=30)
+    script = Script(prefill_s=15)
     async with open_app(script).run_test(size=(100, 30), notifications=True) as pilot:
         await say(pilot, "Capital?")
         await shows(pilot, "reading the prompt")
-        await shows(pilot, "prompt ")
+        await shows(pilot, "reading 6 tokens")
+        await shows(pilot, "prompt 1 / 6")
         await pilot.press("escape")
         await shows(pilot, "stopped before the first word")
         assert [node.text for node in only_chat(store).path()] == ["Capital?"]

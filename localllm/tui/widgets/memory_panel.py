@@ -60,7 +60,7 @@ class MemoryPanel(Widget):
             Text(),
             self._row("KV cache", sample.kv_allocated),
             self._bar(sample.kv_used, sample.kv_allocated),
-            self._note(f"{size(sample.kv_used)} used of allocated"),
+            self._note(f"{size(sample.kv_used)} used of allocated" if sample.kv_used else "allocated, and empty"),
             Text(),
             self._row("Compute", sample.compute),
             *([self._row("Chats in RAM", sample.states)] if sample.states else []),
