@@ -53,6 +53,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("continue", "", "go on with a reply that ended early"),
     Command("undo", "", "go back to before the last question; it is kept as a branch"),
     Command("edit", "[TEXT]", "ask the last question in other words; the old one is kept"),
+    Command("all", "", "send again what the last line in the chat keeps out (F6 draws one)"),
     Command("fork", "", "begin a new chat that holds this one up to here"),
     Command("branch", "[N]", "list the versions of the last question and reply, or show another"),
     Command("save", "FILE", "export this chat: Markdown, or JSON for a name that ends in .json", others=("export",)),

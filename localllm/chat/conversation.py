@@ -218,22 +218,26 @@ class Conversation:
         """Undo `cut`."""
         self.settings[CUTS] = {known: summary for known, summary in self.cuts.items() if known != node_id}
 
-    def first_sent(self) -> Node | None:
-        """The message of the path above which nothing is sent; None where all is sent."""
-        return next((node for node in reversed(self.path()) if node.id in self.cuts), None)
+    def first_sent(self, *, mended: str = "") -> Node | None:
+        """The message of the path above which nothing is sent; None where all is sent.
+
+        With `mended` as if that cut were undone: the one before counts then.
+        """
+        return next((node for node in reversed(self.path()) if node.id in self.cuts and node.id != mended), None)
 
     def messages(self, until: str | None = None) -> list[Message]:
         """What a model is given: the system prompt and the path, up to and with the node `until`; see `given`."""
         return [given.message for given in self.given(until)]
 
-    def given(self, until: str | None = None) -> list[Given]:
-        """What a model is given, and what it was made of. Begins with the last cut on the path, if there is one.
+    def given(self, until: str | None = None, *, mended: str = "") -> list[Given]:
+        """What a model is given, and what it was made of. Begins with the last cut on the path, if there is one but
+        `mended`.
 
         Messages of the person that were never answered are joined with the next one, because most chat templates
         insist on turns that alternate. A summary is joined with the message that it stands before.
         """
         given = [Given(Message("system", self.system))] if self.system else []
-        path, first = self.path(), self.first_sent()
+        path, first = self.path(), self.first_sent(mended=mended)
         if first is not None:
             path = path[path.index(first) :]
             if self.cuts[first.id]:

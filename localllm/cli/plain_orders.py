@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm import paths
-from localllm.chat import attachments, commands, naming, outline, settings, transfer
+from localllm.chat import attachments, commands, cuts, naming, outline, settings, transfer
 from localllm.chat.conversation import Node
 from localllm.chat.store import ChatEntry
 from localllm.counts import counted
@@ -44,6 +44,7 @@ class Orders:
             "continue": lambda _: self._continue(),
             "undo": lambda _: self._undo(),
             "edit": self._edit,
+            "all": lambda _: self._send_all(),
             "fork": lambda _: self._fork(),
             "branch": self._branch,
             "save": self._save,
@@ -145,6 +146,11 @@ class Orders:
             self._keep(settings.changed(conversation.settings, order))
         sampling = settings.sampling_of(conversation.settings, self._chat.dialogue.sampling)
         self._chat.tell(settings.described(sampling) or "Everything is as the model recommends.")
+
+    def _send_all(self) -> None:
+        told = cuts.send_again(self._chat.conversation)
+        self._keep(self._chat.conversation.settings)
+        self._chat.tell(told)
 
     def _keep(self, values: dict[str, object]) -> None:
         conversation = self._chat.conversation

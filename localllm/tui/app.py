@@ -196,7 +196,7 @@ class ChatApp(App[None]):
             yield SystemCommand("Make room in the context", "Send less, or load more", self.chat.action_make_room)
             yield from self.chat.talk.commands()
             if self.chat.conversation.first_sent() is not None:
-                yield SystemCommand("Send all again", "Take away the last line", self.chat.overflow.send_all)
+                yield SystemCommand("Send again", "What the last line keeps out", self.chat.overflow.send_again)
             yield SystemCommand("Load the model again", "Free it and load it anew", self.chat.action_reload)
 
     def close(self) -> None:

@@ -9,16 +9,17 @@ from localllm.tui.entries import Entry, Page
 from localllm.tui.wrapping import printable, wrapped
 
 RULE = "╌"
-SEND_AGAIN = "F6 sends all again"
+TAKE_BACK = "F6 takes this back"
 
 
 class CutEntry(Entry):
-    """A rule that says how many messages above are not sent, and the summary that is sent in their place."""
+    """A rule that says how many messages above are not sent, the summary that is sent in their place, and how that is
+    taken back."""
 
     def __init__(self, messages: int, summary: str = "") -> None:
         super().__init__()
         above = "the message above is" if messages == 1 else f"the {messages:,} messages above are"
-        self._title = f"{above} not sent{', but this summary of them' if summary else ''} · {SEND_AGAIN}"
+        self._title = f"{above} not sent{', but this summary of them' if summary else ''} · {TAKE_BACK}"
         self._summary = printable(summary)
 
     def copied_text(self) -> str:

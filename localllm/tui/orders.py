@@ -39,6 +39,7 @@ class Orders:
             "set": self._set,
             "undo": lambda _: self._undo(),
             "edit": lambda text: screen.sending.ask_instead(text) if text else screen.action_edit(),
+            "all": lambda _: screen.overflow.send_again(),
             "fork": lambda _: screen.action_fork(),
             "branch": self._branch,
             "save": lambda name: screen.chats.export(paths.expanded(name)),

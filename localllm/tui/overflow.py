@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.chat.conversation import Conversation, Given
+from localllm.chat.cuts import left_out, send_again
 from localllm.errors import LocalLLMError
 from localllm.runtime.responder import Responder
 from localllm.runtime.sampling import Sampling
@@ -43,9 +44,9 @@ class Overflow:
         given = conversation.given()
         if model is None or not any(one.nodes for one in given):
             return
-        dialog, whole = FullContext(), _given_with_what_was_left_out(conversation)
-        self._screen.app.push_screen(dialog, self._carry_out)
-        self._start(lambda: _work_out(model, conversation, given, whole, dialog), "count tokens")
+        dialog = FullContext()
+        self._screen.app.push_screen(dialog, lambda remedy: self._carry_out(remedy, stuck=dialog.is_stuck))
+        self._start(lambda: _work_out(model, conversation, given, dialog), "count tokens")
 
     def _start(self, job: background.Job, name: str) -> None:
         def run() -> None:
@@ -56,19 +57,21 @@ class Overflow:
 
         background.start(run, name, self._screen.crashed)
 
-    def _carry_out(self, remedy: Remedy | None) -> None:
+    def _carry_out(self, remedy: Remedy | None, *, stuck: bool) -> None:
+        """Do what was chosen; with `stuck` the full context kept the last turn from its answer, which follows now."""
         conversation = self._screen.conversation
         if isinstance(remedy, LeaveOut):
-            self.cut(remedy.first)
+            self._cut(remedy.first, "", stuck=stuck)
         elif isinstance(remedy, Summarise):
-            self._summarise(remedy)
+            self._summarise(remedy, stuck=stuck)
         elif isinstance(remedy, Grow):
             self._screen.loaded.load_with(remedy.options)
-            self._screen.replies.answer_what_is_open()
+            if stuck:
+                self._screen.replies.answer_what_is_open()
+        elif isinstance(remedy, SendAgain):
+            self.send_again()
         elif isinstance(remedy, TakeBack):
             self._screen.branches.undo()
-        elif isinstance(remedy, SendAgain):
-            self.send_all()
         elif isinstance(remedy, Branch):
             question = conversation.question()
             if question is not None:
@@ -76,23 +79,28 @@ class Overflow:
                 self._screen.show_conversation()
                 self._screen.replies.ask(question.text)
 
-    def cut(self, first: str, summary: str = "") -> None:
-        """Send nothing above the message `first` but the summary, and have what is open answered, if anything is."""
+    def _cut(self, first: str, summary: str, *, stuck: bool) -> None:
+        """Send nothing above the message `first` but the summary."""
         self._screen.conversation.cut(first, summary)
         self._screen.chats.keep_settings()
         self._screen.show_conversation()
-        self._screen.replies.answer_what_is_open()
+        if stuck:
+            self._screen.replies.answer_what_is_open()
 
-    def send_all(self) -> None:
-        """Send again what is above the last line."""
-        conversation = self._screen.conversation
-        first = conversation.first_sent()
-        if first is not None and self._screen.may_turn():
-            conversation.mend(first.id)
+    def send_again(self) -> None:
+        """Send again what the last line keeps out.
+
+        Raises:
+            BadCommand: there is no line.
+        """
+        if self._screen.may_turn():
+            told = send_again(self._screen.conversation)
             self._screen.chats.keep_settings()
             self._screen.show_conversation()
+            # The line may be far above what is seen.
+            self._screen.notify(told)
 
-    def _summarise(self, remedy: Summarise) -> None:
+    def _summarise(self, remedy: Summarise, *, stuck: bool) -> None:
         model, conversation = self._screen.model, self._screen.conversation
         if model is None:
             return
@@ -101,7 +109,7 @@ class Overflow:
         def use(summary: str | None) -> None:
             stopped.set()
             if summary is not None:
-                self.cut(remedy.first, summary)
+                self._cut(remedy.first, summary, stuck=stuck)
 
         self._screen.app.push_screen(dialog, use)
         asked = summary_of(conversation.given(), remedy.first)
@@ -117,28 +125,14 @@ def summary_of(given: Sequence[Given], first: str) -> list[Message]:
     return [*before, Message("user", SUMMARY)]
 
 
-def _given_with_what_was_left_out(conversation: Conversation) -> list[Given] | None:
-    """What would be given without the last cut; None where nothing is cut."""
-    first = conversation.first_sent()
-    if first is None:
-        return None
-    mended = replace(conversation)
-    mended.settings = dict(conversation.settings)
-    mended.mend(first.id)
-    return mended.given()
-
-
-def _work_out(
-    model: Responder,
-    conversation: Conversation,
-    given: Sequence[Given],
-    whole: Sequence[Given] | None,
-    dialog: FullContext,
-) -> None:
-    forecast, trained = model.foresee([one.message for one in given]), model.info.n_ctx_train
+def _work_out(model: Responder, conversation: Conversation, given: Sequence[Given], dialog: FullContext) -> None:
+    messages = [one.message for one in given]
+    forecast, trained = model.foresee(messages), model.info.n_ctx_train
     found = crowding(conversation, given, forecast, n_ctx=model.plan.n_ctx, trained=trained)
-    if whole is not None:
-        found = replace(found, whole=model.foresee([one.message for one in whole]).prompt_tokens)
+    gone = left_out(conversation)
+    if gone is not None:
+        again = model.foresee([one.message for one in conversation.given(mended=gone.first)])
+        found = replace(found, left_out=gone, needed_again=again.prompt_tokens)
     dialog.post_message(Crowded(found))
     sizes = larger_contexts(found.needed, found.n_ctx, trained)
     plans = [model.what_if(with_context(model.plan, n_ctx)) for n_ctx in sizes]

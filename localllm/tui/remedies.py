@@ -43,7 +43,7 @@ class TakeBack:
 
 @dataclass(frozen=True)
 class SendAgain:
-    """Send again what the last cut leaves out."""
+    """Take back the last `LeaveOut` or `Summarise`."""
 
 
 Remedy = LeaveOut | Summarise | Grow | Branch | TakeBack | SendAgain

@@ -79,12 +79,9 @@ class Replies:
             self._make(self._dialogue.go_on)
 
     def answer_what_is_open(self) -> None:
-        """Go on with the last reply if the full context cut it, or answer the last message if no reply follows it."""
-        cut = self._dialogue.conversation.unfinished()
-        if cut is not None:
-            # One that was stopped ended as the person wanted.
-            if cut.stats is not None and cut.stats.stop_reason == "context":
-                self.go_on()
+        """Go on with the last reply if it ended early, or answer the last message if no reply follows it."""
+        if self._dialogue.can_go_on():
+            self.go_on()
         elif any(node.role == "user" for node in self._dialogue.conversation.path()[-1:]):
             self.answer_again(None)
 

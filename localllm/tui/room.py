@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from localllm.chat.conversation import Conversation, Given
+from localllm.chat.cuts import LeftOut
 from localllm.runtime.options import Options
 from localllm.runtime.types import Forecast, Plan
 
@@ -20,6 +21,9 @@ FULL_SHARE = 4
 
 SUMMARY_TOKENS, SUMMARY_SHARE = 256, 8
 """A summary has at most so many tokens, and takes at most one part in so many of the context."""
+
+A_WORD = 4
+"""An answer that has room for fewer tokens may end before its first word."""
 
 GROWTHS = 3
 """At most so many larger contexts are offered."""
@@ -42,8 +46,9 @@ class Crowding:
     `trained`.
 
     `turns` are those that are sent, oldest first; the last is the one to be answered, if it `waits` for an answer.
-    `fixed` tokens always stay. The prompt would take `whole` if what was left out last were sent again; None where
-    nothing is left out.
+    `fixed` tokens always stay. `is_stuck` says whether the full context is why the last turn has no whole answer: only
+    then does room that is made lead to one. `left_out` is what can be sent again, None where all is sent; with it the
+    prompt takes `needed_again`.
     """
 
     n_ctx: int
@@ -52,7 +57,9 @@ class Crowding:
     turns: tuple[Turn, ...]
     trained: int
     waits: bool
-    whole: int | None = None
+    is_stuck: bool = False
+    left_out: LeftOut | None = None
+    needed_again: int = 0
 
     @property
     def spare(self) -> int:
@@ -110,8 +117,15 @@ def crowding(
         node = conversation.nodes[given[begin].nodes[0]]
         turns.append(Turn(node.id, node.parent, " ".join(node.text.split()), max(0, ends[after - 1] - before)))
     fixed = forecast.prompt_tokens - sum(turn.tokens for turn in turns)
-    waits = given[-1].message.role == "user"
-    return Crowding(n_ctx, forecast.prompt_tokens, fixed, tuple(turns), trained, waits)
+    needed, waits = forecast.prompt_tokens, given[-1].message.role == "user"
+    stuck = needed + A_WORD > n_ctx if waits else was_cut_short(conversation)
+    return Crowding(n_ctx, needed, fixed, tuple(turns), trained, waits, stuck)
+
+
+def was_cut_short(conversation: Conversation) -> bool:
+    """Whether the last reply ended because the context was full, and can go on."""
+    reply = conversation.unfinished()
+    return reply is not None and reply.stats is not None and reply.stats.stop_reason == "context"
 
 
 def summary_tokens(n_ctx: int) -> int:

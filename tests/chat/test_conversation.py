@@ -201,6 +201,9 @@ def test_nothing_above_a_cut_is_sent_and_nothing_is_lost() -> None:
     chat.cut(third.id, "They counted to two.")
     assert [message.role for message in chat.messages()] == ["system", "user", "assistant"]
     assert chat.messages()[1].content.endswith("They counted to two.\n\nthree")
+    assert chat.first_sent(mended=third.id) == second
+    assert [one.message.content for one in chat.given(mended=third.id)][1:3] == ["two", "2"]
+    assert chat.first_sent() == third
     chat.mend(third.id)
     assert chat.first_sent() == second
     chat.mend(second.id)

@@ -63,16 +63,78 @@ async def test_turns_are_left_out_below_a_line_and_nothing_is_lost(open_app: Ope
         assert "holds 800" in screen_text(pilot)
         assert "First. Tell me more" in screen_text(pilot)
         await choose(pilot, "Leave out the oldest 2 turns")
-        await wait_until(pilot, lambda: lines(app) == ["the 4 messages above are not sent · F6 sends all again"])
+        await wait_until(pilot, lambda: lines(app) == ["the 4 messages above are not sent · F6 takes this back"])
         await wait_until(pilot, lambda: idle(pilot))
         assert [message.content for message in garage.models[0].asked[-1]] == [f"Third. {LONG}"]
         (entry,) = store.chats()
         kept = store.load(entry.id)
         assert len(kept.path()) == 6
         assert kept.first_sent() == kept.path()[4]
-        app.chat.overflow.send_all()
+        await pilot.press("f6")
+        await shows(pilot, "Send all again")
+        await shows(pilot, "does not fit: 9")
+        await choose(pilot, "Send all again")
+        await shows(pilot, "All of this chat is sent again")
         await wait_until(pilot, lambda: not lines(app))
         await wait_until(pilot, lambda: store.load(entry.id).first_sent() is None)
+        assert len(garage.models[0].asked) == 4, "sending again asks nothing by itself"
+
+
+async def test_of_several_lines_the_last_is_taken_back_first(open_app: OpenApp) -> None:
+    app = open_app(options=Options(n_ctx=8000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        for name in ("First", "Second", "Third"):
+            await ask(pilot, f"{name}. {LONG}")
+        first, second, third = (node for node in app.chat.conversation.path() if node.role == "user")
+        app.chat.conversation.cut(second.id)
+        app.chat.conversation.cut(third.id)
+        app.chat.show_anew()
+        await pilot.press("f6")
+        await shows(pilot, "Send 2 messages again")
+        assert "it fits; the 2 before stay left out" in screen_text(pilot)
+        await choose(pilot, "Send 2 messages again")
+        await wait_until(pilot, lambda: lines(app) == ["the 2 messages above are not sent · F6 takes this back"])
+        await say(pilot, "/all")
+        await wait_until(pilot, lambda: not lines(app))
+        await shows(pilot, "All of this chat is sent again")
+        assert app.chat.conversation.given()[0].nodes == (first.id,)
+        await say(pilot, "/all")
+        await shows(pilot, "Nothing of this chat is left out")
+
+
+async def test_room_made_by_hand_goes_on_with_no_reply_that_a_person_stopped(open_app: OpenApp) -> None:
+    garage = Garage(Script(stop_reason="cancelled"))
+    app = open_app(garage=garage, options=Options(n_ctx=8000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, f"First. {LONG}")
+        await ask(pilot, f"Second. {LONG}")
+        stopped = app.chat.conversation.path()[-1]
+        for choice in ("Summarise the oldest turn", "Send all again", "Leave out the oldest turn"):
+            await pilot.press("f6")
+            await shows(pilot, choice)
+            await choose(pilot, choice)
+            if "Summarise" in choice:
+                await shows(pilot, "Enter sends this")
+                await pilot.press("enter")
+            await wait_until(pilot, lambda: bool(lines(app)) is ("again" not in choice))  # noqa: B023
+        await pilot.pause()
+        assert app.chat.conversation.path()[-1] == stopped
+        assert len(garage.models[0].asked) == 3  # the summary is the third
+
+
+async def test_room_made_for_a_reply_that_the_full_context_cut_goes_on_with_it(open_app: OpenApp) -> None:
+    garage = Garage()
+    app = open_app(garage=garage, options=Options(n_ctx=8000))
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await ask(pilot, f"First. {LONG}")
+        garage.script.stop_reason = "context"
+        await ask(pilot, f"Second. {LONG}")
+        garage.script.stop_reason, garage.script.reply = "end", " And no other."
+        await pilot.press("f6")
+        await shows(pilot, "Leave out the oldest turn")
+        await choose(pilot, "Leave out the oldest turn")
+        await wait_until(pilot, lambda: idle(pilot) and app.chat.conversation.path()[-1].text.endswith("no other."))
+        assert garage.models[0].asked[-1][-1].role == "assistant"
 
 
 async def test_what_is_left_out_is_sent_again_and_the_line_below_counts_what_is_sent(
@@ -87,50 +149,14 @@ async def test_what_is_left_out_is_sent_again_and_the_line_below_counts_what_is_
         await shows(pilot, "Grow the context to")
         assert "Send all again" not in screen_text(pilot)
         await choose(pilot, "Leave out the oldest turn")
-        await wait_until(pilot, lambda: lines(app) == ["the 2 messages above are not sent · F6 sends all again"])
+        await wait_until(pilot, lambda: lines(app) == ["the 2 messages above are not sent · F6 takes this back"])
         await shows(pilot, "context 318 / 4,000")
         await pilot.press("f6")
-        await shows(pilot, "635 tokens to read then, of 4,000")
+        await shows(pilot, "635 of 4,000 tokens to send then: it fits")
         await choose(pilot, "Send all again")
         await wait_until(pilot, lambda: not lines(app))
         await shows(pilot, "context 635 / 4,000")
         await wait_until(pilot, lambda: store.load(app.chat.conversation.id).first_sent() is None)
-
-
-async def test_what_the_context_does_not_hold_is_not_sent_again(open_app: OpenApp) -> None:
-    app = open_app(options=SMALL)
-    async with app.run_test(size=(100, 40), notifications=True) as pilot:
-        await fill(pilot, app)
-        await choose(pilot, "Leave out the oldest 2 turns")
-        await wait_until(pilot, lambda: bool(lines(app)) and idle(pilot))
-        await pilot.press("f6")
-        await shows(pilot, "tokens to read then, and the context holds 800")
-        again = next(
-            option
-            for option in app.screen.query_one(OptionList).options
-            if str(option.prompt).startswith("Send all again")
-        )
-        assert again.disabled
-
-
-async def test_making_room_goes_on_with_no_reply_that_was_stopped(open_app: OpenApp) -> None:
-    garage = Garage(Script(reply="word " * 400))
-    app = open_app(garage=garage, options=Options(n_ctx=4000))
-    async with app.run_test(size=(100, 40), notifications=True) as pilot:
-        await ask(pilot, "First?")
-        garage.script.piece_s = 0.05
-        await say(pilot, "Second?")
-        await shows(pilot, "word")
-        await pilot.press("escape")
-        await wait_until(pilot, lambda: idle(pilot))
-        asked = len(garage.models[0].asked)
-        await pilot.press("f6")
-        await shows(pilot, "Grow the context to")
-        await choose(pilot, "Leave out the oldest turn")
-        await wait_until(pilot, lambda: bool(lines(app)))
-        await pilot.pause()
-        assert idle(pilot)
-        assert len(garage.models[0].asked) == asked
 
 
 async def test_fewer_turns_can_be_left_out(open_app: OpenApp) -> None:
@@ -166,7 +192,7 @@ async def test_a_summary_is_shown_used_and_marked(open_app: OpenApp, store: Stor
         script.reply = PARIS
         await pilot.press("enter")
         expected = [
-            "the 2 messages above are not sent, but this summary of them · F6 sends all again\nThey spoke of France."
+            "the 2 messages above are not sent, but this summary of them · F6 takes this back\nThey spoke of France."
         ]
         await wait_until(pilot, lambda: lines(app) == expected)
         await wait_until(pilot, lambda: idle(pilot))

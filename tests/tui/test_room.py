@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from localllm.chat.conversation import Conversation
-from localllm.runtime.types import Forecast
+from localllm.runtime.types import Forecast, Stats
 from localllm.tui.overflow import SUMMARY, summary_of
 from localllm.tui.room import Crowding, crowding, growth, larger_contexts, summary_tokens, with_context
 from localllm.tui.screens.full_context import why
@@ -71,6 +71,27 @@ def test_the_reason_says_nothing_of_a_message_that_may_not_wait() -> None:
     assert "500 tokens to read, of 512 that the context holds, so the" in why(
         Crowding(512, 500, 0, (), 8192, waits=True)
     )
+
+
+def test_the_full_context_is_to_blame_only_where_it_left_no_room() -> None:
+    chat = conversation(("one", "1"), ("two", "2"))
+    forecast = Forecast(100, 0, (10, 25, 40, 50, 100))
+
+    def stuck(n_ctx: int, forecast: Forecast = forecast) -> bool:
+        return crowding(chat, chat.given(), forecast, n_ctx=n_ctx, trained=8192).is_stuck
+
+    assert not stuck(90), "the last reply is whole"
+    reply = chat.path()[-1]
+    for reason, expected in (("cancelled", False), ("length", False), ("context", True)):
+        chat.finish(reply.id, Stats(90, 0, 10, 0.1, 1.0, 1.0, reason))  # type: ignore[arg-type]
+        assert stuck(100) is expected
+    chat.finish(reply.id, None)
+    assert not stuck(100), "a crash cut it off"
+    chat.add_user("three")
+    waiting = Forecast(100, 0, (10, 25, 40, 50, 60, 96))
+    assert not stuck(200, waiting), "the person stopped it before the first word"
+    assert stuck(100, waiting)
+    assert stuck(102, waiting), "no room for a word"
 
 
 def test_larger_contexts_double_up_to_what_the_model_was_trained_with() -> None:

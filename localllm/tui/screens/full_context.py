@@ -45,6 +45,11 @@ class FullContext(ModalScreen[Remedy | None]):
         self._growths: Sequence[Growth] | None = None
         self._count = 0
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the full context is why the last turn has no whole answer."""
+        return self._crowding is not None and self._crowding.is_stuck
+
     def compose(self) -> ComposeResult:
         """Textual's."""
         with Vertical(id="full-context") as box:
@@ -78,15 +83,11 @@ class FullContext(ModalScreen[Remedy | None]):
         self._list_turns()
 
     def _options(self, crowding: Crowding) -> list[Option]:
-        options = self._growing(crowding) if crowding.is_hopeless or not crowding.spare else self._letting_go(crowding)
-        if crowding.waits:
-            note = "it is in the prompt then, to be shortened or cut into parts"
-            options.append(_option("back", "Take the message back", note))
-        if crowding.whole is not None:
-            fits = crowding.whole < crowding.n_ctx
-            note = f"{counted(crowding.whole, 'token')} to read then, {'of' if fits else 'and the context holds'}"
-            options.append(_option("again", "Send all again", f"{note} {tokens(crowding.n_ctx)}", disabled=not fits))
-        return options
+        back = [_option("back", "Take the message back", "it is in the prompt then, to be shortened or cut into parts")]
+        last = [*_sending_again(crowding), *(back if crowding.waits else [])]
+        if crowding.is_hopeless or not crowding.spare:
+            return [*self._growing(crowding), *last]
+        return [*self._letting_go(crowding), *last]
 
     def _letting_go(self, crowding: Crowding) -> list[Option]:
         count = self._count
@@ -99,7 +100,7 @@ class FullContext(ModalScreen[Remedy | None]):
             else "too long to be read at once" + (": take fewer" if count > 1 else "")
         )
         enough = crowding.fits_without(crowding.turns[:count])
-        left = f"{tokens(crowding.left(count))} of {tokens(crowding.n_ctx)} tokens are left to send; nothing is lost"
+        left = f"{tokens(crowding.left(count))} of {tokens(crowding.n_ctx)} tokens are left to send; F6 takes it back"
         passed = crowding.fits_without(crowding.turns[crowding.spare - count : crowding.spare])
         there = "ask this there; what it passes over stays as a branch" if passed else _STILL_TOO_MUCH
         return [
@@ -191,6 +192,21 @@ def why(crowding: Crowding) -> str:
         so = "so the answer may have no room to end" if crowding.is_full else "so there is room for an answer"
         return f"The model has {needed} tokens to read, of {holds} that the context holds, {so}."
     return f"The model has {needed} tokens to read, and the context holds {holds}."
+
+
+def _sending_again(crowding: Crowding) -> list[Option]:
+    gone = crowding.left_out
+    if gone is None:
+        return []
+    takes, holds = tokens(crowding.needed_again), tokens(crowding.n_ctx)
+    if crowding.needed_again < crowding.n_ctx:
+        note = f"{takes} of {holds} tokens to send then: it fits"
+    else:
+        note = f"does not fit: {takes} tokens to send then, and the context holds {holds}"
+    if not gone.before:
+        return [_option("again", "Send all again", note)]
+    title = f"Send {counted(gone.messages, 'message')} again"
+    return [_option("again", title, f"{note}; the {gone.before:,} before stay left out")]
 
 
 def _option(name: str, title: str, note: str, *, disabled: bool = False) -> Option:
