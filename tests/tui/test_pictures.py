@@ -165,6 +165,18 @@ async def test_the_list_of_chats(open_app: OpenApp, store: Store, width: int) ->
         await pilot.press(*(["f3"] if width < 132 else ["f3", "f3"]))
         await shows(pilot, "prime number")
         await picture(pilot, "chats")
+        await pilot.press("r")
+        await shows(pilot, "Enter renames")
+        await picture(pilot, "rename")
+
+
+async def test_a_reply_in_another_chat(open_app: OpenApp, width: int) -> None:
+    async with shown(open_app, width, Script(prefill_s=60)) as pilot:
+        await say(pilot, "Count slowly, and tell me what each number means")
+        await shows(pilot, "reading the prompt")
+        await pilot.press("ctrl+n")
+        await shows(pilot, "answering in")
+        await picture(pilot, "elsewhere")
 
 
 async def test_a_full_context_and_a_summary(open_app: OpenApp, width: int) -> None:
