@@ -14,8 +14,9 @@ from localllm.chat.store import Store
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.suggestions import Suggestions
+from localllm.tui.widgets.transcript import Transcript
 from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
-from tests.tui.fake import Garage
+from tests.tui.fake import Garage, Script
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +93,24 @@ async def test_the_edges_of_what_is_written_come_before_those_of_the_chat(open_a
         assert prompt(pilot).text == "aone\ntwo"
         await pilot.press("ctrl+end", "z")
         assert prompt(pilot).text == "aone\ntwoz"
+
+
+async def test_the_key_that_the_line_below_names_shows_the_reply_also_to_who_writes(open_app: OpenApp) -> None:
+    async with open_app(Script("word\n\n" * 400, piece_s=0.02)).run_test(size=(100, 24)) as pilot:
+        await say(pilot, "Go")
+        await wait_until(pilot, lambda: pilot.app.query_one(Transcript).max_scroll_y > 9, "more than fits")
+        prompt(pilot).insert("more")
+        await pilot.press("ctrl+home", "pageup")
+        await shows(pilot, "↓ more below, Ctrl+End")
+        await pilot.press("ctrl+end")
+        assert prompt(pilot).cursor_location == (0, 4)
+        assert "more below" in screen_text(pilot)
+        await pilot.press("ctrl+end")
+        await wait_until(pilot, lambda: "more below" not in screen_text(pilot), "the end of the reply to be seen")
+        assert pilot.app.query_one(Transcript).following
+        await pilot.press("ctrl+home", "ctrl+home")
+        assert pilot.app.query_one(Transcript).scroll_offset.y == 0
+        assert prompt(pilot).text == "more"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "The window",
         (
             ("PageUp, PageDown", "scroll"),
-            ("Ctrl+Home, Ctrl+End", "the first and the last message; of a text you write, its edges"),
+            ("Ctrl+Home, Ctrl+End", "the first and the last message; from inside a text, its edges first"),
             ("Mouse, then Ctrl+C", "select and copy"),
             ("F2, F9", "memory beside the chat; all of it, and what other settings would take"),
             ("F5", "load the model again"),

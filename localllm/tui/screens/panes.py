@@ -166,10 +166,10 @@ class Panes(Screen[None]):
             self.leave_chats()
 
     def action_scroll(self, action: str) -> None:
-        """Scroll the conversation from wherever the focus is; to its edges only while nothing is being written."""
+        """Scroll the conversation from wherever the focus is; to its edges from the edge of what is being written."""
         prompt = self.talk.prompt
-        if action in ("scroll_home", "scroll_end") and prompt.has_focus and prompt.text:
-            prompt.go_to_edge(end=action == "scroll_end")
+        is_edge = action in ("scroll_home", "scroll_end")
+        if is_edge and prompt.has_focus and prompt.go_to_edge(end=action == "scroll_end"):
             return
         getattr(self.talk.transcript, f"action_{action}")()
 

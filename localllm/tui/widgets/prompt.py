@@ -179,9 +179,11 @@ class Prompt(TextArea):
             self.text = text
             self.select_all()
 
-    def go_to_edge(self, *, end: bool) -> None:
-        """To the beginning of the text, or to its end."""
+    def go_to_edge(self, *, end: bool) -> bool:
+        """To the beginning of the text, or to its end. Whether the cursor was elsewhere."""
+        before = self.selection
         self.move_cursor(self.document.end if end else self.document.start)
+        return self.selection != before
 
     def action_cursor_up(self, select: bool = False) -> None:
         """Up; on the first line, the message before."""

@@ -83,7 +83,7 @@ class StatusLine(Widget):
         status = self._status
         parts: list[Text] = []
         if status.below:
-            parts.append(self._styled("↓ more below, End", "value"))
+            parts.append(self._styled("↓ more below, Ctrl+End", "value"))
         if status.doing:
             doing = self._styled(status.doing, "trouble" if status.trouble else "value")
             parts.append(doing if status.fraction is None else doing + Text(" ") + self._gauge(status.fraction))
