@@ -96,12 +96,12 @@ class Archive:
         self._do(lambda: self._store.add(conversation, node))
         self.list()
 
-    def keep_fork(self, fork: Conversation) -> None:
-        """Write a fork, and open it."""
+    def keep_fork(self, fork: Conversation, title: str) -> None:
+        """Write a fork of the chat that has this title, and open it."""
 
         def write() -> None:
             self._store.add_whole(fork)
-            self._post(ChatOpened(fork))
+            self._post(ChatOpened(fork, forked_from=title))
 
         self._do(write)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.store import ChatEntry
 from localllm.counts import counted
+from localllm.tui import wording
 from localllm.tui.backstage import Backstage
 from localllm.tui.messages import ChatChosen, ChatDropped, ChatExported, ChatOpened
 
@@ -35,6 +36,7 @@ class Chats:
         for entry in entries:
             if entry.id == self._open.id:
                 self._open.listed_as(entry.title)
+                self._screen.talk.transcript.entitle(entry.title)
         self._screen.sidebar.show(entries, self._open.id)
         self._screen.talk.greet(len(entries))
 
@@ -53,6 +55,8 @@ class Chats:
         """A chat came from the disk."""
         if self._screen.may_leave():
             self._turn_to(event.conversation)
+            if event.forked_from:
+                self._screen.notify(wording.forked(event.conversation, event.forked_from), markup=False)
             if event.message is not None:
                 # Only then the transcript has a size, which it lacks while the welcome is in its place.
                 self._screen.call_after_refresh(self._screen.talk.transcript.go_to, event.message)
@@ -109,5 +113,5 @@ class Chats:
         self._screen.show_anew()
 
     def keep_fork(self, fork: Conversation) -> None:
-        """Write a new chat, and open it."""
-        self._archive.keep_fork(fork)
+        """Write a fork of the open chat, and open it."""
+        self._archive.keep_fork(fork, self._open.title)

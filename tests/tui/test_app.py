@@ -202,7 +202,7 @@ async def test_a_new_chat_and_back_to_the_old_one(open_app: OpenApp, store: Stor
         await pilot.press("f3", "f3")
         await wait_until(pilot, lambda: isinstance(pilot.app.focused, ChatList))
         await pilot.press("down", "enter")
-        await wait_until(pilot, lambda: screen_text(pilot).count("First question") == 2)
+        await wait_until(pilot, lambda: screen_text(pilot).count("First question") == 3)
         assert isinstance(pilot.app.focused, Prompt)
     assert [entry.messages for entry in store.chats()] == [2, 2]
 

@@ -180,6 +180,7 @@ async def test_commands_undo_fork_edit_and_save(open_app: OpenApp, store: Store,
         assert texts(only_chat(store)) == ["Other?", "One."]
         await say(pilot, "/fork")
         await shows(pilot, "Fork of Other?")
+        await shows(pilot, "This is a fork now, with 2 messages.")
         await wait_until(pilot, lambda: len(store.chats()) == 2)
         await say(pilot, f"/save {tmp_path / 'fork.json'}")
         await wait_until(pilot, lambda: (tmp_path / "fork.json").exists())

@@ -10,6 +10,7 @@ from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.sidebar import Sidebar
 from localllm.tui.widgets.talk import Talk
+from localllm.tui.widgets.transcript import READING
 from tests.tui.driving import Driver, OpenApp, ask, say, screen_text, shows, wait_until
 from tests.tui.test_app import PARIS, past_chat
 
@@ -44,6 +45,23 @@ async def test_no_pane_covers_the_prompt_or_leaves_slivers_of_the_conversation(o
             assert talk.transcript.display or (width < 74 and len(seen) == 1)
             assert talk.region.width >= 40
             assert pilot.app.query_one(Prompt).region.height == 3
+
+
+async def test_the_title_of_the_open_chat_stands_above_it_where_the_list_is_not_seen(
+    open_app: OpenApp, store: Store
+) -> None:
+    async with open_app().run_test(size=(60, 24)) as pilot:
+        await ask(pilot, "What is [b] in HTML?")
+        await wait_until(pilot, lambda: store.chats())
+        await say(pilot, "/rename Marks [/b] of HTML")
+        await shows(pilot, "Marks [/b] of HTML")
+        assert screen_text(pilot).splitlines()[0] == "   Marks [/b] of HTML"
+        await pilot.press("tab")
+        await shows(pilot, READING)
+        await pilot.press("escape")
+        await shows(pilot, "Marks [/b] of HTML")
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: "Marks" not in screen_text(pilot))
 
 
 @pytest.mark.parametrize("width", [60, 80])

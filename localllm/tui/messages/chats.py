@@ -21,12 +21,16 @@ class ChatsListed(Message):
 
 
 class ChatOpened(Message):
-    """A conversation came from the disk; `message` of it is to be seen, if one is named."""
+    """A conversation came from the disk; `message` of it is to be seen, if one is named.
 
-    def __init__(self, conversation: Conversation, message: str | None = None) -> None:
+    `forked_from` is the title of the chat that it was just made of; empty where it was not.
+    """
+
+    def __init__(self, conversation: Conversation, message: str | None = None, *, forked_from: str = "") -> None:
         super().__init__()
         self.conversation = conversation
         self.message = message
+        self.forked_from = forked_from
 
 
 class DraftFound(Message):

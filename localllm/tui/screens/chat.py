@@ -187,6 +187,7 @@ class ChatScreen(Panes):
     def show_conversation(self) -> None:
         """Show the path of the conversation; a reply to it that is being made grows on."""
         self.talk.show(wording.entries_of(self.conversation), growing=self.grows)
+        self.talk.transcript.entitle(self.conversation.title)
         self.replies.show_begun()
         self.sending.look_ahead()
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.text import Text
 from textual.events import Blur, Click, Focus
 from textual.strip import Strip
 
+from localllm.chat.printable import printable
 from localllm.tui.component import component_style
 from localllm.tui.entries import MARGIN, RIBBON_WIDTH, Entry
 from localllm.tui.messages import Found, VersionWanted
@@ -50,6 +52,17 @@ class Transcript(EntryView):
         self._ribbon = Segment(RIBBON)
         self._current: Entry | None = None
         self._search = Search()
+        self._heading = ""
+
+    def entitle(self, title: str) -> None:
+        """Say above the entries what they are; nothing for an empty title."""
+        self._heading = printable(title)
+        self._head()
+
+    def _head(self) -> None:
+        # Above the text, which begins where the margin ends; the border has a column. As text no bracket is mark-up.
+        above = Text(" " * (self._page.left + MARGIN - 1) + self._heading)
+        self.border_title = READING if self.has_focus else above
 
     @property
     def current(self) -> Entry | None:
@@ -111,11 +124,11 @@ class Transcript(EntryView):
 
     def on_focus(self, _event: Focus) -> None:
         """Textual's: say that keys come here, and where letters go."""
-        self.border_title = READING
+        self._head()
 
     def on_blur(self, _event: Blur) -> None:
-        """Textual's."""
-        self.border_title = ""
+        """Textual's: what the entries are can be seen again."""
+        self._head()
 
     def find(self, text: str) -> None:
         """Look for `text` in all entries, a part at a time; `Found` tells how far it is."""
@@ -170,6 +183,7 @@ class Transcript(EntryView):
 
     def _laid_out(self) -> None:
         self._ribbon = Segment(RIBBON, component_style(self, "transcript--ribbon"))
+        self._head()
         if self._search.active:
             self.find(self._search.text)
 
