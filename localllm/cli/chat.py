@@ -152,6 +152,7 @@ def _app(
         from localllm.tui.pace import GATHER_S
 
         looks = settings.load().settings
+        panes = {"chats": looks.chats_pane, "memory": looks.memory_pane}
         app = ChatApp(
             partial(open_model, gather_s=GATHER_S),
             wanted,
@@ -164,6 +165,7 @@ def _app(
             animation=looks.animation,
             titles=looks.titles == "model",
             max_tokens=args.max_tokens,
+            panes={name: shown == "shown" for name, shown in panes.items() if shown is not None},
         )
         try:
             app.run()

@@ -105,6 +105,18 @@ class UserSettings:
     animation: Literal["full", "basic", "none"] | None = _key(
         "app", kinds.choice("full", "basic", "none"), "how much moves", "full"
     )
+    chats_pane: Literal["shown", "hidden"] | None = _key(
+        "app",
+        kinds.choice("shown", "hidden"),
+        "the list of chats, as F3 left it; never in the place of the conversation",
+        "shown where there is room",
+    )
+    memory_pane: Literal["shown", "hidden"] | None = _key(
+        "app",
+        kinds.choice("shown", "hidden"),
+        "the memory panel, as F2 left it; never in the place of the conversation",
+        "shown where there is room",
+    )
     titles: Literal["words", "model"] | None = _key(
         "app",
         kinds.choice("words", "model"),

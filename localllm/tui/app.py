@@ -9,7 +9,8 @@ import difflib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -44,8 +45,8 @@ class ChatApp(App[None]):
 
     Begins with `conversation`, or a new one; `usual` is how models are loaded for chats that have no settings for that,
     where `wanted` is for one that has; with `titles` the model names the chats; `max_tokens` is the limit of each
-    reply, 0 for none. The model loads in the background: the app can be used, and written in, from its first picture
-    on.
+    reply, 0 for none; `panes` are shown or hidden, of those that F2 and F3 turn. The model loads in the background: the
+    app can be used, and written in, from its first picture on.
     """
 
     TITLE = "localllm"
@@ -72,6 +73,7 @@ class ChatApp(App[None]):
         conversation: Conversation | None = None,
         titles: bool = False,
         max_tokens: int = 0,
+        panes: Mapping[str, bool] | None = None,
     ) -> None:
         self._uncoloured = [NoColour()] if os.environ.get("NO_COLOR") else None
         if self._uncoloured is None:
@@ -94,6 +96,8 @@ class ChatApp(App[None]):
             titles=titles,
         )
         self.chat.behind.dialogue.max_tokens = max_tokens
+        self._panes = panes or {}
+        self.chat.recall(self._panes)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's: what is done to each line that was drawn."""
@@ -202,3 +206,16 @@ class ChatApp(App[None]):
     def close(self) -> None:
         """Free the model and finish writing; call it after `run` returned."""
         self.chat.close()
+        self._keep_panes()
+
+    def _keep_panes(self) -> None:
+        """At the end, not with each key: the list of chats comes and goes with each chat that is picked."""
+        changed = {name: shown for name, shown in self.chat.to_remember.items() if shown != self._panes.get(name)}
+        if not changed:
+            return
+        from localllm.settings import writing
+
+        # Nobody is there any more to hear that the settings cannot be written.
+        with suppress(BadSettings):
+            for name, shown in changed.items():
+                writing.change(f"{name}_pane", None if shown is None else "shown" if shown else "hidden")

@@ -198,7 +198,7 @@ SAMPLING = {
 
 
 def test_every_key_is_proven_here() -> None:
-    here = {"default_model", "models", "theme", "animation", "titles"}
+    here = {"default_model", "models", "theme", "animation", "chats_pane", "memory_pane", "titles"}
     assert ENGINE.keys() | SAMPLING.keys() | here == KEYS.keys()
 
 

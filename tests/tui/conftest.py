@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ def open_app(store: Store) -> Iterator[OpenApp]:
         conversation: Conversation | None = None,
         titles: bool = False,
         max_tokens: int = 0,
+        panes: Mapping[str, bool] | None = None,
     ) -> ChatApp:
         wanted = Wanted(INFO.path, options or Options())
         app = ChatApp(
@@ -46,6 +47,7 @@ def open_app(store: Store) -> Iterator[OpenApp]:
             conversation=conversation,
             titles=titles,
             max_tokens=max_tokens,
+            panes=panes,
         )
         app.animation_level = "none"
         apps.append(app)

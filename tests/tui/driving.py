@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import pytest
@@ -31,6 +31,7 @@ class OpenApp(Protocol):
         conversation: Conversation | None = None,
         titles: bool = False,
         max_tokens: int = 0,
+        panes: Mapping[str, bool] | None = None,
     ) -> ChatApp: ...
 
 

@@ -117,14 +117,14 @@ def test_the_settings_of_the_app_reach_it(smollm2: Path, monkeypatch: pytest.Mon
 
     file = paths.settings_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("theme = 'nord'\n", encoding="utf-8")
+    file.write_text("theme = 'nord'\nmemory_pane = 'hidden'\n", encoding="utf-8")
     monkeypatch.setenv("LOCALLLM_ANIMATION", "none")
     monkeypatch.setenv("LOCALLLM_TITLES", "model")
     monkeypatch.setattr(chat, "_check_terminal", lambda: None)
     monkeypatch.setattr("localllm.tui.app.ChatApp", App)
     assert main(["chat", str(smollm2), "--max-tokens", "7"]) == 0
     assert (given["theme"], given["animation"], given["titles"]) == ("nord", "none", True)
-    assert given["max_tokens"] == 7
+    assert (given["max_tokens"], given["panes"]) == (7, {"memory": False})
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from localllm import paths, settings
 from localllm.chat.store import Store
+from localllm.settings import writing
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.prompt import Prompt
@@ -62,6 +64,50 @@ async def test_the_title_of_the_open_chat_stands_above_it_where_the_list_is_not_
         await shows(pilot, "Marks [/b] of HTML")
         await pilot.press("ctrl+n")
         await wait_until(pilot, lambda: "Marks" not in screen_text(pilot))
+
+
+@pytest.mark.parametrize(
+    ("width", "keys", "kept", "again"),
+    [
+        (160, ["f2"], {"memory": False}, "chats"),
+        (160, ["f3", "f2"], {"chats": False, "memory": False}, ""),
+        (160, ["f2", "f2"], {}, "chats memory"),
+        (80, ["f2"], {"memory": True}, "memory"),
+        (80, ["f2", "escape"], {}, ""),
+        (100, ["f2"], {"memory": False}, ""),
+        (120, ["f3"], {"chats": True}, "chats memory"),
+        (60, ["f2"], {}, ""),
+    ],
+)
+async def test_the_panes_are_as_they_were_left_at_the_next_start(
+    open_app: OpenApp, width: int, keys: list[str], kept: dict[str, bool], again: str
+) -> None:
+    app = open_app()
+    async with app.run_test(size=(width, 24)) as pilot:
+        await press(pilot, *keys)
+    app.close()
+    looks = settings.load().settings
+    found = {"chats": looks.chats_pane, "memory": looks.memory_pane}
+    assert found == {name: {True: "shown", False: "hidden", None: None}[kept.get(name)] for name in found}
+    assert kept or not paths.settings_file().exists()
+    async with open_app(panes=kept).run_test(size=(width, 24)) as pilot:
+        await pilot.pause()
+        assert panes(pilot) == again
+        assert isinstance(pilot.app.focused, Prompt)
+
+
+async def test_a_pane_that_is_remembered_stays_so_where_it_would_have_the_place_of_the_conversation(
+    open_app: OpenApp,
+) -> None:
+    writing.change("memory_pane", "shown")
+    app = open_app(panes={"memory": True})
+    async with app.run_test(size=(60, 24)) as pilot:
+        await ask(pilot, "Capital of France?")
+        assert panes(pilot) == ""
+        assert await press(pilot, "f2") == "memory"
+        assert await press(pilot, "f2") == ""
+    app.close()
+    assert settings.load().settings.memory_pane == "shown"
 
 
 @pytest.mark.parametrize("width", [60, 80])

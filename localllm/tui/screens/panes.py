@@ -5,6 +5,7 @@ Knows nothing of what is in them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import events
@@ -41,9 +42,19 @@ class Panes(Screen[None]):
         super().__init__()
         self._wanted: dict[str, bool] = {}
         """Which panes the person asked to see, or not to see; the last of them is what was asked last."""
+        self._recalled: dict[str, bool] = {}
+        self.to_remember: dict[str, bool | None] = {}
+        """Of the panes that the person turned on or off beside the conversation, how they are; None is as usual."""
+
+    def recall(self, wanted: Mapping[str, bool]) -> None:
+        """Begin with these panes shown or hidden; one that would be in the place of the conversation stays away."""
+        self._recalled = dict(wanted)
 
     def on_resize(self) -> None:
         """Textual's: panes come and go with the width."""
+        wide = self.app.size.width >= BESIDE_FROM
+        self._wanted |= {name: shown for name, shown in self._recalled.items() if wide or not shown}
+        self._recalled.clear()
         self._arrange()
 
     def _arrange(self) -> None:
@@ -72,6 +83,8 @@ class Panes(Screen[None]):
         self._wanted.pop(name, None)
         if shown or self._is_usual(name):
             self._wanted[name] = shown
+        if self.app.size.width >= BESIDE_FROM:
+            self.to_remember[name] = shown if shown != self._is_usual(name) else None
         self._arrange()
 
     def _toggle(self, name: str) -> bool:
@@ -81,7 +94,10 @@ class Panes(Screen[None]):
 
     def _leave(self, *names: str) -> None:
         """Nobody asks for these panes any more; what had to leave for them is back."""
-        self._wanted = {name: shown for name, shown in self._wanted.items() if not shown or name not in names}
+        left = [name for name in names if self._wanted.get(name)]
+        for name in left:
+            del self._wanted[name]
+            self.to_remember[name] = None
         self._arrange()
 
     @property
