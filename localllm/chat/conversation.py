@@ -64,7 +64,8 @@ class Conversation:
     """A tree of nodes and `leaf`, the last node of the path that is shown. Nodes are only ever added or extended.
 
     `given_title` is one that a person or a model gave it. `settings` are those of this chat, by name, as values that
-    JSON can say; what they mean is known to who sets them.
+    JSON can say; what they mean is known to who sets them. One that is `pinned` stands at the top of the list, and is
+    the same chat otherwise.
     """
 
     id: str = field(default_factory=new_id)
@@ -74,6 +75,7 @@ class Conversation:
     nodes: dict[str, Node] = field(default_factory=dict)
     given_title: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    pinned: bool = field(default=False, compare=False)
     _turned_to: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The message that was shown last below each: of those that follow it, not always the newest. Not kept on disk."""
 

@@ -3,7 +3,7 @@
 Reads what anybody may have written, so every value is checked and none is believed. Knows nothing of the store.
 
     {"format": "localllm chats", "version": 1, "chats": [
-      {"id": …, "title": …, "system": …, "created": …, "leaf": …, "settings": {…},
+      {"id": …, "title": …, "system": …, "created": …, "leaf": …, "settings": {…}, "pinned": false,
        "messages": [{"id": …, "parent": …, "role": …, "text": …, "created": …, "state": …, "model": …, "stats": {…}}]}]}
 
 `title` is empty where it is automatic. Parents stand before their children; `parent` is null for a first message, and
@@ -46,6 +46,7 @@ def chat_values(chat: Conversation) -> dict[str, Any]:
         "created": chat.created,
         "leaf": chat.leaf,
         "settings": chat.settings,
+        "pinned": chat.pinned,
         "messages": [asdict(node) for node in chat.nodes.values()],
     }
 
@@ -143,6 +144,7 @@ def _read_chat(given: _Fields) -> Conversation:
         given.text_or_none("leaf"),
         given_title=given.text("title", ""),
         settings=_settings(given),
+        pinned=given.take("pinned", "true or false", lambda value: isinstance(value, bool), False),
     )
     nodes = [
         _read_node(_Fields(node, f"{given.place}.messages[{at}]")) for at, node in enumerate(given.list("messages"))

@@ -111,8 +111,8 @@ class Store:
         """
         with self._database.reading() as database:
             chats = database.rows(
-                """SELECT system, created, leaf, CASE title_by WHEN 'rule' THEN '' ELSE title END, settings
-                   FROM chat WHERE id = ?""",
+                """SELECT system, created, leaf, CASE title_by WHEN 'rule' THEN '' ELSE title END, settings,
+                          pinned IS NOT NULL FROM chat WHERE id = ?""",
                 chat_id,
             )
             rows = database.rows(
@@ -122,9 +122,11 @@ class Store:
             )
         if not chats:
             raise BadStore(f"There is no chat {chat_id} in {self.path}.", hint="Another window may have deleted it.")
-        system, created, leaf, title, settings = chats[0]
+        system, created, leaf, title, settings, pinned = chats[0]
         try:
-            kept = Conversation(chat_id, system, created, leaf, given_title=title, settings=json.loads(settings))
+            kept = Conversation(
+                chat_id, system, created, leaf, given_title=title, settings=json.loads(settings), pinned=bool(pinned)
+            )
             return with_nodes(kept, map(_node, rows))
         except (ValueError, TypeError, KeyError) as error:
             raise BadStore(
@@ -270,8 +272,8 @@ class Store:
 def _begin(db: sqlite3.Connection, conversation: Conversation, title: str, now: float) -> bool:
     """Write what a chat has beside messages. Whether it is new."""
     done = db.execute(
-        """INSERT OR IGNORE INTO chat (id, title, title_by, system, settings, created, updated)
-           VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT OR IGNORE INTO chat (id, title, title_by, system, settings, created, updated, pinned)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             conversation.id,
             conversation.given_title or title,
@@ -280,6 +282,7 @@ def _begin(db: sqlite3.Connection, conversation: Conversation, title: str, now: 
             json.dumps(conversation.settings),
             conversation.created,
             now,
+            now if conversation.pinned else None,
         ),
     )
     return done.rowcount > 0

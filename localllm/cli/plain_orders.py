@@ -103,6 +103,7 @@ class Orders:
     def _pin(self) -> None:
         entry = self._entry()
         self._chat.store.pin(entry.id, not entry.pinned)
+        self._chat.conversation.pinned = not entry.pinned
         self._chat.tell("No longer pinned." if entry.pinned else "Pinned.")
 
     def _delete(self) -> None:

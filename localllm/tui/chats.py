@@ -32,10 +32,11 @@ class Chats:
         return self._dialogue.conversation
 
     def listed(self, entries: list[ChatEntry]) -> None:
-        """Show the chats there are; the title of the open one may have changed."""
+        """Show the chats there are; the title of the open one may have changed, or whether it is pinned."""
         for entry in entries:
             if entry.id == self._open.id:
                 self._open.listed_as(entry.title)
+                self._open.pinned = entry.pinned
                 self._screen.talk.transcript.entitle(entry.title)
         self._screen.sidebar.show(entries, self._open.id)
         self._screen.talk.greet(len(entries))

@@ -138,6 +138,25 @@ def test_importing_twice_adds_nothing_and_a_changed_chat_is_another(tmp_path: Pa
     assert [entry.id for entry in store.deleted()] == [chat.id]
 
 
+def test_json_keeps_the_pin_and_a_pin_makes_no_other_chat(tmp_path: Path, store: Store) -> None:
+    chat = talk(store, "Hi")
+    store.pin(chat.id, True)
+    export([store.load(chat.id)], tmp_path / "chat.json", "json")
+    store.pin(chat.id, False)
+    (same,) = import_chats(read_file(tmp_path / "chat.json"), store)
+    assert not same.is_new
+    assert not store.chats()[0].pinned, "a chat that is there is left as it is"
+    store.erase(chat.id)
+    import_chats(read_file(tmp_path / "chat.json"), store)
+    assert [(entry.id, entry.pinned) for entry in store.chats()] == [(chat.id, True)]
+
+
+def test_a_file_from_before_there_were_pins_is_read() -> None:
+    document = json.loads(written([branched()], "json"))
+    del document["chats"][0]["pinned"]
+    assert [chat.pinned for chat in json_file.read(json.dumps(document))] == [False]
+
+
 def test_a_copy_is_cut_where_the_chat_was(tmp_path: Path, store: Store) -> None:
     chat = talk(store, "Hi")
     chat.cut(chat.path()[-1].id, "They greeted.")
@@ -237,6 +256,7 @@ def changed(place: tuple[str | int, ...], value: Any) -> str:
         (("chats", 0, "settings"), {"cuts": [1]}, r"settings.cuts is not an object"),
         (("chats", 0, "settings"), {"cuts": {"a": 1}}, r"settings.cuts is not"),
         (("chats", 0, "settings"), {"sampling": {"top_k": "x"}}, r"settings.sampling is not"),
+        (("chats", 0, "pinned"), 1, r"chats\[0\].pinned is not true or false"),
         (("chats", 0, "leaf"), "nobody", "last message nobody"),
         (("chats", 0, "messages", 1, "role"), "tool", r"chats\[0\].messages\[1\].role is not one of user, assistant"),
         (("chats", 0, "messages", 1, "text"), "\ud800", "text is not a text"),

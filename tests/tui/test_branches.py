@@ -212,7 +212,8 @@ async def test_a_question_is_taken_back_with_its_files_before_what_is_being_writ
 
 
 async def test_commands_of_chats_and_settings(open_app: OpenApp, store: Store) -> None:
-    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+    app = open_app()
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
         await say(pilot, "/pin")
         await shows(pilot, "not kept")
         prompt(pilot).clear()
@@ -224,6 +225,7 @@ async def test_commands_of_chats_and_settings(open_app: OpenApp, store: Store) -
         await wait_until(pilot, lambda: [chat.title for chat in store.chats()] == ["A city"])
         await say(pilot, "/pin")
         await wait_until(pilot, lambda: store.chats()[0].pinned)
+        await wait_until(pilot, lambda: app.chat.conversation.pinned, "what /save writes")
         chat = only_chat(store)
         assert (chat.system, chat.settings["sampling"]) == ("Be brief.", {"temperature": 0.3})
         await say(pilot, "/delete")
