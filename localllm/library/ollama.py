@@ -38,11 +38,19 @@ def read(folder: Path) -> Iterator[Stored]:
     """The models with a GGUF, each under the name by which Ollama lists it."""
     seen: set[str] = set()
     for tree in _TREES:
-        for manifest in sorted((folder / tree).glob("*/*/*/*")):
+        for manifest in _manifests(folder / tree):
             name = _name(*manifest.relative_to(folder / tree).parts)
             if name not in seen and not manifest.name.startswith("."):
                 seen.add(name)
                 yield from _model(folder, name, small_files.read_json(manifest))
+
+
+def _manifests(tree: Path) -> list[Path]:
+    """The manifests in a tree; none where it may not be looked at, as that of Ollama's service on many machines."""
+    try:
+        return sorted(tree.glob("*/*/*/*"))
+    except OSError:
+        return []
 
 
 def blobs(sha256: str) -> Iterator[Path]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,9 @@ import pytest
 from localllm.library import places
 from localllm.library.stored import Stored
 from tests.library.stores import COMMIT, gguf, ollama_layer, put, put_hub, put_ollama
+
+NOBODY = 65534
+"""A user who owns nothing, for root may look into everything."""
 
 
 def only() -> Stored:
@@ -221,6 +227,29 @@ def test_a_folder_that_may_not_be_read_is_as_good_as_none(machine: Path, monkeyp
 
     monkeypatch.setattr(Path, "is_file", is_file)
     assert list(places.stored_models()) == []
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """A folder that nobody may look into, the user of this process included."""
+    mode, user = folder.stat().st_mode, os.geteuid()
+    folder.chmod(0)
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(mode)
+
+
+def test_a_home_that_may_not_be_looked_into_is_as_good_as_none(machine: Path) -> None:
+    for folder in ("models", ".lmstudio/models/org/repo", ".cache/llama.cpp"):
+        put(machine / folder / "m.gguf")
+    put_hub(machine / "hub", "org/m", "m.gguf", gguf())
+    put_ollama(machine / ".ollama" / "models", "a:1b", gguf())
+    with closed(machine):
+        assert list(places.stored_models()) == []
 
 
 def test_a_person_without_a_home_has_no_models_there(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
