@@ -249,6 +249,7 @@ class Orders:
         self._chat.tell(
             'A line of """ begins a message of several lines, and another ends it. @path puts a file into a message.\n'
             "// begins a message that begins with a slash. Ctrl-C stops a reply and keeps it; Ctrl-D ends."
+            + (" Tab completes commands and paths." if self._chat.interactive else "")
         )
 
 

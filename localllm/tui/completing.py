@@ -18,14 +18,17 @@ MOST_READ = 5000
 """Entries of a folder that are looked at: a folder of a million files shall not hold up the list."""
 
 _MENTION = re.compile(r'(?:(?<=\s)|^)@("[^"]*|[^\s"]*)$')
-_ATTACH = re.compile(r"/attach\s+(\S.*|)$")
+_FILE = re.compile(r"/(attach|save|export)\s+(\S.*|)$")
 
 
 @dataclass(frozen=True)
 class Word:
-    """The word before the cursor: `begin` is its first column, in the line of the cursor."""
+    """The word before the cursor: `begin` is its first column, in the line of the cursor.
 
-    kind: Literal["command", "mention", "attach"]
+    A file to `save` to is a new one, in a folder that is there.
+    """
+
+    kind: Literal["command", "mention", "attach", "save"]
     text: str
     begin: int
 
@@ -44,15 +47,15 @@ def word_before(line: str, *, first: bool) -> Word | None:
     """The word at the end of `line`, which ends at the cursor and is the `first` of the message or not."""
     if first and re.fullmatch(r"/[\w?-]*", line):
         return Word("command", line, 0)
-    if first and (found := _ATTACH.match(line)):
-        return Word("attach", found[1], found.start(1))
+    if first and (found := _FILE.match(line)):
+        return Word("attach" if found[1] == "attach" else "save", found[2], found.start(2))
     if found := _MENTION.search(line):
         return Word("mention", found[1], found.start(1))
     return None
 
 
-def command_choices(typed: str) -> list[Choice]:
-    """The commands that begin as `typed` does."""
+def command_choices(typed: str, *, plain: bool = False) -> list[Choice]:
+    """The commands that begin as `typed` does, of the app or of `chat --plain`."""
     return [
         Choice(
             f"/{command.name}{' ' if command.argument else ''}",
@@ -60,7 +63,7 @@ def command_choices(typed: str) -> list[Choice]:
             command.meaning,
             whole=not command.argument or command.argument.startswith("["),
         )
-        for command in commands.matching(typed)
+        for command in commands.matching(typed, plain=plain)
     ]
 
 
@@ -90,7 +93,7 @@ def path_choices(word: Word) -> list[Choice]:
 def _written(path: str, word: Word, *, is_file: bool) -> str:
     """`path` as it is written after @, where a space would end it; a folder stays open for what is in it."""
     end = "" if is_file else "/"
-    if word.kind == "attach":
+    if word.kind != "mention":
         return path + end
     if " " in path or word.text.startswith('"'):
         return f'"{path}"' if is_file else f'"{path}{end}'

@@ -19,6 +19,8 @@ from localllm.tui.completing import Word, command_choices, path_choices, word_be
         ("say /re", None),
         ("/attach ", Word("attach", "", 8)),
         ("/attach docs/a b", Word("attach", "docs/a b", 8)),
+        ("/save docs/a b", Word("save", "docs/a b", 6)),
+        ("/export a", Word("save", "a", 8)),
         ("@", Word("mention", "", 1)),
         ("see @doc", Word("mention", "doc", 5)),
         ('see @"a b', Word("mention", '"a b', 5)),
@@ -41,6 +43,8 @@ def test_commands_by_their_beginning_and_other_names() -> None:
     assert [choice.text for choice in command_choices("/att")] == ["/attach "]
     assert not command_choices("/att")[0].whole
     assert command_choices("/nonsense") == []
+    assert [choice.text for choice in command_choices("/comp")] == ["/compare "]
+    assert command_choices("/comp", plain=True) == []
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from textual import events, on
 from textual.app import App, ComposeResult
 
+from localllm.tui.completing import Choice, Word
 from localllm.tui.messages import PromptSent
 from localllm.tui.widgets.prompt import Prompt
 
@@ -153,6 +154,18 @@ async def test_a_command_typed_ahead_of_tab_or_enter_is_the_one_that_is_meant() 
         await pilot.pause()
         await pilot.pause()
         assert host.sent == ["/attach a.md", "/retry"]
+
+
+@pytest.mark.slow
+async def test_enter_saves_to_the_file_that_is_named_and_tab_takes_one_that_is_there() -> None:
+    host = Host()
+    async with host.run_test() as pilot:
+        for key in ("enter", "tab"):
+            await pilot.press(*"/save ta")
+            host.prompt.offer(Word("save", "ta", 6), [Choice("talks/", "talks/", whole=False)])
+            await pilot.press(key)
+        assert host.sent == ["/save ta"]
+        assert host.prompt.text == "/save talks/"
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ class Prompt(TextArea):
         elif key == "escape":
             self._put_away = word
             self._offer(word, [])
-        elif key == "tab" or (key in self.SEND and picked.text.strip() != word.text):
+        elif key == "tab" or (key in self.SEND and word.kind != "save" and picked.text.strip() != word.text):
             self._take(word, picked, send=key in self.SEND and word.kind == "command")
         else:
             return False
