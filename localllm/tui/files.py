@@ -19,7 +19,7 @@ from localllm.runtime.responder import Responder
 from localllm.tui import background
 from localllm.tui.amounts import tokens
 from localllm.tui.completing import Word, path_choices
-from localllm.tui.messages import Attached, Crashed, Failed, Mentioned, MessageMade, MessageRefused, PathsFound
+from localllm.tui.messages import Attached, Crashed, Mentioned, MessageMade, MessageRefused, NotAttached, PathsFound
 
 CHARACTERS_PER_TOKEN = 4
 """About so many, while no model is there to count."""
@@ -31,7 +31,10 @@ def about(attachment: Attachment, *, settled: bool = False) -> Weighed:
 
 
 class Files:
-    """Jobs on files, one after the other; `post` gets what they find, from their thread."""
+    """Jobs on files, one after the other; `post` gets what they find, from their thread.
+
+    An `errand` is a number that comes back with the answer: who asked may have no use for it any more.
+    """
 
     def __init__(self, model: Callable[[], Responder | None], post: Callable[[Message], object]) -> None:
         self._model = model
@@ -51,25 +54,15 @@ class Files:
 
         self._jobs.put(job)
 
-    def attach(self, path: Path) -> None:
-        """Read a file that is to go into the next message."""
+    def attach(self, errand: int, source: Path | Attachment) -> None:
+        """Read a file that is to go into the next message, or weigh what is there like one."""
 
         def job() -> None:
             try:
-                self._post(Attached(self._weighed(attachments.read(path))))
+                attachment = attachments.read(source) if isinstance(source, Path) else source
+                self._post(Attached(errand, self._weighed(attachment)))
             except LocalLLMError as error:
-                self._post(Failed(error))
-
-        self._jobs.put(job)
-
-    def attach_paste(self, text: str, taken: Sequence[str]) -> None:
-        """Weigh a long paste, under a name that is not `taken`."""
-
-        def job() -> None:
-            try:
-                self._post(Attached(self._weighed(attachments.pasted(text, taken))))
-            except LocalLLMError as error:
-                self._post(Failed(error))
+                self._post(NotAttached(errand, error))
 
         self._jobs.put(job)
 
@@ -83,7 +76,7 @@ class Files:
 
         self._jobs.put(job)
 
-    def make_message(self, text: str, pending: Sequence[Weighed]) -> None:
+    def make_message(self, errand: int, text: str, pending: Sequence[Weighed]) -> None:
         """Read the files that `text` names, and put them and the `pending` ones before it."""
 
         def job() -> None:
@@ -91,10 +84,10 @@ class Files:
             try:
                 named = [self._weighed(file).attachment for file in attachments.read_mentioned(text, known)]
             except LocalLLMError as error:
-                self._post(MessageRefused(text, pending, error))
+                self._post(MessageRefused(errand, text, pending, error))
             else:
                 files = [*kept, *(one for one in named if one not in kept)]
-                self._post(MessageMade(attachments.joined(files, unescaped(text)), text, pending))
+                self._post(MessageMade(errand, attachments.joined(files, unescaped(text)), text, pending))
 
         self._jobs.put(job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -15,6 +16,7 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.runtime.options import Options
 from localllm.tui.app import ChatApp
+from localllm.tui.background import Queue
 from localllm.tui.widgets.prompt import Prompt
 from tests.tui.fake import Garage, Script
 
@@ -39,6 +41,20 @@ def only_chat(store: Store) -> Conversation:
     """The chat on disk, of which there must be one."""
     (entry,) = store.chats()
     return store.load(entry.id)
+
+
+class SlowDisk:
+    """Jobs wait in a queue until it is let go."""
+
+    def __init__(self, jobs: Queue) -> None:
+        self._let_go = threading.Event()
+        jobs.put(self._wait)
+
+    def _wait(self) -> None:
+        self._let_go.wait(10)
+
+    def let_go(self) -> None:
+        self._let_go.set()
 
 
 async def wait_until(pilot: Driver, holds: Callable[[], object], what: str = "") -> None:

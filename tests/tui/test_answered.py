@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 
 import pytest
 from textual.screen import ModalScreen
 
-from localllm.chat.attachments import Attachment, Weighed
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.errors import BadModelFile, EngineDied
 from localllm.tui.app import ChatApp
 from localllm.tui.entries import UserEntry
-from localllm.tui.messages import Attached, ChatChosen, ModelLost
+from localllm.tui.messages import ChatChosen, ModelLost
 from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
-from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, SlowDisk, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import Garage, Script
-from tests.tui.test_app import PARIS
+from tests.tui.test_app import PARIS, past_chat
 
 pytestmark = pytest.mark.slow
 
@@ -112,19 +112,57 @@ async def test_an_engine_that_dies_while_the_model_loads_is_told(open_app: OpenA
         await shows(pilot, "The engine ended.")
 
 
-async def test_a_message_that_waits_for_a_file_is_not_lost_to_the_next(open_app: OpenApp) -> None:
+async def test_a_message_that_waits_for_a_file_is_not_lost_to_the_next(open_app: OpenApp, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("the river")
     app = open_app()
     async with app.run_test(size=(100, 30), notifications=True) as pilot:
         composer = app.chat.talk.composer
-        composer._reading = 1
+        disk = SlowDisk(composer._files._jobs)
+        composer.attach(notes)
         await say(pilot, "First.")
         await say(pilot, "Second.")
-        await shows(pilot, "The message before waits for a file")
+        await shows(pilot, "The message before is still on its way.")
         assert prompt(pilot).text == "Second."
-        composer.post_message(Attached(Weighed(Attachment("a.txt", "A file."), 2, exact=True)))
+        disk.let_go()
         await wait_until(pilot, lambda: len(app.chat.conversation.nodes) == 2 and idle(pilot))
-        assert "First." in app.chat.conversation.path()[0].text
+        assert app.chat.conversation.path()[0].text.endswith("the river\n```\n\nFirst.")
         assert prompt(pilot).text == "Second."
+
+
+async def test_a_message_that_is_being_made_is_not_lost_to_the_next(open_app: OpenApp, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("the river")
+    app = open_app()
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        disk = SlowDisk(app.chat.talk.composer._files._jobs)
+        await say(pilot, f"Read @{notes}")
+        await say(pilot, "Second.")
+        await shows(pilot, "The message before is still on its way.")
+        assert prompt(pilot).text == "Second."
+        disk.let_go()
+        await wait_until(pilot, lambda: len(app.chat.conversation.nodes) == 2 and idle(pilot))
+        assert "the river" in app.chat.conversation.path()[0].text
+        assert prompt(pilot).text == "Second."
+
+
+async def test_a_message_that_is_made_too_late_does_not_take_the_place_of_one_in_another_chat(
+    open_app: OpenApp, store: Store, tmp_path: Path
+) -> None:
+    notes, chat = tmp_path / "notes.md", past_chat(store)
+    notes.write_text("the river")
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        disk = SlowDisk(app.chat.talk.composer._files._jobs)
+        await say(pilot, f"First, @{notes}")
+        app.chat.chats.choose(ChatChosen(chat.id))
+        await wait_until(pilot, lambda: app.chat.conversation.id == chat.id)
+        await say(pilot, f"Second, @{notes}")
+        disk.let_go()
+        await wait_until(pilot, lambda: len(store.load(chat.id).nodes) == 4 and idle(pilot))
+        assert app.chat.conversation.path()[2].text.endswith(f"Second, @{notes}")
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: prompt(pilot).text == f"First, @{notes}", "the draft of the new chat")
 
 
 async def test_a_message_goes_to_no_chat_but_the_one_it_was_written_in(open_app: OpenApp) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,11 @@ from localllm.chat.attachments import MOST_TYPED_LINES
 from localllm.chat.drafts import NEW_CHAT
 from localllm.chat.store import Store
 from localllm.errors import BadStore
-from localllm.tui.background import Queue
 from localllm.tui.messages import ChatChosen, ChatDropped, DraftFound, LongPaste
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.prompt import Prompt
-from tests.tui.driving import Driver, OpenApp, ask, only_chat, say, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, SlowDisk, ask, only_chat, say, screen_text, shows, wait_until
 from tests.tui.test_app import past_chat
 
 pytestmark = pytest.mark.slow
@@ -67,20 +65,6 @@ async def test_a_message_in_another_chat_leaves_the_draft_of_a_new_one(open_app:
         await ask(pilot, "old")
         await pilot.press("ctrl+n")
         await wait_until(pilot, lambda: prompt(pilot).text == "new")
-
-
-class SlowDisk:
-    """Jobs wait in a queue until it is let go."""
-
-    def __init__(self, jobs: Queue) -> None:
-        self._let_go = threading.Event()
-        jobs.put(self._wait)
-
-    def _wait(self) -> None:
-        self._let_go.wait(10)
-
-    def let_go(self) -> None:
-        self._let_go.set()
 
 
 async def test_a_draft_that_reaches_the_disk_after_its_message_does_not_stay(open_app: OpenApp, store: Store) -> None:
@@ -199,6 +183,34 @@ async def test_attached_files_and_a_long_paste_belong_to_the_draft(
         assert text.endswith("sum!")
         assert "the river\nis long" in text
         await wait_until(pilot, lambda: store.drafts.take(NEW_CHAT) == "")
+
+
+async def test_what_is_still_being_read_stays_with_the_draft_it_was_for(
+    open_app: OpenApp, store: Store, tmp_path: Path
+) -> None:
+    notes = tmp_path / "my notes.md"
+    notes.write_text("the river\nis long\n")
+    chat, pasted = past_chat(store), "".join(f"line {number}\n" for number in range(MOST_TYPED_LINES + 1))
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        composer = app.query_one(Composer)
+        disk = SlowDisk(composer._files._jobs)
+        composer.attach(notes)
+        prompt(pilot).post_message(LongPaste(pasted))
+        prompt(pilot).post_message(LongPaste(pasted + "other"))
+        await pilot.press(*"sum")
+        app.chat.chats.choose(ChatChosen(chat.id))
+        await wait_until(pilot, lambda: app.chat.conversation.id == chat.id)
+        composer.attach(notes)
+        disk.let_go()
+        await wait_until(pilot, composer.files)
+        await pilot.pause(0.1)
+        assert [file.name for file in composer.files()] == ["my notes.md"]
+        assert prompt(pilot).text == ""
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: prompt(pilot).text == f'@"{notes}"\nsum')
+        await wait_until(pilot, lambda: len(composer.files()) == 3)
+        assert [file.name for file in composer.files()] == ["paste 1", "paste 2", "my notes.md"]
 
 
 def only_new(store: Store, old: str) -> str:

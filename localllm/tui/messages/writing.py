@@ -70,11 +70,21 @@ class LongPaste(Message):
 
 
 class Attached(Message):
-    """A file was read for the next message."""
+    """A file was read for the next message, as was asked by this `errand`."""
 
-    def __init__(self, file: Weighed) -> None:
+    def __init__(self, errand: int, file: Weighed) -> None:
         super().__init__()
+        self.errand = errand
         self.file = file
+
+
+class NotAttached(Message):
+    """A file cannot go into the next message, as was asked by this `errand`."""
+
+    def __init__(self, errand: int, error: LocalLLMError) -> None:
+        super().__init__()
+        self.errand = errand
+        self.error = error
 
 
 class Mentioned(Message):
@@ -87,10 +97,11 @@ class Mentioned(Message):
 
 
 class MessageMade(Message):
-    """A message is ready to be sent; `typed` and `pending` are what it was made of."""
+    """A message is ready to be sent, as was asked by this `errand`; `typed` and `pending` are what it was made of."""
 
-    def __init__(self, text: str, typed: str, pending: Sequence[Weighed] = ()) -> None:
+    def __init__(self, errand: int, text: str, typed: str, pending: Sequence[Weighed] = ()) -> None:
         super().__init__()
+        self.errand = errand
         self.text = text
         self.typed = typed
         self.pending = pending
@@ -99,8 +110,9 @@ class MessageMade(Message):
 class MessageRefused(Message):
     """A message was not sent, because of one of its files: it and its attachments go back to where they were."""
 
-    def __init__(self, text: str, pending: Sequence[Weighed], error: LocalLLMError) -> None:
+    def __init__(self, errand: int, text: str, pending: Sequence[Weighed], error: LocalLLMError) -> None:
         super().__init__()
+        self.errand = errand
         self.text = text
         self.pending = pending
         self.error = error

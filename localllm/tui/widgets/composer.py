@@ -5,6 +5,7 @@ Has files read, apart from the app's thread. Knows nothing of what becomes of a 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from localllm.chat.attachments import Attachment, Weighed
+from localllm import paths
+from localllm.chat.attachments import Attachment, Weighed, pasted
 from localllm.chat.commands import unescaped
 from localllm.runtime.responder import Responder
 from localllm.tui.files import Files, about
@@ -27,6 +29,7 @@ from localllm.tui.messages import (
     Mentioned,
     MessageMade,
     MessageRefused,
+    NotAttached,
     PathsFound,
     PathWanted,
     PromptEdited,
@@ -45,10 +48,13 @@ class Composer(Vertical):
         self._suggestions = Suggestions(id="suggestions")
         self._attachments = AttachmentLine(id="attachments")
         self.prompt = Prompt(self._suggestions, lambda: bool(self._attachments.files or self._reading), id="prompt")
-        self._reading = 0
+        self._errands = itertools.count()
+        self._reading: dict[int, Path | Attachment] = {}
+        """What is being read or weighed for the next message, by errand."""
         self._held: str | None = None
-        self._making: tuple[list[Weighed], str] | None = None
-        """What a message is made of, from Enter until it is handed on: the files that its words name must be read."""
+        self._making: tuple[int, list[Weighed], str] | None = None
+        """The errand of a message and what it is made of, from Enter until it is handed on: the files that its words
+        name must be read."""
 
     def compose(self) -> ComposeResult:
         """Textual's."""
@@ -58,40 +64,52 @@ class Composer(Vertical):
 
     def make(self, text: str) -> None:
         """Make the message of what was typed and the files that go along; `MessageMade` or `MessageRefused` follows."""
-        if self._held is not None:
+        if self._held is not None or self._making is not None:
             self.prompt.put_back(text)
-            self.notify("The message before waits for a file that is being read.", severity="warning")
+            self.notify("The message before is still on its way.", severity="warning")
         elif self._reading:
             self._held = text
         else:
-            files = self._attachments.take()
-            self._making = (files, text)
+            files, errand = self._attachments.take(), next(self._errands)
+            self._making = (errand, files, text)
             if files or "@" in text:
-                self._files.make_message(text, files)
+                self._files.make_message(errand, text, files)
             else:
-                self.post_message(MessageMade(unescaped(text), text))
+                self.post_message(MessageMade(errand, unescaped(text), text))
 
     def attach(self, path: Path) -> None:
         """Put a file into the next message; one that is sent meanwhile waits for it."""
-        self._reading += 1
-        self._files.attach(path)
+        self._read(path)
+
+    def _read(self, source: Path | Attachment) -> None:
+        errand = next(self._errands)
+        self._reading[errand] = source
+        self._files.attach(errand, source)
 
     def files(self) -> list[Attachment]:
         """What goes along with the next message, as far as it is read: attached, or named in the text."""
         return self._attachments.going_along()
 
     def written(self) -> tuple[list[Attachment], str]:
-        """What is not sent yet: the files that were attached, and the words, those that wait for a file included."""
-        files, making = self._making or ([], "")
-        words = "\n".join(part for part in (making, self._held, self.prompt.text) if part)
-        return [file.attachment for file in (*files, *self._attachments.files)], words
+        """What is not sent yet: the files that were attached, and the words, those that wait for a file included.
+
+        A file that is still being read is a word that names it.
+        """
+        _, files, making = self._making or (0, [], "")
+        pastes = [source for source in self._reading.values() if isinstance(source, Attachment)]
+        read = [source for source in self._reading.values() if isinstance(source, Path)]
+        named = " ".join(f'@"{paths.expanded(path).absolute()}"' for path in read)
+        words = "\n".join(part for part in (named, making, self._held, self.prompt.text) if part)
+        return [*(file.attachment for file in (*files, *self._attachments.files)), *pastes], words
 
     def clear(self) -> None:
-        """Let go of all that is not sent, which is kept elsewhere: a message on its way, too, goes no further."""
+        """Let go of all that is not sent, which is kept elsewhere: a message on its way, or a file that is being read,
+        goes no further."""
         if self._making is not None or self._held is not None:
             self.notify("Your last message was not sent yet: it stays a draft.", severity="warning")
         self._attachments.take()
         self._held = self._making = None
+        self._reading.clear()
         self.prompt.clear()
 
     def take_up(self, files: Sequence[Attachment], text: str) -> None:
@@ -106,13 +124,17 @@ class Composer(Vertical):
 
     @on(MessageMade)
     def _made(self, event: MessageMade) -> None:
-        if self._making is None:
+        if self._is_wanted(event.errand):
+            self._making = None
+        else:
             event.stop()
-        self._making = None
+
+    def _is_wanted(self, errand: int) -> bool:
+        return self._making is not None and self._making[0] == errand
 
     @on(MessageRefused)
     def _refused(self, event: MessageRefused) -> None:
-        if self._making is None:
+        if not self._is_wanted(event.errand):
             event.stop()
             return
         self._making = None
@@ -128,21 +150,24 @@ class Composer(Vertical):
     @on(LongPaste)
     def _attach_paste(self, event: LongPaste) -> None:
         event.stop()
-        self._reading += 1
-        self._files.attach_paste(event.text, [file.attachment.name for file in self._attachments.files])
+        self._read(pasted(event.text, [file.name for file in self.written()[0]]))
 
     @on(Attached)
     def _attached(self, event: Attached) -> None:
         event.stop()
+        if self._reading.pop(event.errand, None) is None:
+            return
         self._attachments.add(event.file)
-        self._reading -= 1
         if not self._reading and self._held is not None:
             text, self._held = self._held, None
             self.make(text)
 
-    @on(Failed)
-    def _not_attached(self, _event: Failed) -> None:
-        self._reading -= 1
+    @on(NotAttached)
+    def _not_attached(self, event: NotAttached) -> None:
+        event.stop()
+        if self._reading.pop(event.errand, None) is None:
+            return
+        self.post_message(Failed(event.error))
         if self._held is not None:
             self.prompt.put_back(self._held)
             self._held = None
