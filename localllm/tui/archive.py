@@ -15,7 +15,7 @@ from localllm.chat.attachments import split
 from localllm.chat.conversation import Conversation, Node
 from localllm.chat.naming import chat_named
 from localllm.chat.store import Store
-from localllm.errors import LocalLLMError
+from localllm.errors import BadStore, LocalLLMError
 from localllm.tui import background
 from localllm.tui.messages import (
     ChatExported,
@@ -39,6 +39,8 @@ class Archive:
         self._post = post
         self._jobs = background.Queue("chats on disk", lambda error: post(Crashed(error)))
         self._sought = ""
+        self._refused: dict[str, tuple[str, float]] = {}
+        """The drafts, by chat, that the disk refused, and when they were written. Only the thread of the disk asks."""
 
     @property
     def recovered(self) -> frozenset[str]:
@@ -46,7 +48,8 @@ class Archive:
         return self._store.recovered
 
     def list(self) -> None:
-        """Find all chats."""
+        """Find all chats; drafts that the disk refused before are written again."""
+        self._do(self._keep_refused)
         self._do(lambda: self._post(ChatsListed(self._store.chats())))
 
     def find_prompts(self) -> None:
@@ -110,12 +113,32 @@ class Archive:
         self._do(lambda: self._store.set_system(chat_id, system))
 
     def keep_draft(self, chat_id: str, text: str, written: float) -> None:
-        """Keep what is being written in a chat."""
-        self._do(lambda: self._store.drafts.keep(chat_id, text, written))
+        """Keep what is being written in a chat. Where the disk refuses it, it is written with what is asked later."""
+
+        def keep() -> None:
+            self._refused.pop(chat_id, None)
+            try:
+                self._store.drafts.keep(chat_id, text, written)
+            except BadStore:
+                self._refused[chat_id] = (text, written)
+                raise
+
+        self._do(keep)
+
+    def _keep_refused(self) -> None:
+        for chat_id, draft in list(self._refused.items()):
+            self._store.drafts.keep(chat_id, *draft)
+            del self._refused[chat_id]
 
     def find_draft(self, chat_id: str) -> None:
         """Find what was being written in a chat."""
-        self._do(lambda: self._post(DraftFound(chat_id, self._store.drafts.take(chat_id))))
+
+        def find() -> None:
+            refused = self._refused.get(chat_id)
+            text = self._store.drafts.take(chat_id) if refused is None else refused[0]
+            self._post(DraftFound(chat_id, text))
+
+        self._do(find)
 
     def export(self, conversation: Conversation, path: Path) -> None:
         """Write a chat to a file that is not there yet, and say so."""
@@ -161,6 +184,7 @@ class Archive:
 
     def close(self, timeout: float) -> None:
         """Finish what was asked, in at most `timeout` seconds."""
+        self._do(self._keep_refused)
         self._jobs.close(timeout)
 
     def _do(self, job: Callable[[], object]) -> None:

@@ -32,7 +32,7 @@ class DraftKeeper:
         self._seen: tuple[list[Attachment], str] = ([], "")
         self._written = 0.0
         self._kept: tuple[str, str] | None = None
-        """The chat and its draft as they are on disk; None while that is not known, and must not be written over."""
+        """The chat and its draft as they are kept; None while that is not known, and must not be written over."""
 
     @property
     def _chat(self) -> str:

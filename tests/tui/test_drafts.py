@@ -154,6 +154,31 @@ async def test_a_disk_that_takes_no_draft_is_told_once(
         assert prompt(pilot).text == "abc"
 
 
+async def test_a_draft_that_the_disk_refused_comes_back_with_its_chat_and_is_written_later(
+    open_app: OpenApp, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, keep, full = past_chat(store), store.drafts.keep, [True]
+
+    def refuse(chat_id: str, text: str, written: float) -> None:
+        if full[0]:
+            raise BadStore("The disk is full.")
+        keep(chat_id, text, written)
+
+    monkeypatch.setattr(store.drafts, "keep", refuse)
+    app = open_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press(*"new")
+        await shows(pilot, "The disk is full.")
+        app.chat.chats.choose(ChatChosen(chat.id))
+        await wait_until(pilot, lambda: app.chat.conversation.id == chat.id)
+        await pilot.press(*"old", "ctrl+n")
+        await wait_until(pilot, lambda: prompt(pilot).text == "new")
+        assert store.drafts.take(NEW_CHAT) == store.drafts.take(chat.id) == ""
+        full[0] = False
+    app.close()
+    assert (store.drafts.take(NEW_CHAT), store.drafts.take(chat.id)) == ("new", "old")
+
+
 async def test_attached_files_and_a_long_paste_belong_to_the_draft(
     open_app: OpenApp, store: Store, tmp_path: Path
 ) -> None:
