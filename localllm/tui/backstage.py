@@ -5,10 +5,8 @@ Starts and ends them together, and turns what they report into messages. Knows n
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-
 from textual.message import Message
+from textual.message_pump import MessagePump
 
 from localllm.chat.store import Store
 from localllm.runtime.sampling import Sampling
@@ -34,7 +32,7 @@ GOODBYE_S = 2.0
 
 
 class Backstage:
-    """What works while the screen is drawn. `post` gets the messages, from any thread."""
+    """What works while the screen is drawn. `hearer` gets the messages, from any thread."""
 
     def __init__(
         self,
@@ -43,12 +41,15 @@ class Backstage:
         store: Store,
         sampling: Sampling,
         system: str,
-        post: Callable[[Message], object],
+        hearer: MessagePump,
     ) -> None:
         def tell(message: Message) -> None:
-            # A thread may have found something out while the app ended, which has no screen or no event loop any more.
-            with contextlib.suppress(RuntimeError):
-                post(message)
+            try:
+                hearer.post_message(message)
+            except RuntimeError:
+                # A thread may have found something out while the app ended, which has no event loop any more.
+                if hearer.is_attached:
+                    raise
 
         self._tell = tell
         self.loader = Loader(open_model, wanted, lambda: tell(ModelChanged()), self.crashed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from textual import message
 
 from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
@@ -452,6 +453,19 @@ async def test_what_a_thread_finds_out_after_the_end_goes_nowhere(open_app: Open
     app = open_app()
     assert app.chat.parent is None  # as a screen that was just taken off an app that ends
     await asyncio.get_running_loop().run_in_executor(None, app.chat.behind.crashed, ValueError("too late"))
+
+
+@pytest.mark.slow
+async def test_a_mistake_in_telling_is_not_taken_for_the_end(open_app: OpenApp) -> None:
+    class Unmade(message.Message):
+        def __init__(self) -> None:
+            pass
+
+    app = open_app()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        with pytest.raises(RuntimeError, match="super"):
+            app.chat.behind.archive._post(Unmade())
 
 
 async def test_the_window_can_change_its_size_while_words_arrive(open_app: OpenApp) -> None:

@@ -92,7 +92,7 @@ class ChatScreen(Panes):
         titles: bool = False,
     ) -> None:
         super().__init__()
-        self.behind = Backstage(open_model, wanted, store, sampling, system, self.post_message)
+        self.behind = Backstage(open_model, wanted, store, sampling, system, self)
         self.behind.dialogue.open(conversation)
         self.replies = Replies(self, self.behind, titles=titles)
         self.chats = Chats(self, self.behind)
