@@ -96,8 +96,9 @@ async def test_the_panes_are_as_they_were_left_at_the_next_start(
         assert isinstance(pilot.app.focused, Prompt)
 
 
+@pytest.mark.parametrize("leave", ["f2", "escape"])
 async def test_a_pane_that_is_remembered_stays_so_where_it_would_have_the_place_of_the_conversation(
-    open_app: OpenApp,
+    open_app: OpenApp, leave: str
 ) -> None:
     writing.change("memory_pane", "shown")
     app = open_app(panes={"memory": True})
@@ -105,7 +106,7 @@ async def test_a_pane_that_is_remembered_stays_so_where_it_would_have_the_place_
         await ask(pilot, "Capital of France?")
         assert panes(pilot) == ""
         assert await press(pilot, "f2") == "memory"
-        assert await press(pilot, "f2") == ""
+        assert await press(pilot, leave) == ""
     app.close()
     assert settings.load().settings.memory_pane == "shown"
 

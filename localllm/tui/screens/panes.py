@@ -83,9 +83,12 @@ class Panes(Screen[None]):
         self._wanted.pop(name, None)
         if shown or self._is_usual(name):
             self._wanted[name] = shown
-        if self.app.size.width >= BESIDE_FROM:
-            self.to_remember[name] = shown if shown != self._is_usual(name) else None
+        self._remember(name, shown if shown != self._is_usual(name) else None)
         self._arrange()
+
+    def _remember(self, name: str, shown: bool | None) -> None:
+        if self.app.size.width >= BESIDE_FROM:
+            self.to_remember[name] = shown
 
     def _toggle(self, name: str) -> bool:
         shown = not self._pane(name).display
@@ -97,7 +100,7 @@ class Panes(Screen[None]):
         left = [name for name in names if self._wanted.get(name)]
         for name in left:
             del self._wanted[name]
-            self.to_remember[name] = None
+            self._remember(name, None)
         self._arrange()
 
     @property
