@@ -176,7 +176,7 @@ class Dialogue:
         if conversation.nodes[reply_id].text:
             if turn.store_error is not None:
                 self._unwritten[reply_id] = conversation
-            return conversation.finish(reply_id, turn.stats, model=turn.model_name)
+            return conversation.finish(reply_id, turn.cost, model=turn.model_name)
         conversation.withdraw(reply_id)
         conversation.leaf = self._shown_before
         return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from textual.timer import Timer
 
 from localllm.chat.conversation import Conversation, Node
+from localllm.errors import BadStore, EngineDied
 from localllm.runtime.types import Stats
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage
@@ -143,13 +144,15 @@ class Replies:
         node = self._dialogue.finish()
         self._screen.panes_changed()
         if is_open:
-            self._stats = turn.stats
+            self._stats = turn.cost
             self._show_end(turn, node)
         else:
             self._screen.notify(wording.ended_elsewhere(turn, node), markup=False)
         if node is not None:
             self._name_chat(turn.task.conversation, node)
-        self._screen.loaded.explain(turn.error)
+        # What is wrong with another chat is said with its name: here, F6 would make room in this one.
+        if is_open or isinstance(turn.error, EngineDied | BadStore):
+            self._screen.loaded.explain(turn.error)
         self._screen.loaded.explain(turn.store_error)
         if turn.stats is not None:
             self.context_used = _held(turn.stats)
@@ -199,9 +202,9 @@ class Replies:
         """How things stand, without downloads."""
         loader, turn, used = self._behind.loader, self._dialogue.turn, self._chat_tokens
         if turn is not None and not self._dialogue.grows:
-            return replace(
-                wording.status(loader, None, self._stats, used, following=True), doing=wording.made_elsewhere(turn)
-            )
+            status = wording.status(loader, None, self._stats, used, following=True)
+            # Of a model that is loading, or is not there, this says more.
+            return status if status.doing else replace(status, doing=wording.made_elsewhere(turn))
         following = self._screen.talk.transcript.following
         return wording.status(loader, turn, self._stats, used, following=following)
 

@@ -92,6 +92,11 @@ class Turn:
         """How far the prompt is evaluated."""
         return self._reply.progress if self._reply is not None else None
 
+    @property
+    def cost(self) -> Stats | None:
+        """What the reply cost; of one that was to be gone on with and got no word more, what it had."""
+        return self.stats if self.stats is not None or self.pieces else self.task.reply.stats
+
     def take(self) -> str:
         """The text that arrived since the last call."""
         taken: list[str] = []
@@ -162,8 +167,8 @@ class Turn:
 
     def _keep(self, *, final: bool = False) -> None:
         """Write the reply. A disk that fails now may work the next time, and is no reason to stop the reply."""
-        state = final_state(self.stats) if final else "writing"
-        node = replace(self.task.reply, text=self._text, state=state, stats=self.stats, model=self.model_name)
+        state = final_state(self.cost) if final else "writing"
+        node = replace(self.task.reply, text=self._text, state=state, stats=self.cost, model=self.model_name)
         try:
             if node.id not in self.saved or not self._store.update(node):
                 self._store.add(self.task.conversation, node)

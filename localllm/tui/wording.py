@@ -166,9 +166,10 @@ def ended_elsewhere(turn: Turn, node: Node | None) -> str:
     """How a reply ended while another chat was open."""
     title = _short_title(turn.task.conversation)
     if node is None:
-        return f"No reply in “{title}”: {why_wordless(turn)}."
+        return f"No reply in “{title}”: {why_wordless(turn) + '.' if turn.error is None else turn.error.message}"
     reason = "" if node.state == "done" else ENDINGS.get(node.stats.stop_reason if node.stats else "", "interrupted")
-    return f"The reply in “{title}” {f'ended early: {reason}' if reason else 'is whole'}."
+    told = f"The reply in “{title}” {f'ended early: {reason}' if reason else 'is whole'}."
+    return told if turn.error is None else f"{told} {turn.error.message}"
 
 
 def forked(fork: Conversation, title: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from localllm.chat.store import Store
+from localllm.errors import ContextFull
 from localllm.tui.app import ChatApp
 from localllm.tui.messages import ChatChosen, ChatDropped, ChatOpened
 from localllm.tui.widgets.prompt import Prompt
@@ -60,6 +61,24 @@ async def test_the_end_of_a_reply_is_told_in_the_chat_that_is_open(open_app: Ope
         assert not app.chat.conversation.nodes
         await ask(pilot, "Again")
         assert [len(store.load(chat.id).nodes) for chat in store.chats()] == [2, 2]
+
+
+async def test_a_model_that_loads_is_told_before_what_waits_for_it(open_app: OpenApp) -> None:
+    async with open_app(Script(load_s=30)).run_test(size=(100, 50)) as pilot:
+        await say(pilot, "Count")
+        await pilot.press("ctrl+n")
+        await shows(pilot, "loading ")
+        assert "answering" not in screen_text(pilot)
+
+
+async def test_what_is_wrong_with_another_chat_is_told_with_its_name_and_not_in_the_open_one(open_app: OpenApp) -> None:
+    app = open_app(Script(load_s=1, error=ContextFull("There are 9,000 tokens to read, too many.")))
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        await say(pilot, "Count")
+        await pilot.press("ctrl+n")
+        await shows(pilot, "No reply in “Count”: There are 9,000 tokens")
+        assert not app.query_one(Transcript).entries
+        assert "F6 makes room" not in screen_text(pilot)
 
 
 async def test_ctrl_c_stops_a_reply_wherever_it_is(open_app: OpenApp, store: Store) -> None:

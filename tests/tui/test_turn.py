@@ -182,6 +182,22 @@ def test_a_reply_that_goes_on_keeps_what_it_had_when_nothing_comes(talk: Talk) -
     assert talk.on_disk()[1] == ("assistant", "one two three four five six", "done")
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_reply_that_cannot_go_on_is_as_it_was(talk: Talk, stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk.script.stop_reason = "length"
+    talk.dialogue.send("Hi")
+    _, before = talk.wait()
+    assert before is not None
+    assert before.stats is not None
+    if stopped:  # while the model loads
+        monkeypatch.setattr(talk, "model", None)
+    talk.script.error = EngineDied("gone")
+    talk.dialogue.go_on()
+    _, reply = talk.wait()
+    assert reply == before
+    assert talk.store.load(talk.dialogue.conversation.id).path()[-1] == before
+
+
 def test_unanswered_messages_are_asked_together(talk: Talk) -> None:
     talk.script.error = EngineDied("gone")
     talk.dialogue.send("First")
