@@ -24,7 +24,10 @@ Written = tuple[list[Attachment], str]
 
 
 class Branches:
-    """The versions, over one screen. All methods are for the app's thread, and only while no reply is made."""
+    """The versions, over one screen. All methods are for the app's thread.
+
+    Versions are switched only while no reply is made in the open chat, the rest is done only while none is made at all.
+    """
 
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
@@ -51,7 +54,7 @@ class Branches:
 
     def wanted(self, event: VersionWanted) -> None:
         """The person clicked for another version of a message."""
-        if self._screen.may_turn():
+        if self._screen.may_switch():
             self.switch(event.step, event.message)
 
     def show_version(self, number: str) -> None:

@@ -1,14 +1,44 @@
-"""Which keys of the chat mean something now: of those that share a key, the first that does is what it means.
+"""The keys of the chat, and which of them mean something now: of those that share a key, the first that does.
 
-Decides only; what each does is the screen's.
+Binds and decides; what each does is the screen's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.binding import Binding, BindingType
+
 if TYPE_CHECKING:
     from localllm.tui.screens.chat import ChatScreen
+
+KEYS: list[BindingType] = [
+    Binding("escape", "stop", "Stop"),
+    Binding("escape", "leave_edit", "Leave it"),
+    Binding("escape", "keep_model", "Keep the model"),
+    Binding("escape", "write", "Write"),
+    Binding("enter", "write", show=False),
+    Binding("escape", "tidy", "Clear"),
+    Binding("escape", "close_panels", "Back"),
+    Binding("ctrl+g", "go_on", "Go on"),
+    Binding("ctrl+g", "tell_ended", show=False),
+    Binding("ctrl+r", "answer_again", "Again"),
+    Binding("ctrl+n", "new_chat", "New"),
+    Binding("f3", "toggle_chats", "Chats"),
+    Binding("f4", "edit", "Edit"),
+    # Before the prompt, whose own F7 selects all.
+    Binding("f7", "settings", "Settings", show=False, priority=True),
+    Binding("f8", "models", "Models", show=False),
+    Binding("f9", "show_memory", "All memory", show=False),
+    Binding("f12", "compare", "Compare", show=False),
+    Binding("f5", "reload", "Load again"),
+    # Before the prompt, whose own F6 selects a line.
+    Binding("f6", "make_room", "Make room", show=False, priority=True),
+    Binding("f1", "app.help", "Keys"),
+    Binding("alt+left", "sibling(-1)", "The version before", show=False, priority=True),
+    Binding("alt+right", "sibling(1)", "The version after", show=False, priority=True),
+    Binding("ctrl+z", "restore", show=False),
+]
 
 
 def meaning(screen: ChatScreen, action: str) -> bool | None:

@@ -7,7 +7,7 @@ import pytest
 from localllm.chat.store import Store
 from localllm.errors import ContextFull
 from localllm.tui.app import ChatApp
-from localllm.tui.messages import ChatChosen, ChatDropped, ChatOpened
+from localllm.tui.messages import ChatChosen, ChatDropped, ChatOpened, VersionWanted
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
 from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
@@ -61,6 +61,27 @@ async def test_the_end_of_a_reply_is_told_in_the_chat_that_is_open(open_app: Ope
         assert not app.chat.conversation.nodes
         await ask(pilot, "Again")
         assert [len(store.load(chat.id).nodes) for chat in store.chats()] == [2, 2]
+
+
+async def test_versions_of_one_chat_are_switched_while_another_is_answered(open_app: OpenApp) -> None:
+    garage = Garage(Script(reply="Paris."))
+    app = open_app(garage=garage)
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        await ask(pilot, "Capital?")
+        chat = app.chat.conversation
+        await pilot.press("ctrl+r")
+        await wait_until(pilot, lambda: len(chat.nodes) == 3 and idle(pilot))
+        garage.script.reply, garage.script.piece_s = WORDS, 0.1
+        await pilot.press("ctrl+n")
+        await begin(pilot, app)
+        app.chat.chats.choose(ChatChosen(chat.id))
+        await shows(pilot, "‹2/2›")
+        await pilot.press("alt+left")
+        await shows(pilot, "‹1/2›")
+        app.chat.post_message(VersionWanted(app.chat.conversation.path()[-1].id, 1))
+        await shows(pilot, "‹2/2›")
+        assert app.chat.busy
+        await pilot.press("ctrl+c")
 
 
 async def test_a_model_that_loads_is_told_before_what_waits_for_it(open_app: OpenApp) -> None:

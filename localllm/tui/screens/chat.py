@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 
@@ -31,7 +31,7 @@ from localllm.tui.deliveries import deliveries
 from localllm.tui.drafts import DraftKeeper
 from localllm.tui.loaded import Loaded
 from localllm.tui.loader import OpenModel, Wanted
-from localllm.tui.meaning import meaning
+from localllm.tui.meaning import KEYS, meaning
 from localllm.tui.overflow import Overflow
 from localllm.tui.replies import Replies
 from localllm.tui.resuming import Resuming
@@ -51,33 +51,7 @@ class ChatScreen(Panes):
     """The conversation and what surrounds it."""
 
     AUTO_FOCUS = "#prompt"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop"),
-        Binding("escape", "leave_edit", "Leave it"),
-        Binding("escape", "keep_model", "Keep the model"),
-        Binding("escape", "write", "Write"),
-        Binding("enter", "write", show=False),
-        Binding("escape", "tidy", "Clear"),
-        Binding("escape", "close_panels", "Back"),
-        Binding("ctrl+g", "go_on", "Go on"),
-        Binding("ctrl+g", "tell_ended", show=False),
-        Binding("ctrl+r", "answer_again", "Again"),
-        Binding("ctrl+n", "new_chat", "New"),
-        Binding("f3", "toggle_chats", "Chats"),
-        Binding("f4", "edit", "Edit"),
-        # Before the prompt, whose own F7 selects all.
-        Binding("f7", "settings", "Settings", show=False, priority=True),
-        Binding("f8", "models", "Models", show=False),
-        Binding("f9", "show_memory", "All memory", show=False),
-        Binding("f12", "compare", "Compare", show=False),
-        Binding("f5", "reload", "Load again"),
-        # Before the prompt, whose own F6 selects a line.
-        Binding("f6", "make_room", "Make room", show=False, priority=True),
-        Binding("f1", "app.help", "Keys"),
-        Binding("alt+left", "sibling(-1)", "The version before", show=False, priority=True),
-        Binding("alt+right", "sibling(1)", "The version after", show=False, priority=True),
-        Binding("ctrl+z", "restore", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = KEYS
 
     def __init__(
         self,
@@ -171,11 +145,15 @@ class ChatScreen(Panes):
         return self.behind.dialogue.grows
 
     def may_turn(self) -> bool:
-        """Whether no reply is made and nothing is compared; says so if it is."""
+        """Whether no reply is made, in whichever chat, and nothing is compared; says so if it is."""
         turn = self.behind.dialogue.turn
         if turn is not None:
             self.notify(wording.still_made(turn, here=self.grows), severity="warning", markup=False)
         return turn is None and self.may_leave()
+
+    def may_switch(self) -> bool:
+        """Whether another version may be shown: no reply is made in the open chat. Says so if one is."""
+        return not self.grows or self.may_turn()
 
     def may_leave(self) -> bool:
         """Whether nothing is compared; says so if it is."""
@@ -270,7 +248,7 @@ class ChatScreen(Panes):
 
     def action_sibling(self, step: int) -> None:
         """Show the version before or after of the message that was jumped to, or of the last one."""
-        if not self.grows:
+        if self.may_switch():
             self.branches.switch(step)
 
     def action_settings(self) -> None:
