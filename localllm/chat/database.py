@@ -20,6 +20,9 @@ from localllm.errors import BadStore
 PATIENCE_S = 5.0
 """How long to wait for another app that is writing."""
 
+LEFT_OPEN_S = 0.0005
+"""So long after each transaction the lock is free, for who else may wait for it."""
+
 _ELSEWHERE = "Check the folder's permissions, or set LOCALLLM_HOME."
 _ROOM = "Free some space on that disk. What was written before is safe."
 
@@ -83,6 +86,8 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            # Whoever waits is awake only now and then, and on a busy core never while this one is.
+            time.sleep(LEFT_OPEN_S)
 
     @contextmanager
     def reading(self) -> Iterator[Database]:
