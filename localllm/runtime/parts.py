@@ -156,7 +156,6 @@ def _open(
         rpc.ask(worker)  # llama.cpp would wait without end for one that another program took in the meantime
     aside.weights_are_read()
     handle, lines = read_weights(plan, progress)
-    from localllm.runtime.thinking import MARKS
 
     def settled() -> Plan:
         let_go_of_copied(plan, places, lines)
@@ -166,9 +165,7 @@ def _open(
 
     with ExitStack() as made:
         made.callback(handle.close)
-        vocab = Vocab(handle, MARKS)
-        if not vocab.kind:
-            raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
+        vocab = _vocabulary(handle, path)
         adapters = load_adapters(handle, headers[0].architecture, plan.options.lora)
         opened = partial(open_context, handle, plan.options, adapters)
         aside.context_is_made(settled)
@@ -179,13 +176,9 @@ def _open(
         from localllm.runtime.template import TokenMemory
 
         plan, tokens = as_loaded(aside.plan(), context, lines, adapters), TokenMemory(vocab)
-        engine = None
-        if context.memory is None:  # it only reads, with contexts of its own
-            context.close()
-        else:
-            kv = KV(handle, context)
-            disk = _snapshots(headers[0].path, files, plan.options, adapters, tokens, whole=kv.whole)
-            engine = _engine(vocab, context, kv, plan.options, disk)
+        snapshots = partial(_snapshots, headers[0].path, files, plan.options, adapters, tokens)
+        engine = _engine(handle, vocab, context, plan.options, snapshots)
+        if engine is not None:
             made.callback(engine.close)
         draft, plan = open_draft(plan)
         # A context is rounded up, and what reads has no positions beyond those that it was trained with.
@@ -194,6 +187,15 @@ def _open(
     copied = copied_bytes(lines) if plan.options.mmap else 0
     small = tuple(header.without_vocabulary() for header in headers)
     return Parts(plan, small, files, handle, vocab, tokens, engine, draft, reader, copied)
+
+
+def _vocabulary(handle: handles.ModelHandle, path: Path) -> Vocab:
+    from localllm.runtime.thinking import MARKS
+
+    vocab = Vocab(handle, MARKS)
+    if not vocab.kind:
+        raise UnsupportedModel(f"{path.name} has no tokenizer.", hint="Convert it again from its checkpoint.")
+    return vocab
 
 
 def _compile_template(source: object) -> None:
@@ -205,10 +207,21 @@ def _compile_template(source: object) -> None:
             chat_template.compiled(source)
 
 
-def _engine(vocab: Vocab, context: handles.ContextHandle, kv: KV, options: Options, disk: Snapshots | None) -> Engine:
-    """What serves replies."""
+def _engine(
+    handle: handles.ModelHandle,
+    vocab: Vocab,
+    context: handles.ContextHandle,
+    options: Options,
+    snapshots: Callable[..., Snapshots | None],
+) -> Engine | None:
+    """What serves replies; None for a model that only reads, with contexts of its own: this one, which has no memory,
+    is closed."""
+    if context.memory is None:
+        context.close()
+        return None
     from localllm.runtime.engine import Engine
 
+    kv = KV(handle, context)
     return Engine(
         vocab,
         context,
@@ -216,7 +229,7 @@ def _engine(vocab: Vocab, context: handles.ContextHandle, kv: KV, options: Optio
         chunk=options.n_ubatch,
         sequences=options.sequences,
         ram=options.kv_ram,
-        disk=disk,
+        disk=snapshots(whole=kv.whole),
         guesses=options.guesses,
         # The CPU's threads share out all cells in use by their place. Without flash attention they multiply with those
         # of others too; with it they pass over them, and a thread that has only such cells waits for the rest.
