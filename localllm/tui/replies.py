@@ -125,15 +125,16 @@ class Replies:
         """The first piece is there. From now on the chat knows its model: the app may be killed before the end."""
         if turn is self._dialogue.turn:
             self._screen.resuming.used(turn.task.conversation)
-            self.show_begun()
-            self._draw()
+            self.show_growing()
             self._behind.archive.list()
 
-    def show_begun(self) -> None:
-        """The reply in the open chat, if one is made there, has words by now."""
+    def show_growing(self) -> None:
+        """Show how far the reply is that is made in the open chat, if one is."""
         turn, model = self._dialogue.turn, self._behind.loader.model
-        if self._dialogue.grows and turn is not None and turn.stage == "decode":
-            self._screen.talk.begin(model.info.opens_thought if model is not None else "")
+        if turn is not None and self._dialogue.grows:
+            if turn.stage == "decode":
+                self._screen.talk.begin(model.info.opens_thought if model is not None else "")
+            self._draw()
 
     def ended(self, turn: Turn) -> None:
         """A reply ended, whatever the reason."""

@@ -8,6 +8,7 @@ from localllm.chat.store import Store
 from localllm.errors import ContextFull
 from localllm.tui.app import ChatApp
 from localllm.tui.messages import ChatChosen, ChatDropped, ChatOpened, VersionWanted
+from localllm.tui.reply_entry import ReplyEntry
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
 from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
@@ -50,6 +51,17 @@ async def test_a_reply_goes_on_while_another_chat_is_open_and_is_seen_to_grow_on
         assert store.load(answered) == app.chat.conversation
         await pilot.press("ctrl+n")
         await wait_until(pilot, lambda: pilot.app.query_one(Prompt).text == "Next", "the draft of the new chat")
+
+
+async def test_a_reply_that_is_made_here_is_not_called_one_of_another_window(open_app: OpenApp, store: Store) -> None:
+    app = open_app(Script(reply=WORDS, piece_s=0.05))
+    async with app.run_test(size=(100, 50)) as pilot:
+        answered = await begin(pilot, app)
+        app.chat.chats.opened(ChatOpened(store.load(answered), None))
+        reply = app.query_one(Transcript).entries[-1]
+        assert isinstance(reply, ReplyEntry)
+        assert reply.note == ""
+        await pilot.press("escape")
 
 
 async def test_the_end_of_a_reply_is_told_in_the_chat_that_is_open(open_app: OpenApp, store: Store) -> None:

@@ -166,7 +166,7 @@ class ChatScreen(Panes):
         """Show the path of the conversation; a reply to it that is being made grows on."""
         self.talk.show(wording.entries_of(self.conversation), growing=self.grows)
         self.talk.transcript.entitle(self.conversation.title)
-        self.replies.show_begun()
+        self.replies.show_growing()
         self.sending.look_ahead()
 
     def show_anew(self, message: str = "") -> None:
