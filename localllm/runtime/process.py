@@ -101,6 +101,7 @@ class ModelProcess(AsyncAnswers):
         self._requests = 0
         self._lock = threading.Lock()
         self._recovering = threading.Lock()  # held while the engine is replaced
+        self._told_of_loss: list[Callable[[EngineDied], object]] = []
 
     @classmethod
     def load(
@@ -234,9 +235,10 @@ class ModelProcess(AsyncAnswers):
 
     def when_lost(self, tell: Callable[[EngineDied], object]) -> None:
         """See `Responder.when_lost`; an engine that would be replaced by one without workers is none that is lost."""
-        engine, options = self._engine, self._options
-        if not (options.workers and options.retry_locally):
-            engine.when_ended(lambda: None if engine.closed else tell(why_ended(engine, options.workers)))
+        with self._recovering:
+            self._told_of_loss.append(tell)
+            engine, options = self._engine, self._options
+        _when_lost(engine, options, tell)
 
     def close(self) -> None:
         """Stop a running reply and end the process, by force if it does not listen."""
@@ -306,12 +308,19 @@ class ModelProcess(AsyncAnswers):
             engine.close()
             self._own(alone)
             self._options, self.info, self.plan = options, loaded.info, loaded.plan
+            for tell in self._told_of_loss:
+                _when_lost(alone, options, tell)
             self.notes = (
                 *self.notes,
                 *loaded.plan.notes,
                 f"{death.message} The model was loaded again without workers.",
             )
             return True
+
+
+def _when_lost(engine: EngineProcess, options: Options, tell: Callable[[EngineDied], object]) -> None:
+    if not (options.workers and options.retry_locally):
+        engine.when_ended(lambda: None if engine.closed else tell(why_ended(engine, options.workers)))
 
 
 def _load(

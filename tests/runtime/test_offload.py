@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -117,6 +118,19 @@ def test_two_replies_go_on_after_one_death(smollm2: Path) -> None:
             assert "".join(streams[0]) == "".join(streams[1])
             assert len(remote.notes) == 1
             assert remote.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
+
+
+def test_who_wants_to_hear_of_a_loss_hears_of_the_engine_that_took_the_place_of_one(smollm2: Path) -> None:
+    told: queue.Queue[EngineDied] = queue.Queue()
+    with worker() as running:
+        options = Options(n_ctx=512, workers=(running.endpoint,), retry_locally=True)
+        with ModelProcess.load(smollm2, options) as remote:
+            remote.when_lost(told.put)
+            running.process.kill()
+            assert remote.chat(sampling=GREEDY, max_tokens=4).ask("Hello")
+            assert told.empty(), "it is replaced, and not lost"
+            os.kill(remote.pid, signal.SIGKILL)
+            assert "SIGKILL" in told.get(timeout=10).message
 
 
 def test_a_worker_that_dies_while_a_model_is_loaded_is_named(smollm2: Path) -> None:
