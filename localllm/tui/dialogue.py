@@ -51,7 +51,7 @@ class Dialogue:
         self._system = system
         self._saved: set[str] = set()
         self._unwritten: dict[str, Conversation] = {}
-        """The conversations of the replies, by id, of which the disk refused the last words."""
+        """The conversations of the messages, by id, that the disk refused, or of which it refused the last words."""
         self._latest: list[tuple[Conversation, str]] = []
         """The conversation of the reply that was begun last, and its id."""
         self._shown_before: str | None = None
@@ -79,10 +79,10 @@ class Dialogue:
             self._saved |= opened.nodes.keys()
 
     def _held(self, read: Conversation) -> Conversation | None:
-        """The conversation that was `read` from the disk, if more of it is here: a reply that is being made, that was
-        when it was read, or that the disk refused."""
-        for chat, reply_id in [*self._latest, *((chat, reply_id) for reply_id, chat in self._unwritten.items())]:
-            if chat.id == read.id and (self.grows_in(chat) or chat.nodes.get(reply_id) != read.nodes.get(reply_id)):
+        """The conversation that was `read` from the disk, if more of it is here: a reply that is being made, or that
+        was when it was read, or a message that the disk refused."""
+        for chat, message in [*self._latest, *((chat, message) for message, chat in self._unwritten.items())]:
+            if chat.id == read.id and (self.grows_in(chat) or chat.nodes.get(message) != read.nodes.get(message)):
                 return chat
         return None
 
@@ -130,7 +130,7 @@ class Dialogue:
             tuple(self.conversation.messages(until=reply.id if reply.text else reply.parent)),
             sampling,
             self.max_tokens,
-            tuple((chat, chat.nodes[reply_id]) for reply_id, chat in self._unwritten.items()),
+            tuple((chat, chat.nodes[message]) for message, chat in self._unwritten.items()),
         )
         self._shown_before = shown_before
         self._latest = [(self.conversation, reply.id)]
@@ -173,6 +173,7 @@ class Dialogue:
         for written in turn.rewritten:
             del self._unwritten[written]
         conversation, reply_id = turn.task.conversation, turn.task.reply.id
+        self._unwritten |= {node.id: conversation for node in turn.task.unsaved if node.id not in turn.saved}
         if conversation.nodes[reply_id].text:
             if turn.store_error is not None:
                 self._unwritten[reply_id] = conversation
@@ -184,14 +185,14 @@ class Dialogue:
     def close(self, timeout: float) -> None:
         """Stop the reply and wait until its last words are on disk, at most `timeout` seconds.
 
-        Replies that the disk refused before are written again.
+        What the disk refused before is written again.
         """
         if self.stop() and self._thread is not None:
             self._thread.join(timeout)
         # What a turn just wrote is longer than what the conversation has taken of it.
         writing = self.turn.task.reply.id if self.turn is not None else None
-        for reply_id, chat in self._unwritten.items():
-            if reply_id != writing:
+        for message, chat in self._unwritten.items():
+            if message != writing:
                 # Nobody is there any more to hear that the disk still refuses it.
                 with suppress(BadStore):
-                    write(self._store, chat, chat.nodes[reply_id])
+                    write(self._store, chat, chat.nodes[message])

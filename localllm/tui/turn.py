@@ -32,8 +32,8 @@ Stage = Literal["waiting", "prefill", "decode"]
 class Task:
     """What a turn is to do. `unsaved` are messages that are not on disk yet; `reply` may hold text to go on from.
 
-    `max_tokens` 0 is no limit; `unwritten` are replies, each with its conversation, of which the disk refused the last
-    words.
+    `max_tokens` 0 is no limit; `unwritten` are messages, each with its conversation, that the disk refused, or of which
+    it refused the last words.
     """
 
     conversation: Conversation
@@ -46,14 +46,14 @@ class Task:
     unwritten: tuple[tuple[Conversation, Node], ...] = ()
 
 
-def write(store: Store, conversation: Conversation, reply: Node) -> None:
-    """Write a reply as it is by now, whether the disk has its beginning or nothing of it.
+def write(store: Store, conversation: Conversation, node: Node) -> None:
+    """Write a message as it is by now, whether the disk has its beginning or nothing of it.
 
     Raises:
         BadStore: the disk refuses it.
     """
-    if not store.update(reply):
-        store.add(conversation, reply)
+    if not store.update(node):
+        store.add(conversation, node)
 
 
 class Turn:

@@ -113,6 +113,32 @@ def test_a_message_that_cannot_be_written_is_not_answered(talk: Talk, monkeypatc
     assert [text for _, text, _ in talk.on_disk()] == ["Hi", "one two three four five six"]
 
 
+@pytest.mark.parametrize("how", ["a message in another chat", "the end of the app"])
+def test_a_message_that_the_disk_refused_is_not_lost_with_its_chat(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    talk.dialogue.send("Hi")
+    talk.wait()
+    chat = talk.dialogue.conversation
+    with monkeypatch.context() as broken:
+        broken.setattr(talk.store, "add", raiser(BadStore("The disk is full.")))
+        talk.dialogue.send("More")
+        talk.wait()
+        talk.dialogue.open(None)
+        talk.dialogue.send("New")
+        talk.wait()
+        talk.dialogue.open(talk.store.load(chat.id))
+        assert talk.dialogue.conversation.path()[-1].text == "More"
+        talk.dialogue.open(None)
+    if how == "the end of the app":
+        talk.dialogue.close(1.0)
+    else:
+        talk.dialogue.send("Other")
+        talk.wait()
+    assert talk.store.load(chat.id).path()[-1].text == "More"
+    assert {"New", "Hi"} <= {entry.title for entry in talk.store.chats()}
+
+
 def test_a_disk_that_fails_on_the_way_does_not_stop_the_reply(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
     error = BadStore("The disk is full.")
