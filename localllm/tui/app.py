@@ -123,11 +123,13 @@ class ChatApp(App[None]):
         await super().on_event(event)
 
     def action_interrupt(self) -> None:
-        """Ctrl+C: copy what is selected and stop the reply; never quit."""
+        """Ctrl+C: copy what is selected and stop the reply, in another chat only if nothing is; never quit."""
         selected = self.screen.get_selected_text() or self.chat.selected_in_prompt()
         if selected:
             self.copy_to_clipboard(selected)
             self.screen.clear_selection()
+            if self.chat.busy and not self.chat.grows:
+                return  # who copies from one chat means no reply in another
         if not self._stop() and not selected:
             self.notify("Ctrl+Q quits.")
 

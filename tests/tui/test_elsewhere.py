@@ -118,7 +118,13 @@ async def test_ctrl_c_stops_a_reply_wherever_it_is(open_app: OpenApp, store: Sto
     app = open_app(Script(reply=WORDS, piece_s=0.02))
     async with app.run_test(size=(100, 50), notifications=True) as pilot:
         answered = await begin(pilot, app)
+        await pilot.press(*"mine")
+        app.query_one(Prompt).select_all()
         await pilot.press("ctrl+c")
+        assert app.clipboard == "mine"
+        await pilot.pause(0.1)
+        assert app.chat.busy, "copying stops nothing that is not seen"
+        await pilot.press("end", "ctrl+c")
         await shows(pilot, "The reply in “Count” ended early: stopped.")
         assert store.load(answered).path()[-1].state == "partial"
 
