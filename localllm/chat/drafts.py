@@ -46,7 +46,7 @@ class Drafts:
             ours = [row for row in rows if row[:2] == (chat_id, mark) or not is_alive(row[1])]
             if [row[:2] for row in ours] in ([], [(chat_id, mark)]):
                 return "".join(row[2] for row in ours)
-            text = _together([row[2] for row in ours])
+            text = together([row[2] for row in ours])
             db.executemany("DELETE FROM draft WHERE chat = ? AND writer = ?", [row[:2] for row in ours])
             _put(db, chat_id, mark, text, ours[-1][3])
             return text
@@ -60,7 +60,7 @@ def sent(db: sqlite3.Connection, chat_id: str, when: float) -> None:
     )
 
 
-def _together(drafts: list[str]) -> str:
+def together(drafts: list[str]) -> str:
     """Several drafts as one: files stand before words, so that they are found as files again."""
     parts = [split(draft) for draft in dict.fromkeys(drafts)]
     return joined([file for files, _ in parts for file in files], "\n\n".join(said for _, said in parts if said))

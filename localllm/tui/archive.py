@@ -13,6 +13,7 @@ from textual.message import Message
 from localllm.chat import transfer
 from localllm.chat.attachments import split
 from localllm.chat.conversation import Conversation, Node
+from localllm.chat.drafts import together
 from localllm.chat.naming import chat_named
 from localllm.chat.store import Store
 from localllm.errors import BadStore, LocalLLMError
@@ -114,16 +115,19 @@ class Archive:
 
     def keep_draft(self, chat_id: str, text: str, written: float) -> None:
         """Keep what is being written in a chat. Where the disk refuses it, it is written with what is asked later."""
+        self._do(lambda: self._keep_draft(chat_id, text, written))
 
-        def keep() -> None:
-            self._refused.pop(chat_id, None)
-            try:
-                self._store.drafts.keep(chat_id, text, written)
-            except BadStore:
-                self._refused[chat_id] = (text, written)
-                raise
+    def add_to_draft(self, chat_id: str, text: str, written: float) -> None:
+        """Put more behind the draft of a chat, which nobody has looked at."""
+        self._do(lambda: self._keep_draft(chat_id, together([self._find_draft(chat_id), text]), written))
 
-        self._do(keep)
+    def _keep_draft(self, chat_id: str, text: str, written: float) -> None:
+        self._refused.pop(chat_id, None)
+        try:
+            self._store.drafts.keep(chat_id, text, written)
+        except BadStore:
+            self._refused[chat_id] = (text, written)
+            raise
 
     def _keep_refused(self) -> None:
         for chat_id, draft in list(self._refused.items()):
@@ -132,13 +136,11 @@ class Archive:
 
     def find_draft(self, chat_id: str) -> None:
         """Find what was being written in a chat."""
+        self._do(lambda: self._post(DraftFound(chat_id, self._find_draft(chat_id))))
 
-        def find() -> None:
-            refused = self._refused.get(chat_id)
-            text = self._store.drafts.take(chat_id) if refused is None else refused[0]
-            self._post(DraftFound(chat_id, text))
-
-        self._do(find)
+    def _find_draft(self, chat_id: str) -> str:
+        refused = self._refused.get(chat_id)
+        return self._store.drafts.take(chat_id) if refused is None else refused[0]
 
     def export(self, conversation: Conversation, path: Path) -> None:
         """Write a chat to a file that is not there yet, and say so."""

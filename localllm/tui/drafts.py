@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from textual.timer import Timer
 
 from localllm.chat.attachments import Attachment, joined, split
-from localllm.chat.drafts import NEW_CHAT
+from localllm.chat.drafts import NEW_CHAT, together
 from localllm.tui.backstage import Backstage
 from localllm.tui.messages import DraftFound
 
@@ -33,6 +33,8 @@ class DraftKeeper:
         self._written = 0.0
         self._kept: tuple[str, str] | None = None
         """The chat and its draft as they are kept; None while that is not known, and must not be written over."""
+        self._left: dict[str, str] = {}
+        """What was written in chats that were left before their drafts were found, to be put behind those."""
 
     @property
     def _chat(self) -> str:
@@ -75,9 +77,22 @@ class DraftKeeper:
     def come(self, left: str) -> None:
         """Another chat is open than the one that was left."""
         if self._chat != left:
+            self._leave_behind(left)
             self._screen.talk.composer.clear()
             self._seen, self._kept = ([], ""), None
             self.find()
+
+    def _leave_behind(self, chat: str) -> None:
+        if self._kept is None:
+            self._left[chat] = together([self._left.get(chat, ""), joined(*self._seen)])
+
+    def close(self) -> None:
+        """Nobody is there any more to whom a draft could be shown: what was written goes behind those not found yet."""
+        self.keep()
+        self._leave_behind(self._chat)
+        for chat, text in self._left.items():
+            if text:
+                self._archive.add_to_draft(chat, text, self._written)
 
     def find(self) -> None:
         """Look for the draft of the open chat."""
@@ -85,12 +100,17 @@ class DraftKeeper:
 
     def found(self, event: DraftFound) -> None:
         """Put a draft where it was, before what was typed since."""
+        left = self._left.pop(event.chat, "")
+        text = together([event.text, left]) if left else event.text
+        if left and event.chat != self._chat:
+            self._archive.keep_draft(event.chat, text, time.time())
+            return
         if self._kept is not None:  # it was looked for twice
             return
         if event.chat == self._chat:
             self._kept = (event.chat, event.text)
-            if event.text:
-                self._screen.talk.composer.take_up(*split(event.text))
+            if text:
+                self._screen.talk.composer.take_up(*split(text))
             self._see()
             self.keep()
         elif event.chat == NEW_CHAT and event.text:

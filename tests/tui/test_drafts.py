@@ -10,7 +10,7 @@ from localllm.chat.attachments import MOST_TYPED_LINES
 from localllm.chat.drafts import NEW_CHAT
 from localllm.chat.store import Store
 from localllm.errors import BadStore
-from localllm.tui.messages import ChatChosen, ChatDropped, DraftFound, LongPaste
+from localllm.tui.messages import ChatChosen, ChatDropped, ChatOpened, DraftFound, LongPaste
 from localllm.tui.widgets.attachment_line import AttachmentLine
 from localllm.tui.widgets.composer import Composer
 from localllm.tui.widgets.prompt import Prompt
@@ -98,6 +98,34 @@ async def test_a_draft_that_was_not_found_yet_is_not_written_over(open_app: Open
     disk.let_go()
     app.close()
     assert store.drafts.take(chat.id) == "old\nnew"
+
+
+@pytest.mark.parametrize("how", ["left", "come back to", "closed"])
+async def test_what_is_written_before_the_draft_is_found_is_not_lost_with_the_chat(
+    open_app: OpenApp, store: Store, how: str
+) -> None:
+    chat = past_chat(store)
+    store.drafts.keep(chat.id, "old", 1)
+    app = open_app(conversation=chat)
+    async with app.run_test(size=(100, 30)) as pilot:
+        disk = SlowDisk(app.chat.behind.archive._jobs)
+        await pilot.press("ctrl+n")
+        app.chat.chats.opened(ChatOpened(chat))
+        await pilot.press(*"more")
+        if how != "closed":
+            await pilot.press("ctrl+n")
+            assert prompt(pilot).text == ""
+        if how == "come back to":
+            app.chat.chats.opened(ChatOpened(chat))
+            disk.let_go()
+            await wait_until(pilot, lambda: prompt(pilot).text == "old\n\nmore")
+        if how == "left":
+            disk.let_go()
+            await wait_until(pilot, lambda: store.drafts.take(chat.id) == "old\n\nmore")
+    disk.let_go()
+    app.close()
+    assert store.drafts.take(chat.id) == "old\n\nmore"
+    assert store.drafts.take(NEW_CHAT) == ""
 
 
 async def test_a_draft_that_is_looked_for_twice_is_found_once(open_app: OpenApp, store: Store) -> None:

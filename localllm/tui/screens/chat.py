@@ -110,7 +110,7 @@ class ChatScreen(Panes):
     def close(self) -> None:
         """End everything; the last words reach the disk first. Call it when the app no longer runs."""
         self.switching.close()
-        self.drafts.keep()
+        self.drafts.close()
         self.behind.close()
 
     # What the parts show, and ask of each other.
