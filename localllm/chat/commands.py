@@ -47,7 +47,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("model", "[MODEL]", "say which model answers, or load another"),
     Command("compare", "[MODEL]", "ask this model and another one the same, side by side", in_plain=False),
     Command("system", "[TEXT]", "say the system prompt, or change it; a single - removes it"),
-    Command("set", "[NAME [VALUE]]", "say how tokens are picked, or change it: /set temperature 0.2; - is the default"),
+    Command("set", "[NAME [VALUE]]", "say how replies are made, or change it: /set max-tokens 300; - is the default"),
     Command("attach", "FILE", "put a file into the next message"),
     Command("retry", "", "answer again; the old reply is kept", others=("regenerate",)),
     Command("continue", "", "go on with a reply that ended early"),

@@ -22,9 +22,8 @@ from typing import Any, Literal
 from localllm.chat.conversation import CUTS, Conversation, Node, with_nodes
 from localllm.chat.costs import stats_of
 from localllm.chat.moments import is_moment
-from localllm.chat.settings import ENGINE, SAMPLING, sampling_of
+from localllm.chat.settings import ENGINE, SAMPLING, check
 from localllm.errors import BadChat, BadSettings
-from localllm.runtime.sampling import Sampling
 
 FORMAT = "localllm chats"
 VERSION = 1
@@ -166,9 +165,9 @@ def _settings(given: _Fields) -> dict[str, Any]:
             raise inside.wrong(CUTS, "messages with the summary before each")
     inside.object(ENGINE)
     try:
-        sampling_of(settings, Sampling())
+        check(settings)
     except BadSettings as error:
-        raise inside.wrong(SAMPLING, f"how tokens may be picked: {error.message}") from None
+        raise inside.wrong(SAMPLING, f"how replies may be made: {error.message}") from None
     return settings
 
 

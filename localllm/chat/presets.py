@@ -1,4 +1,4 @@
-"""Named settings for chats, in a TOML file: a system prompt, how tokens are picked, how the model is loaded.
+"""Named settings for chats, in a TOML file: a system prompt, how replies are made, how the model is loaded.
 
     [precise]
     system = "Answer briefly."

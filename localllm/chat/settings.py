@@ -1,17 +1,17 @@
 """The settings of one chat: what `Conversation.settings` may hold, and how a person changes it by name.
 
-    {"model": "qwen3:0.6b", "sampling": {"temperature": 0.2, "top_k": 20}, "engine": {"n_ctx": 4096}}
+    {"model": "qwen3:0.6b", "sampling": {"temperature": 0.2, "max_tokens": 300}, "engine": {"n_ctx": 4096}}
 
-`model` is the one that answered last, or that a person chose for it, by a name or as a path; `engine` is how it was
-loaded, as far as that was chosen for this chat. What is not there is as everywhere else. Knows nothing of where they
-are kept.
+`model` is the one that answered last, or that a person chose for it, by a name or as a path; `sampling` is how its
+replies are made: fields of `Sampling`, and the most tokens of a reply; `engine` is how it was loaded, as far as that
+was chosen for this chat. What is not there is as everywhere else. Knows nothing of where they are kept.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -21,7 +21,14 @@ from localllm.runtime.sampling import Sampling
 
 MODEL, SAMPLING, ENGINE = "model", "sampling", "engine"
 
-NAMES = tuple(field.name for field in fields(Sampling) if field.name not in ("grammar", "schema", "logprobs"))
+STOP, MAX_TOKENS = "stop", "max_tokens"
+
+NO_LIMIT = 0
+"""The most tokens of a reply that may be as long as it likes."""
+
+_OF_SAMPLER = tuple(field.name for field in fields(Sampling) if field.name not in ("grammar", "schema", "logprobs"))
+
+NAMES = (*_OF_SAMPLER, MAX_TOKENS)
 """What `/set` can change."""
 
 ENGINE_NAMES = ("n_ctx", "kv_type", "gpu_layers", "threads", "flash_attention")
@@ -40,16 +47,58 @@ def sampling_of(settings: Mapping[str, Any], usual: Sampling) -> Sampling:
     Raises:
         BadSettings: they hold a value that no sampler can compute with.
     """
-    values = settings.get(SAMPLING, {})
-    if not isinstance(values, Mapping):
-        raise BadSettings("The sampling settings of this chat are no names with values.", hint=_TAKE_BACK)
+    values = _manner(settings)
     unknown = [name for name in values if name not in NAMES]
     if unknown:
         raise BadSettings(f"This chat has a setting {unknown[0]!r}, which there is not.", hint=_TAKE_BACK)
     try:
-        return replace(usual, **values)
+        return replace(usual, **{name: value for name, value in values.items() if name != MAX_TOKENS})
     except (ValueError, TypeError) as error:
         raise BadSettings(f"A setting of this chat is wrong: {error}.", hint=_TAKE_BACK) from None
+
+
+def max_tokens_of(settings: Mapping[str, Any], usual: int) -> int:
+    """The most tokens of a reply in a chat with these settings, `NO_LIMIT` for any number; `usual` is that of others.
+
+    Raises:
+        BadSettings: they hold something else.
+    """
+    try:
+        return limit(_manner(settings).get(MAX_TOKENS, usual))
+    except ValueError as error:
+        raise BadSettings(f"A setting of this chat is wrong: {error}.", hint=_TAKE_BACK) from None
+
+
+def limit(value: object) -> int:
+    """`value` as the most tokens of a reply.
+
+    Raises:
+        ValueError: it cannot be that.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not NO_LIMIT <= value <= _INT32:
+        raise ValueError(f"the most tokens of a reply are a whole number, {NO_LIMIT} for no limit, not {value!r}")
+    return value
+
+
+_INT32 = 2**31 - 1
+
+
+def _manner(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How replies are made, as far as a chat says it."""
+    values = settings.get(SAMPLING, {})
+    if not isinstance(values, Mapping):
+        raise BadSettings("The sampling settings of this chat are no names with values.", hint=_TAKE_BACK)
+    return values
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuse settings with which no reply can be made.
+
+    Raises:
+        BadSettings: see `sampling_of` and `max_tokens_of`.
+    """
+    sampling_of(settings, Sampling())
+    max_tokens_of(settings, NO_LIMIT)
 
 
 def options_of(settings: Mapping[str, Any], usual: Options) -> Options:
@@ -116,18 +165,19 @@ def changed(settings: Mapping[str, Any], order: str) -> dict[str, Any]:
     elif value != DEFAULT:
         values[name] = _value(name, value)
     after = {**settings, SAMPLING: values}
-    sampling_of(after, Sampling())
+    check(after)
     return after if values else {key: kept for key, kept in after.items() if key != SAMPLING}
 
 
 _ALL = ", ".join(NAMES)
 
 
-def described(sampling: Sampling) -> str:
+def described(sampling: Sampling, max_tokens: int) -> str:
     """What is not left to the model and its defaults, a line each; empty if nothing is."""
+    limit = {MAX_TOKENS: max_tokens} if max_tokens != NO_LIMIT else {}
     return "\n".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}"
-        for name, value in asdict(sampling).items()
+        for name, value in (asdict(sampling) | limit).items()
         if _is_set(value)
     )
 
@@ -137,12 +187,40 @@ def _is_set(value: object) -> bool:
 
 
 def _value(name: str, text: str) -> Any:
+    if name == STOP:
+        try:
+            return stop_texts(text)
+        except ValueError as error:
+            raise BadSettings(f"{name} is {error}.", hint=f"/set {name} -  leaves it to the default.") from None
     try:
         value = json.loads(text)
     except ValueError:
         value = text
-    if name == "stop":
-        return [value] if isinstance(value, str) else value
     if isinstance(value, (str, bool)):
         raise BadSettings(f"{name} is a number, not {text!r}.", hint=f"/set {name} -  leaves it to the default.")
     return value
+
+
+def stop_texts(text: str) -> list[str]:
+    """The texts at which a reply ends, as a person writes them: one as it stands, or several as JSON has them.
+
+    Raises:
+        ValueError: one is empty, or it is JSON of something else than texts.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    # A bare number, true or null is a text that looks like JSON.
+    texts = value if isinstance(value, list) else [value if isinstance(value, str) else text]
+    if not texts or not all(isinstance(one, str) and one for one in texts):
+        raise ValueError(f'a text, or several as ["one", "two"], not {text}')
+    return texts
+
+
+def stop_written(texts: Sequence[str]) -> str:
+    """The opposite of `stop_texts`: a text as it stands where that is read back as it."""
+    alone = texts[0] if len(texts) == 1 else ""
+    if alone and alone == alone.strip() and alone.isprintable() and not alone.startswith(("[", '"')):
+        return alone
+    return json.dumps(list(texts), ensure_ascii=False)

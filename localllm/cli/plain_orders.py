@@ -145,8 +145,7 @@ class Orders:
         conversation = self._chat.conversation
         if order:
             self._keep(settings.changed(conversation.settings, order))
-        sampling = settings.sampling_of(conversation.settings, self._chat.dialogue.sampling)
-        self._chat.tell(settings.described(sampling) or "Everything is as the model recommends.")
+        self._chat.tell(self._chat.dialogue.described() or "Everything is as the model recommends.")
 
     def _send_all(self) -> None:
         told = cuts.send_again(self._chat.conversation)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Literal
 
 from localllm.chat.conversation import Conversation, Node
-from localllm.chat.settings import sampling_of
+from localllm.chat.settings import described, max_tokens_of, sampling_of
 from localllm.chat.store import Store
 from localllm.errors import BadSettings, BadStore
 from localllm.runtime.responder import Responder
@@ -23,8 +23,8 @@ from localllm.tui.turn import Stage, Task, Turn, write
 class Dialogue:
     """One conversation at a time, and at most one reply in the making, which goes on while another one is open.
 
-    `began` and `ended` are called from the thread of the reply. `sampling` is how tokens are picked where a chat has no
-    settings of its own; `max_tokens` is the limit of each reply, 0 for none.
+    `began` and `ended` are called from the thread of the reply. `sampling` is how tokens are picked and `max_tokens`
+    the limit of each reply, 0 for none, where a chat has no settings of its own.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Dialogue:
     def _begin(self, reply: Node, *, shown_before: str | None) -> None:
         assert self.turn is None
         path = self.conversation.path()
-        sampling, error = self._sampling()
+        (sampling, max_tokens), error = self._manner()
         task = Task(
             self.conversation,
             tuple(node for node in path[:-1] if node.id not in self._saved),
@@ -129,7 +129,7 @@ class Dialogue:
             reply.id in self._saved,
             tuple(self.conversation.messages(until=reply.id if reply.text else reply.parent)),
             sampling,
-            self.max_tokens,
+            max_tokens,
             tuple((chat, chat.nodes[message]) for message, chat in self._unwritten.items()),
         )
         self._shown_before = shown_before
@@ -142,12 +142,24 @@ class Dialogue:
             self._crashed,
         )
 
-    def _sampling(self) -> tuple[Sampling, BadSettings | None]:
-        """How tokens are picked; where the chat's own settings are wrong, as everywhere else, and why."""
+    def _manner(self) -> tuple[tuple[Sampling, int], BadSettings | None]:
+        """How replies are made; where the chat's own settings are wrong, as everywhere else, and why."""
         try:
-            return sampling_of(self.conversation.settings, self.sampling), None
+            return self._own_manner(), None
         except BadSettings as error:
-            return self.sampling, error
+            return (self.sampling, self.max_tokens), error
+
+    def _own_manner(self) -> tuple[Sampling, int]:
+        settings = self.conversation.settings
+        return sampling_of(settings, self.sampling), max_tokens_of(settings, self.max_tokens)
+
+    def described(self) -> str:
+        """How replies are made in this chat, as far as it is not left to the model; empty where all of it is.
+
+        Raises:
+            BadSettings: the chat's own settings are wrong.
+        """
+        return described(*self._own_manner())
 
     def stop(self) -> bool:
         """Stop the reply at whatever stage it is. Whether there was one."""

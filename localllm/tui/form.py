@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from localllm.chat.presets import Preset
-from localllm.chat.settings import ENGINE, SAMPLING, SWITCH
+from localllm.chat.settings import ENGINE, MAX_TOKENS, NO_LIMIT, SAMPLING, STOP, SWITCH, limit, stop_texts, stop_written
 from localllm.runtime.options import KV_TYPES, Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import ModelInfo, Plan
@@ -36,6 +36,8 @@ FIELDS = (
     Field("sampling", "min_p", "Min p", USUAL),
     Field("sampling", "repeat_penalty", "Repeat penalty", USUAL),
     Field("sampling", "seed", "Seed", "another one each time"),
+    Field("sampling", MAX_TOKENS, "Most tokens", "until the reply ends"),
+    Field("sampling", STOP, "Stop at", 'where the model ends; a text, or ["one", "two"]'),
     Field("engine", "n_ctx", "Context", "as it is loaded"),
     Field("engine", "kv_type", "KV type", "as it is loaded"),
     Field("engine", "gpu_layers", "GPU layers", "as it is loaded"),
@@ -62,14 +64,19 @@ class Settled:
         """The settings of a chat with these."""
         others = {name: value for name, value in settings.items() if name not in (SAMPLING, ENGINE)}
         mine: dict[str, Mapping[str, Any]] = {SAMPLING: self.sampling, ENGINE: self.engine}
-        # What the form does not show stays: a stop string, a further sampler.
+        # What the form does not show stays: a further sampler, say.
         unseen = {name: value for name, value in settings.get(SAMPLING, {}).items() if name not in OF_NAME}
         mine[SAMPLING] = {**unseen, **self.sampling}
         return {**others, **{name: dict(values) for name, values in mine.items() if values}}
 
 
-def placeholder(field: Field, info: ModelInfo | None) -> str:
-    """What an empty field means, with the value where it is known: "as the model recommends: 0.2"."""
+def placeholder(field: Field, info: ModelInfo | None, max_tokens: int = NO_LIMIT) -> str:
+    """What an empty field means, with the value where it is known: "as the model recommends: 0.2".
+
+    `max_tokens` is the limit of a reply in a chat that has none of its own.
+    """
+    if field.name == MAX_TOKENS and max_tokens != NO_LIMIT:
+        return f"{max_tokens:,}, as --max-tokens says; {NO_LIMIT} is no limit"
     value = info.sampling.get(field.name) if info is not None and field.empty == USUAL else None
     return field.empty if value is None else f"{field.empty}: {round(value, 4):g}"
 
@@ -81,8 +88,16 @@ def texts(settings: Mapping[str, Any], loaded: Plan) -> dict[str, str]:
         value = settings.get(field.group, {}).get(field.name)
         if value is None and field.group == "engine":
             value = _as_value(field.name, getattr(loaded.options, field.name))
-        found[field.name] = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+        found[field.name] = _written(field, value)
     return found
+
+
+def _written(field: Field, value: Any) -> str:
+    if value is None:
+        return ""
+    if field.name == STOP and isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+        return stop_written(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _as_value(name: str, value: Any) -> Any:
@@ -108,7 +123,7 @@ def settled(
         try:
             value = _value(field, text)
             if field.group == "sampling":
-                replace(Sampling(), **{field.name: value})
+                limit(value) if field.name == MAX_TOKENS else replace(Sampling(), **{field.name: value})
                 sampling[field.name] = value
             else:
                 meant: Any = SWITCH[value] if field.name == "flash_attention" else value
@@ -129,6 +144,8 @@ def _value(field: Field, text: str) -> Any:
         if any(part not in KV_TYPES for part in text.split("/")):
             raise ValueError(f"one of {', '.join(KV_TYPES)}")
         return text
+    if field.name == STOP:
+        return stop_texts(text)
     if field.name == "flash_attention":
         if text not in SWITCH:
             raise ValueError("auto, on or off")

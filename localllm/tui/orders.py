@@ -111,8 +111,8 @@ class Orders:
         if order:
             conversation.settings = settings.changed(conversation.settings, order)
             self._screen.chats.keep_settings()
-        told = settings.described(self._screen.sampling) or "everything as the model recommends"
-        self._screen.talk.tell(NoticeEntry("How tokens are picked in this chat", told, alarming=False))
+        told = self._screen.behind.dialogue.described() or "everything as the model recommends"
+        self._screen.talk.tell(NoticeEntry("How replies are made in this chat", told, alarming=False))
 
     def _undo(self) -> None:
         if self._screen.may_turn():

@@ -89,6 +89,14 @@ class Run:
         return self.chat.conversation
 
 
+def test_the_most_tokens_of_a_reply_are_set_for_a_chat(store: Store) -> None:
+    run = Run(store).lines("/set max-tokens 2", "Capital of France?")
+    assert run.told.startswith("max_tokens = 2")
+    reply = run.conversation.path()[-1]
+    assert reply.stats is not None
+    assert (reply.stats.stop_reason, reply.stats.completion_tokens) == ("length", 2)
+
+
 def test_each_line_is_a_message_and_the_replies_go_to_stdout(store: Store) -> None:
     run = Run(store).lines("Capital of France?", "", "   ", "y")
     assert run.out == f"{PARIS}\n{PARIS}\n"

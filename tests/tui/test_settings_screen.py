@@ -13,9 +13,9 @@ from localllm.chat import presets
 from localllm.chat.presets import Preset
 from localllm.chat.settings import ENGINE, SAMPLING
 from localllm.chat.store import Store
-from localllm.tui.form import FIELDS, placeholder, settled, texts
+from localllm.tui.form import FIELDS, OF_NAME, placeholder, settled, texts
 from localllm.tui.screens.settings import SettingsScreen
-from tests.tui.driving import OpenApp, ask, screen_text, shows, type_at_once, wait_until
+from tests.tui.driving import OpenApp, ask, only_chat, say, screen_text, shows, type_at_once, wait_until
 from tests.tui.fake import INFO, PLAN, Garage
 from tests.tui.pictures import check
 
@@ -36,11 +36,11 @@ def test_what_is_as_it_was_needs_no_load_and_leaves_nothing_behind() -> None:
 
 def test_what_differs_is_kept_with_the_chat() -> None:
     values = texts({}, PLAN) | {"temperature": "0.5", "n_ctx": "4,096", "flash_attention": "auto", "seed": "7"}
-    found, _ = settled(values, PLAN)
+    found, _ = settled(values | {"max_tokens": "1,000", "stop": "###"}, PLAN)
     assert found is not None
     assert found.options == replace(PLAN.options, n_ctx=4096, flash_attention=None)
-    assert found.into({SAMPLING: {"stop": ["x"]}}) == {
-        SAMPLING: {"stop": ["x"], "temperature": 0.5, "seed": 7},
+    assert found.into({SAMPLING: {"stop": ["x"], "dry_multiplier": 0.8}}) == {
+        SAMPLING: {"dry_multiplier": 0.8, "temperature": 0.5, "seed": 7, "max_tokens": 1000, "stop": ["###"]},
         ENGINE: {"n_ctx": 4096, "flash_attention": "auto"},
     }
 
@@ -63,6 +63,9 @@ def test_what_the_chat_has_of_its_own_stays_while_it_is_loaded_so_and_goes_with_
         ("temperature", "-1", "temperature"),
         ("top_p", "3", "not between 0 and 1"),
         ("seed", "1.5", "a whole number"),
+        ("max_tokens", "-1", "0 for no limit"),
+        ("max_tokens", "many", "a whole number"),
+        ("stop", "[]", 'several as ["one", "two"]'),
         ("n_ctx", "-5", "counts"),
         ("kv_type", "q9", "one of f32"),
         ("threads", "9999", "512"),
@@ -83,6 +86,17 @@ def test_an_empty_field_says_what_the_model_recommends() -> None:
     assert (said["top_k"][-4:], said["top_p"][-6:]) == (": 40", ": 0.95")
     assert said["min_p"] == "as the model recommends"
     assert said["seed"] == "another one each time"
+    assert said["max_tokens"] == "until the reply ends"
+    assert placeholder(OF_NAME["max_tokens"], info, 1000).startswith("1,000, as --max-tokens says")
+
+
+def test_stop_texts_stand_in_their_field_as_they_are_written() -> None:
+    for texts_kept, written in ((["###"], "###"), (["a", "b"], '["a", "b"]'), (["7"], "7")):
+        values = texts({SAMPLING: {"stop": texts_kept}}, PLAN)
+        assert values["stop"] == written
+        found, _ = settled(values, PLAN)
+        assert found is not None
+        assert found.sampling == {"stop": texts_kept}
 
 
 async def open_settings(pilot: Pilot[None]) -> None:
@@ -155,6 +169,23 @@ async def test_the_first_field_has_the_focus_and_what_is_not_kept_is_named(open_
         write(pilot, "preset", "mine")
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: "Not kept: mend Top p first." in screen_text(pilot))
+
+
+@pytest.mark.slow
+async def test_a_reply_ends_after_the_most_tokens_of_its_chat(open_app: OpenApp, store: Store) -> None:
+    app = open_app(max_tokens=1000)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        assert "1,000, as --max-tokens says" in app.screen.query_one("#max_tokens", Input).placeholder
+        write(pilot, "max_tokens", "2")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
+        await ask(pilot, "And of Italy?")
+        reply = only_chat(store).path()[-1]
+        assert reply.stats is not None
+        assert (reply.stats.stop_reason, reply.stats.completion_tokens) == ("length", 2)
+        await say(pilot, "/set")
+        await shows(pilot, "max_tokens = 2")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The settings of the chat: system prompt, how tokens are picked, how the model is loaded, and presets of these.
+"""The settings of the chat: system prompt, how replies are made, how the model is loaded, and presets of these.
 
 What a load with them takes is planned while they are written. Its result is what the person settled for.
 """
@@ -70,7 +70,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
 
     def compose(self) -> ComposeResult:
         """Textual's."""
-        model = self._chat.model
+        model, limit = self._chat.model, self._chat.behind.dialogue.max_tokens
         values = texts(self._chat.conversation.settings, self._loaded)
         with VerticalScroll(id="settings", can_focus=False) as page:
             page.border_title = "Settings of this chat"
@@ -78,7 +78,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             for field in FIELDS:
                 with Horizontal(classes="field"):
                     yield Label(field.title)
-                    empty = placeholder(field, model.info if model is not None else None)
+                    empty = placeholder(field, model.info if model is not None else None, limit)
                     yield Input(values[field.name], placeholder=empty, id=field.name, compact=True)
             yield Label("System prompt", id="system-label")
             yield TextArea(self._chat.conversation.system, id="system", tab_behavior="focus", compact=True)
