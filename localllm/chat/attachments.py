@@ -113,16 +113,30 @@ def _text(path: Path, data: bytes) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise _no_text(path, f"it is not UTF-8 at byte {error.start:,}") from error
+        raise _no_text(path, f"it is not UTF-8 at byte {error.start:,}", or_else=_older(path, data)) from error
     if "\0" in text:
         raise _no_text(path, "it holds zero bytes")
     return text.replace("\r\n", "\n")
 
 
-def _no_text(path: Path, why: str) -> BadAttachment:
-    return BadAttachment(
-        f"{path} is not a text file: {why}.", hint="Only text can be attached. Convert it first, for instance to .txt."
+def _no_text(path: Path, why: str, or_else: str = "") -> BadAttachment:
+    hint = or_else or "Only text can be attached. Convert it first, for instance to .txt."
+    return BadAttachment(f"{path} is not a text file: {why}.", hint=hint)
+
+
+def _older(path: Path, data: bytes) -> str:
+    """What makes UTF-8 of a text that was written in an older code; empty where it is hardly text."""
+    printable = data.translate(None, _CONTROL)
+    if len(printable) < len(data):
+        return ""
+    old, new = (shlex.quote(str(file)) for file in (path, path.with_suffix(f".utf8{path.suffix}")))
+    return (
+        "It may be text of an older program. "
+        f"iconv -f windows-1252 -t utf-8 {old} > {new}  makes one that can be attached."
     )
+
+
+_CONTROL = bytes(code for code in range(32) if code not in b"\t\n\r\f")
 
 
 def joined(attachments: Iterable[Attachment], said: str) -> str:

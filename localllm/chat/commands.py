@@ -45,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("delete", "", "delete this chat; it can be restored for 30 days"),
     Command("restore", "", "bring back the chat that was deleted last"),
     Command("model", "[MODEL]", "say which model answers, or load another"),
+    Command("find", "TEXT", "find a text in this chat"),
     Command("compare", "[MODEL]", "ask this model and another one the same, side by side", in_plain=False),
     Command("system", "[TEXT]", "say the system prompt, or change it; a single - removes it"),
     Command("set", "[NAME [VALUE]]", "say how replies are made, or change it: /set max-tokens 300; - is the default"),

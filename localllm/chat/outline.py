@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from localllm.chat.attachments import summary
 from localllm.chat.conversation import Conversation, Node
+from localllm.chat.search import excerpt
 from localllm.errors import BadCommand
 
 LISTED_CHARACTERS = 200
@@ -46,6 +47,16 @@ def branches(chat: Conversation) -> Iterator[str]:
         text = node.text.replace("\n", f"\n{indent}  ")
         yield f"{indent}{'>' if node.id in shown else '-'} {heading(node, siblings)}: {text}"
         waiting += [(child, depth) for child in reversed(families.get(node.id, []))]
+
+
+def found(chat: Conversation, text: str) -> Iterator[str]:
+    """The messages that are shown and hold `text`, in any case and with any space between its words: which of them it
+    is, who says it, and what it says there."""
+    looked_for = " ".join(text.split()).casefold()
+    for number, node in enumerate(chat.path(), start=1):
+        said = " ".join(node.text.split())
+        if looked_for in said.casefold():
+            yield f"{number}  {heading(node, chat.siblings(node.id))}: {excerpt(said, looked_for)}"
 
 
 def versions(chat: Conversation) -> Iterator[str]:

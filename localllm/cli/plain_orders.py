@@ -37,6 +37,7 @@ class Orders:
             "delete": lambda _: self._delete(),
             "restore": lambda _: self._restore(),
             "model": self._model,
+            "find": self._find,
             "system": self._system,
             "set": self._set,
             "attach": self._attach,
@@ -131,6 +132,13 @@ class Orders:
         loaded = loader.model.info if loader.model is not None else None
         ready = f"{loaded.name} {loaded.quantization}, context {loaded.n_ctx:,} tokens" if loaded else ""
         self._chat.tell(ready or f"{loader.wanted.path.name} is loading.")
+
+    def _find(self, text: str) -> None:
+        found = list(outline.found(self._chat.conversation, text))
+        for line in found:
+            self._chat.tell(line)
+        if not found:
+            self._chat.tell("No message of this chat holds this. /chats WORDS looks in all of them.")
 
     def _system(self, text: str) -> None:
         conversation = self._chat.conversation

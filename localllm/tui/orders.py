@@ -34,6 +34,7 @@ class Orders:
             "delete": lambda _: self._delete(),
             "restore": lambda _: self._restore(),
             "model": lambda name: screen.switching.name(name) if name else screen.switching.offer(),
+            "find": lambda text: screen.talk.find(text),
             "compare": lambda name: screen.action_compare(name),
             "system": self._system,
             "set": self._set,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_a_file_below_the_current_folder_keeps_its_path_and_another_only_its_nam
 def test_usual_encodings_are_read(here: Path, data: bytes, text: str) -> None:
     (here / "f.txt").write_bytes(data)
     assert attachments.read(here / "f.txt").text == text
+
+
+def test_what_may_be_text_of_an_older_program_comes_with_the_command_that_makes_it_utf8(here: Path) -> None:
+    old = here / "un café.txt"
+    old.write_bytes("Un café, s'il vous plaît.\n".encode("cp1252"))
+    with pytest.raises(BadAttachment, match="not UTF-8 at byte 6") as caught:
+        attachments.read(old)
+    command = caught.value.hint.partition("program. ")[2].partition("  makes")[0]
+    subprocess.run(command, shell=True, check=True)
+    assert attachments.read(here / "un café.utf8.txt").text == "Un café, s'il vous plaît.\n"
+    old.write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    with pytest.raises(BadAttachment) as caught:
+        attachments.read(old)
+    assert "iconv" not in caught.value.hint
 
 
 @pytest.mark.parametrize(

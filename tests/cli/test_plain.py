@@ -97,6 +97,11 @@ def test_the_most_tokens_of_a_reply_are_set_for_a_chat(store: Store) -> None:
     assert (reply.stats.stop_reason, reply.stats.completion_tokens) == ("length", 2)
 
 
+def test_messages_that_hold_a_text_are_listed_with_what_they_say(store: Store) -> None:
+    run = Run(store).lines("A long way down there is  Basalt below.", "/find is BASALT", "/find granite")
+    assert "1  You: …down there is Basalt below.\nNo message of this chat holds this. /chats WORDS" in run.told
+
+
 def test_each_line_is_a_message_and_the_replies_go_to_stdout(store: Store) -> None:
     run = Run(store).lines("Capital of France?", "", "   ", "y")
     assert run.out == f"{PARIS}\n{PARIS}\n"

@@ -122,3 +122,7 @@ async def test_finding_in_a_long_chat(open_app: OpenApp, store: Store) -> None:
         await pilot.press("escape")
         assert isinstance(pilot.app.focused, Prompt)
         assert "not found" not in screen_text(pilot)
+        await say(pilot, "/find  about BASALT")
+        await shows(pilot, "3 / 3")
+        await pilot.press("up")
+        await shows(pilot, "2 / 3")

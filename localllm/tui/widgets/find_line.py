@@ -37,9 +37,11 @@ class FindLine(Horizontal):
         yield self._input
         yield self._count
 
-    def open(self) -> None:
-        """Let the person write; what was looked for last is there, and goes with the first letter."""
+    def open(self, text: str = "") -> None:
+        """Look for `text`, or for what was looked for last, which goes with the first letter that is written."""
         self.display = True
+        if text:
+            self._input.value = text
         self._input.focus()
         self._input.select_all()
         self._look()

@@ -144,8 +144,12 @@ class Talk(Vertical):
         yield SystemCommand("Fold or unfold", "The thought or the files of a message", self.action_fold)
 
     def action_find(self) -> None:
-        """Find a text in the conversation."""
+        """Let the person say what to find in the conversation."""
         self._find_line.open()
+
+    def find(self, text: str) -> None:
+        """Find a text in the conversation."""
+        self._find_line.open(text)
 
     @on(FindChanged)
     def _find(self, event: FindChanged) -> None:
