@@ -6,11 +6,8 @@ knows, what the catalogue recommends. llama.cpp needs no Python for most of that
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from localllm.errors import Cancelled
 from localllm.native import log
@@ -72,25 +69,6 @@ class Aside:
 
 
 def _import_the_rest() -> None:
-    """Import what answers need, numpy and jinja2 with it."""
+    """Import what answers need, jinja2 with it."""
     from localllm import chat_template  # noqa: F401
-    from localllm.runtime import draft_model, engine, forecast, reading, reply, session  # noqa: F401
-
-
-@contextlib.contextmanager
-def blas_that_sleeps() -> Iterator[None]:
-    """Where numpy is imported in this block, its OpenBLAS gets threads that spin for 2^20 cycles of the processor when
-    they have nothing to do, half a millisecond, unless somebody chose how long. Its own time, a hundred times as long
-    and from when it is loaded on, takes a core from llama.cpp.
-
-    OpenBLAS reads the variable once. It is set and removed while no other thread of ours reads the environment.
-    """
-    name = "OPENBLAS_THREAD_TIMEOUT"
-    if name in os.environ or "numpy" in sys.modules:
-        yield
-        return
-    os.environ[name] = "20"
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
+    from localllm.runtime import engine, forecast, reply, session  # noqa: F401

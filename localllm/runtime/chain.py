@@ -96,6 +96,11 @@ def enough(sampling: Sampling) -> int | None:
     return sampling.top_k if active[:1] == ["top_k"] else None
 
 
+def takes_the_likeliest(sampling: Sampling, biases: dict[int, float]) -> bool:
+    """Whether a resolved `sampling` picks the token with the largest logit as it is."""
+    return is_greedy(sampling) and not biases and enough(sampling) == 1
+
+
 def _sampler(name: str, sampling: Sampling, vocab: Vocab, n_ctx: int) -> list[Any]:
     """The sampler of that name; nothing if its values say that it is off."""
     if _is_off(name, sampling):

@@ -7,6 +7,7 @@ in one process. When stdin ends, the parent is gone and the process ends.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import queue
 import sys
@@ -186,10 +187,18 @@ class Child:
             self._send(Finished(command.request, reply.stats, reply.sampling, model.context_used()))
 
 
+def _hash_without_openssl() -> None:
+    """Let `hashlib`, which the library of templates imports, use what Python has itself: OpenSSL takes 3.5 MiB, and
+    here only names are hashed. A Python that was built without hashes of its own keeps it."""
+    if all(importlib.util.find_spec(name) for name in ("_md5", "_sha1", "_sha3", "_blake2")):
+        sys.modules.update({"_hashlib": None})  # type: ignore[dict-item]  # as `import` documents
+
+
 def main() -> None:
     """Serve the parent over the original stdin and stdout, which nothing else in the process may then touch."""
     # An abort in ggml would start a debugger to print a backtrace: slow, and nobody reads it.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    _hash_without_openssl()
     commands = os.fdopen(os.dup(0), "rb")
     events = Outlet(os.fdopen(os.dup(1), "wb"))
     null = os.open(os.devnull, os.O_RDWR)

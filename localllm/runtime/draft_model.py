@@ -51,8 +51,8 @@ def _vocabulary(header: Header) -> list[object]:
     return [*(header.metadata.get(key) for key in _VOCABULARY), list(tokens) if isinstance(tokens, Array) else None]
 
 
-def open_draft(plan: Plan) -> tuple[DraftModel | None, Plan]:
-    """The model that drafts for the one that was loaded by `plan`, if one is to, and the plan of both.
+def open_draft(plan: Plan) -> tuple[DraftModel, Plan]:
+    """The model that drafts for the one that was loaded by `plan`, and the plan of both.
 
     Its context is as long as that one's.
 
@@ -61,8 +61,6 @@ def open_draft(plan: Plan) -> tuple[DraftModel | None, Plan]:
         DoesNotFit, ModelNotFound, BadModelFile: as for any model.
     """
     options = plan.options
-    if options.draft in ("", "off", "ngram"):
-        return None, plan
     headers = read_parts(Path(options.draft))
     _check_vocabulary(headers[0], read_header(plan.path))
     own = Options(

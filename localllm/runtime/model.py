@@ -195,7 +195,7 @@ class Model(AsyncAnswers):
             UnsupportedModel: the file does not say how to pool, and neither do you.
             ValueError: a text has no tokens.
         """
-        return self._parts.reader.embed(texts, normalize=normalize, truncate=truncate, pooling=pooling)
+        return self._parts.reading().embed(texts, normalize=normalize, truncate=truncate, pooling=pooling)
 
     def rerank(self, query: str, documents: Sequence[str]) -> NDArray[np.float32]:
         """How well each document answers `query`, by a model that was trained to rank: float32 [n], higher is better.
@@ -204,13 +204,14 @@ class Model(AsyncAnswers):
             UnsupportedModel: it was not.
             ContextFull: a document is too long.
         """
+        reader = self._parts.reading()
         from localllm.runtime.reading import RANK
 
         if self._parts.headers[0].integer("{arch}.pooling_type") != RANK:
             raise UnsupportedModel(
                 f"{self.info.title} is no reranker.", hint="Choose one that was trained to rank documents."
             )
-        return self._parts.reader.rerank(query, documents)
+        return reader.rerank(query, documents)
 
     def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """The logits of what follows each of `tokens`: float32 [n, vocabulary].
@@ -220,7 +221,7 @@ class Model(AsyncAnswers):
             ValueError: there are none, or one is not in the vocabulary.
         """
         self._writer()
-        return self._parts.reader.logits(tokens)
+        return self._parts.reading().logits(tokens)
 
     def foresee(self, messages: Sequence[Message]) -> Forecast:
         """What an answer to `messages` would begin with. Computes nothing, and refuses no length.

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm import paths
-from localllm.errors import BadTemplate, UnsupportedModel
+from localllm.errors import BadTemplate, EngineDied, UnsupportedModel
 from localllm.gguf_file import Header, read_parts
 from localllm.native import handles, lib, rpc
 from localllm.native.kv import KV
 from localllm.native.vocab import Vocab
 from localllm.runtime.adapters import Adapter, load_adapters
-from localllm.runtime.aside import Aside, blas_that_sleeps
+from localllm.runtime.aside import Aside
+from localllm.runtime.blas import blas_that_sleeps
 from localllm.runtime.context import open_context
 from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, let_go_of_copied, read_weights
 from localllm.runtime.options import Options
@@ -41,6 +42,36 @@ if TYPE_CHECKING:
 # What is not needed before llama.cpp reads the weights is imported where it is used: see `aside`.
 
 
+class Reading:
+    """What reads texts with a model, made when it is first called for: see `blas`."""
+
+    def __init__(self, make: Callable[[], Reader]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: Reader | None = None
+        self._closed = False
+
+    def __call__(self) -> Reader:
+        """The one reader.
+
+        Raises:
+            EngineDied: it is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise EngineDied("The model is closed.", hint="Load it again.")
+            if self._made is None:
+                with blas_that_sleeps():
+                    self._made = self._make()
+            return self._made
+
+    def close(self) -> None:
+        """Stop what is being read, and make none any more."""
+        with self._lock:
+            self._closed = True
+        if self._made is not None:
+            self._made.close()
+
+
 @dataclass(frozen=True)
 class Parts:
     """A model in memory. `plan` is what it took; `engine` is None for one that only reads, `draft` if none drafts.
@@ -57,13 +88,13 @@ class Parts:
     tokens: TokenMemory
     engine: Engine | None
     draft: DraftModel | None
-    reader: Reader
+    reading: Reading
     copied: int
     replies: weakref.WeakSet[LocalReply] = field(default_factory=weakref.WeakSet)
 
     def close(self) -> None:
         """Stop what is made and free all. Safe to call again, also after Ctrl-C came in the middle of it."""
-        self.reader.close()
+        self.reading.close()
         if self.engine is not None:
             self.engine.close()
         if self.draft is not None:
@@ -135,8 +166,7 @@ def open_parts(
         aside.give_up()
 
     # All of it apart: llama.cpp logs while it makes a context, too, and Ctrl-C would be lost in that callback.
-    with blas_that_sleeps():
-        return lib.apart(work, stop, Parts.close, aside.run)
+    return lib.apart(work, stop, Parts.close, aside.run)
 
 
 def _open(
@@ -171,8 +201,6 @@ def _open(
         aside.context_is_made(settled)
         context = opened()
         made.callback(context.close)
-        from localllm.runtime.draft_model import open_draft
-        from localllm.runtime.reading import Reader
         from localllm.runtime.template import TokenMemory
 
         plan, tokens = as_loaded(aside.plan(), context, lines, adapters), TokenMemory(vocab)
@@ -180,13 +208,28 @@ def _open(
         engine = _engine(handle, vocab, context, plan.options, snapshots)
         if engine is not None:
             made.callback(engine.close)
-        draft, plan = open_draft(plan)
+        draft, plan = _draft(plan)
         # A context is rounded up, and what reads has no positions beyond those that it was trained with.
-        reader = Reader(handle, vocab, opened, min(plan.n_ctx, headers[0].context_length or plan.n_ctx))
+        longest = min(plan.n_ctx, headers[0].context_length or plan.n_ctx)
+        reading = Reading(lambda: _reader(handle, vocab, opened, longest))
         made.pop_all()
     copied = copied_bytes(lines) if plan.options.mmap else 0
     small = tuple(header.without_vocabulary() for header in headers)
-    return Parts(plan, small, files, handle, vocab, tokens, engine, draft, reader, copied)
+    return Parts(plan, small, files, handle, vocab, tokens, engine, draft, reading, copied)
+
+
+def _draft(plan: Plan) -> tuple[DraftModel | None, Plan]:
+    if plan.options.draft in ("", "off", "ngram"):
+        return None, plan
+    with blas_that_sleeps():
+        from localllm.runtime.draft_model import open_draft
+    return open_draft(plan)
+
+
+def _reader(handle: handles.ModelHandle, vocab: Vocab, opened: Callable[..., handles.ContextHandle], n: int) -> Reader:
+    from localllm.runtime.reading import Reader
+
+    return Reader(handle, vocab, opened, n)
 
 
 def _vocabulary(handle: handles.ModelHandle, path: Path) -> Vocab:

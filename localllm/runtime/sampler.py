@@ -12,19 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from localllm.errors import BadGrammar
 from localllm.native import handles, lib, log
-from localllm.native.candidates import Candidates, logits_at
 from localllm.native.vocab import Vocab
-from localllm.runtime.chain import biased_tokens, enough, history, is_greedy, samplers
-from localllm.runtime.grammar import gbnf, schema
-from localllm.runtime.sampling import DEFAULTS, FORBIDDEN, Sampling, open_values
-
-_FIRST = 512
-"""How many of the likeliest tokens a grammar is asked about before it is asked about all."""
+from localllm.runtime.blas import blas_that_sleeps
+from localllm.runtime.chain import biased_tokens, history, samplers, takes_the_likeliest
+from localllm.runtime.sampling import DEFAULTS, Sampling, open_values
 
 # Keys of a model file, from llama.cpp's `llama_model_meta_key`.
 _META_KEYS = {
@@ -73,38 +66,17 @@ class Chances:
     top: tuple[tuple[int, float], ...]
 
 
-def chances(logits: NDArray[np.float32], token: int, count: int) -> Chances:
-    """Log-probabilities from the `logits` float32 [n_vocab] of the model: of `token`, and of the `count` likeliest."""
-    wide = logits.astype(np.float64)
-    highest = wide.max()
-    logprobs = np.maximum(wide - highest - np.log(np.exp(wide - highest).sum()), FORBIDDEN)
-    count = min(count, len(logits))
-    likeliest = np.argpartition(-logprobs, count - 1)[:count] if count else np.arange(0)
-    order = likeliest[np.argsort(-logprobs[likeliest], kind="stable")]
-    return Chances(float(logprobs[token]), tuple((int(other), float(logprobs[other])) for other in order))
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    n_vocab: int
-    n_ctx: int
-
-
 class Sampler:
     """The samplers of one reply. Not for two threads at once. Close it when the reply ends.
 
     `chances` has an entry for each token that was sampled, if log-probabilities were asked for.
     """
 
-    def __init__(self, chain: Any, grammar: Any, sampling: Sampling, biases: dict[int, float], sizes: _Sizes) -> None:
+    def __init__(self, chain: Any, sampling: Sampling, n_ctx: int) -> None:
         self.chances: list[Chances] = []
         self._api = lib.llama()
-        self._chain, self._grammar, self._biases = chain, grammar, biases
-        self._logprobs = sampling.logprobs
-        self._history, self._n_vocab = history(sampling, sizes.n_ctx), sizes.n_vocab
-        self._enough = enough(sampling)
-        # llama.cpp copies all logits before it looks for the largest, the first of equals; numpy only looks.
-        self._likeliest = grammar is None and not biases and is_greedy(sampling) and self._enough == 1
+        self._chain = chain
+        self._history = history(sampling, n_ctx)
 
     def read(self, prompt: Sequence[int]) -> None:
         """Let penalties know what stands before the first token."""
@@ -112,67 +84,14 @@ class Sampler:
             self._api.llama_sampler_accept(self._chain, token)
 
     def sample(self, context: Any, index: int) -> int:
-        """The next token, from the logits at `index` of the batch that `context` decoded last.
-
-        Raises:
-            BadGrammar: the grammar allows no token of the vocabulary here, and no end either.
-        """
-        if self._likeliest:
-            token = int(logits_at(context, index, self._n_vocab).argmax())
-        elif self._grammar is None:
-            token = int(self._api.llama_sampler_sample(self._chain, context, index))
-        else:
-            token = self._follow(logits_at(context, index, self._n_vocab))
-        if self._logprobs is not None:
-            self.chances.append(chances(logits_at(context, index, self._n_vocab), token, self._logprobs))
-        return token
-
-    def _follow(self, logits: NDArray[np.float32]) -> int:
-        """The next token by the grammar: what the chain picks, or if that is not allowed, picks of what is.
-
-        To ask the grammar about one token is a thousand times faster than about the whole vocabulary.
-        """
-        token = self._pick(Candidates(logits))
-        if not self._allowed(logits, np.array([token], np.int32)).size:
-            tokens = self._likeliest_allowed(logits)
-            token = self._pick(Candidates(logits[tokens], tokens))
-        self._api.llama_sampler_accept(self._grammar, token)
-        self._api.llama_sampler_accept(self._chain, token)
-        return token
-
-    def _likeliest_allowed(self, logits: NDArray[np.float32]) -> NDArray[np.int32]:
-        """The tokens that the grammar allows, or as many of the likeliest as the chain could pick from: int32 [n]."""
-        order = np.arange(len(logits), dtype=np.int32)
-        if self._enough is not None:
-            biased = logits.copy()
-            biased[list(self._biases)] += np.array(list(self._biases.values()), np.float32)
-            first = np.argpartition(-biased, _FIRST)[:_FIRST] if len(logits) > _FIRST else order
-            tokens = self._allowed(logits, first.astype(np.int32))
-            if len(tokens) >= self._enough:
-                return tokens
-        tokens = self._allowed(logits, order)
-        if not tokens.size:
-            raise BadGrammar(
-                "The grammar allows nothing more here that the model's vocabulary could write.",
-                hint="Look for a character that no token has, such as a NUL.",
-            )
-        return tokens
-
-    def _pick(self, candidates: Candidates) -> int:
-        candidates.apply(self._chain)
-        return candidates.selected
-
-    def _allowed(self, logits: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
-        candidates = Candidates(logits[tokens], tokens)
-        candidates.apply(self._grammar)
-        return tokens[candidates.logits > -np.inf]
+        """The next token, from the logits at `index` of the batch that `context` decoded last."""
+        return int(self._api.llama_sampler_sample(self._chain, context, index))
 
     def close(self) -> None:
         """Free every sampler."""
-        for sampler in (self._chain, self._grammar):
-            if sampler is not None:
-                self._api.llama_sampler_free(sampler)
-        self._chain = self._grammar = None
+        if self._chain is not None:
+            self._api.llama_sampler_free(self._chain)
+        self._chain = None
 
 
 def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
@@ -190,7 +109,11 @@ def build(sampling: Sampling, vocab: Vocab, n_ctx: int) -> Sampler:
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
     for sampler in samplers(sampling, biases, vocab, n_ctx):
         api.llama_sampler_chain_add(chain, sampler)
-    return Sampler(chain, grammar, sampling, biases, _Sizes(vocab.size, n_ctx))
+    if grammar is None and sampling.logprobs is None and not takes_the_likeliest(sampling, biases):
+        return Sampler(chain, sampling, n_ctx)
+    with blas_that_sleeps():
+        from localllm.runtime.guided import GuidedSampler
+    return GuidedSampler(chain, grammar, sampling, biases, vocab.size, n_ctx)
 
 
 def check(sampling: Sampling, vocab: Vocab) -> None:
@@ -210,12 +133,16 @@ def _grammar_text(sampling: Sampling) -> str | None:
                 hint='A schema that needs itself says so with {"$ref": "#"}.',
             ) from None
     if sampling.grammar is not None:
+        from localllm.runtime.grammar import gbnf
+
         gbnf.check(sampling.grammar)
     return sampling.grammar
 
 
 @functools.lru_cache(maxsize=32)
 def _as_grammar(text: str) -> str:
+    from localllm.runtime.grammar import schema
+
     return schema.as_grammar(json.loads(text))
 
 

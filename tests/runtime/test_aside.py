@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -131,31 +128,3 @@ def test_nobody_waits_for_what_does_not_come() -> None:
     given_up.give_up()
     with pytest.raises(Cancelled, match="stopped"):
         given_up.plan()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("given", "seen"), [({}, "20 None"), ({"OPENBLAS_THREAD_TIMEOUT": "26"}, "26 26")], ids=["open", "chosen"]
-)
-def test_blas_is_loaded_with_threads_that_sleep(smollm2: Path, given: dict[str, str], seen: str) -> None:
-    """Unless somebody chose how long they spin; and nothing of it stays in the environment."""
-    program = """
-import os, sys
-class Watch:
-    def find_spec(self, name, *rest):
-        if name == "numpy":
-            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"), end=" ")
-sys.meta_path.insert(0, Watch())
-import localllm
-localllm.load(sys.argv[1], n_ctx=256).close()
-print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
-"""
-    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_THREAD_TIMEOUT"}
-    done = subprocess.run(
-        [sys.executable, "-c", program, smollm2],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**environment, **given},
-    )
-    assert done.stdout == f"{seen}\n"

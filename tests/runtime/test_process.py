@@ -48,6 +48,17 @@ def test_it_says_the_same_as_in_process(remote: ModelProcess, model: Model) -> N
     assert "".join(remote.complete("The capital of France is", sampling=GREEDY, max_tokens=5)).startswith(" Paris")
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what a process has mapped")
+def test_a_reply_that_is_not_greedy_takes_no_memory_for_numpy_and_openssl(remote: ModelProcess) -> None:
+    def mapped() -> str:
+        return Path(f"/proc/{remote.pid}/maps").read_text()
+
+    assert "".join(remote.chat(max_tokens=3).stream("Hi"))
+    assert not {part for part in ("numpy", "libcrypto", "_hashlib") if part in mapped()}
+    assert remote.logits([1, 2]).shape[0] == 2
+    assert "numpy" in mapped()
+
+
 def test_what_is_asked_of_the_sampling_crosses_both_ways(remote: ModelProcess, model: Model) -> None:
     asked = Sampling(temperature=0, stop=(" Germany",), logprobs=2, logit_bias=((" Paris", -5.0),))
     theirs = remote.complete("The capital of France is", sampling=asked, max_tokens=8)

@@ -223,7 +223,7 @@ def test_a_reranker_scores_each_pair(tmp_path: Path) -> None:
     plain = _tiny("bert", tmp_path)
     with Model.load(plain) as encoder:
         width = encoder.embed(["a"], pooling="cls").shape[1]
-        pairs = [encoder._parts.reader._pair("who", text) for text in ("me", "you and I", "them")]
+        pairs = [encoder._parts.reading()._pair("who", text) for text in ("me", "you and I", "them")]
         hidden = np.stack([_first(plain, tokens) for tokens in pairs])
     heads: dict[str, Floats] = {
         "cls.weight": weight("cls", (width, width)),

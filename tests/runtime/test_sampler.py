@@ -14,7 +14,8 @@ from localllm.native.candidates import Candidates
 from localllm.native.handles import open_model
 from localllm.native.vocab import Vocab
 from localllm.runtime.chain import is_greedy
-from localllm.runtime.sampler import build, chances, recommended
+from localllm.runtime.guided import GuidedSampler, chances
+from localllm.runtime.sampler import build, recommended
 from localllm.runtime.sampling import DEFAULTS, LARGEST_SEED, SAMPLERS, Sampling, resolve
 
 Probabilities = dict[int, float]
@@ -273,6 +274,7 @@ def test_asking_a_grammar_about_the_likeliest_first_changes_nothing(
 
     def draw(*, whole: bool) -> list[int]:
         sampler = build(asked, vocab, 512)
+        assert isinstance(sampler, GuidedSampler)
         if whole:
             sampler._enough = None
         drawn = [sampler._follow(logits + np.float32(step % 3)) for step in range(40)]
