@@ -21,6 +21,11 @@ class LeftOut:
     messages: int
     before: int
 
+    @property
+    def rest(self) -> str:
+        """That those further up stay left out, in words."""
+        return "the one before stays left out" if self.before == 1 else f"the {self.before:,} before stay left out"
+
 
 def left_out(conversation: Conversation) -> LeftOut | None:
     """What the last line on the path that is shown keeps out; None where all is sent."""
@@ -45,7 +50,4 @@ def send_again(conversation: Conversation) -> str:
     if not found.before:
         return "All of this chat is sent again, from the next message on."
     are = "is" if found.messages == 1 else "are"
-    return (
-        f"{counted(found.messages, 'message')} {are} sent again, from the next message on; "
-        f"the {found.before:,} before stay left out."
-    )
+    return f"{counted(found.messages, 'message')} {are} sent again, from the next message on; {found.rest}."

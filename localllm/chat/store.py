@@ -133,10 +133,11 @@ class Store:
                 f"The chat {chat_id} in {self.path} is damaged: {error}", hint="Other chats are not affected."
             ) from error
 
-    def add(self, conversation: Conversation, node: Node) -> None:
+    def add(self, conversation: Conversation, node: Node, *, late: bool = False) -> None:
         """Write a message as the one that is shown last, and with it the chat if it is new.
 
-        One that is there already stays as it is.
+        One that is there already stays as it is. A chat that was deleted is restored, except by a message that comes
+        `late`: the chat may have been deleted since it was said.
 
         If another app erased the chat meanwhile, what came before the message is written again.
         """
@@ -152,8 +153,8 @@ class Store:
             if node.role == "user":
                 sent(db, NEW_CHAT if is_first else conversation.id, node.created)
             db.execute(
-                "UPDATE chat SET leaf = ?, updated = ?, deleted = NULL WHERE id = ?",
-                (node.id, node.created, conversation.id),
+                "UPDATE chat SET leaf = ?, updated = ?, deleted = CASE WHEN ? THEN deleted END WHERE id = ?",
+                (node.id, node.created, late, conversation.id),
             )
 
     def add_whole(self, conversation: Conversation, *, updated: float | None = None) -> None:

@@ -55,22 +55,34 @@ class Chats:
     def opened(self, event: ChatOpened) -> None:
         """A chat came from the disk."""
         if self._screen.may_leave():
-            self._turn_to(event.conversation)
+            self._turn_to(event.conversation, event.message)
             if event.forked_from:
                 self._screen.notify(wording.forked(event.conversation, event.forked_from), markup=False)
             if event.message is not None:
-                # Only then the transcript has a size, which it lacks while the welcome is in its place.
-                self._screen.call_after_refresh(self._screen.talk.transcript.go_to, event.message)
+                self._go_to(event.message)
+
+    def _go_to(self, message: str) -> None:
+        if message in {node.id for node in self._open.path()}:
+            # Only then the transcript has a size, which it lacks while the welcome is in its place.
+            self._screen.call_after_refresh(self._screen.talk.transcript.go_to, message)
+        else:
+            self._screen.notify(
+                "What was found is in another version of this chat, which can be shown once the reply is made.",
+                severity="warning",
+            )
 
     def new(self) -> None:
         """Begin a new chat."""
         if self._screen.may_leave():
             self._turn_to(None)
 
-    def _turn_to(self, conversation: Conversation | None) -> None:
+    def _turn_to(self, conversation: Conversation | None, message: str | None = None) -> None:
         self._screen.branches.give_up()
         left = self._screen.drafts.leave()
         self._dialogue.open(conversation)
+        # Where more of the chat is here than on the disk, it is shown as it was left, not as it was read.
+        if message in self._open.nodes.keys() - {node.id for node in self._open.path()} and not self._dialogue.grows:
+            self._open.select(message)
         self._screen.drafts.come(left)
         self._screen.show_anew()
         self._screen.resuming.look()

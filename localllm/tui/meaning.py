@@ -52,7 +52,7 @@ def meaning(screen: ChatScreen, action: str) -> bool | None:
     if action == "tidy":
         return not screen.grows and screen.talk.has_told
     if action == "edit":
-        return not screen.busy and bool(screen.conversation.nodes)
+        return not screen.grows and bool(screen.conversation.nodes)
     if action == "close_panels":
         return not screen.grows and bool(screen.visited)
     if action == "go_on":

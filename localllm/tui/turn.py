@@ -47,13 +47,13 @@ class Task:
 
 
 def write(store: Store, conversation: Conversation, node: Node) -> None:
-    """Write a message as it is by now, whether the disk has its beginning or nothing of it.
+    """Write a message that the disk refused before, as it is by now, whether the disk has its beginning or nothing.
 
     Raises:
         BadStore: the disk refuses it.
     """
     if not store.update(node):
-        store.add(conversation, node)
+        store.add(conversation, node, late=True)
 
 
 class Turn:

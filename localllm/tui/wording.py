@@ -168,7 +168,7 @@ def ended_elsewhere(turn: Turn, node: Node | None) -> str:
     if node is None:
         return f"No reply in “{title}”: {why_wordless(turn) + '.' if turn.error is None else turn.error.message}"
     reason = "" if node.state == "done" else ENDINGS.get(node.stats.stop_reason if node.stats else "", "interrupted")
-    told = f"The reply in “{title}” {f'ended early: {reason}' if reason else 'is whole'}."
+    told = f"The reply in “{title}” {f'ended early: {reason}' if reason else 'is finished'}."
     return told if turn.error is None else f"{told} {turn.error.message}"
 
 

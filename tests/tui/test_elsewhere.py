@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from localllm.chat.store import Store
-from localllm.errors import ContextFull
+from localllm.errors import BadStore, ContextFull
 from localllm.tui.app import ChatApp
 from localllm.tui.messages import ChatChosen, ChatDropped, ChatOpened, VersionWanted
 from localllm.tui.reply_entry import ReplyEntry
@@ -53,6 +53,65 @@ async def test_a_reply_goes_on_while_another_chat_is_open_and_is_seen_to_grow_on
         await wait_until(pilot, lambda: pilot.app.query_one(Prompt).text == "Next", "the draft of the new chat")
 
 
+async def test_what_is_found_in_another_version_of_the_chat_that_is_answered_is_shown_or_said_to_be_there(
+    open_app: OpenApp, store: Store
+) -> None:
+    script = Script(reply="Granite.")
+    app = open_app(script)
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        await ask(pilot, "Which stone?")
+        found = app.chat.conversation.path()[-1].id
+        script.reply, script.piece_s = WORDS, 0.02
+        await pilot.press("ctrl+r")
+        await shows(pilot, "three")
+        app.chat.chats.choose(ChatChosen(app.chat.conversation.id, found))
+        await shows(pilot, "What was found is in another version")
+        assert app.chat.busy
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: idle(pilot), "the end of the reply")
+
+
+async def test_why_nothing_can_be_edited_while_another_chat_is_answered_is_said(open_app: OpenApp) -> None:
+    script = Script(reply="Granite.")
+    app = open_app(script)
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        await ask(pilot, "Which stone?")
+        first = app.chat.conversation.id
+        await pilot.press("ctrl+n")
+        script.reply, script.piece_s = WORDS, 0.02
+        await begin(pilot, app)
+        app.chat.chats.choose(ChatChosen(first))
+        await shows(pilot, "Granite.")
+        await pilot.press("f4")
+        await shows(pilot, "Ctrl+C stops it.")
+        await pilot.press("ctrl+c")
+        await wait_until(pilot, lambda: idle(pilot), "the end of the reply")
+
+
+async def test_a_version_that_is_found_in_a_chat_of_which_more_is_here_than_on_the_disk_is_shown(
+    open_app: OpenApp, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(reply="Granite.")
+    app = open_app(script)
+    async with app.run_test(size=(100, 50), notifications=True) as pilot:
+        await ask(pilot, "Which stone?")
+        found = app.chat.conversation.path()[-1].id
+        script.reply = "Basalt."
+        await pilot.press("ctrl+r")
+        await shows(pilot, "Basalt.")
+        await wait_until(pilot, lambda: idle(pilot), "the end of the reply")
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "add", _refuse)
+            await ask(pilot, "And?")
+        app.chat.chats.choose(ChatChosen(app.chat.conversation.id, found))
+        await shows(pilot, "Granite.")
+        assert "And?" in {node.text for node in app.chat.conversation.nodes.values()}
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise BadStore("The disk is full.")
+
+
 async def test_a_reply_that_is_made_here_is_not_called_one_of_another_window(open_app: OpenApp, store: Store) -> None:
     app = open_app(Script(reply=WORDS, piece_s=0.05))
     async with app.run_test(size=(100, 50)) as pilot:
@@ -68,7 +127,7 @@ async def test_the_end_of_a_reply_is_told_in_the_chat_that_is_open(open_app: Ope
     app = open_app(Script(reply=WORDS, piece_s=0.005))
     async with app.run_test(size=(100, 50), notifications=True) as pilot:
         answered = await begin(pilot, app)
-        await shows(pilot, "The reply in “Count” is whole.")
+        await shows(pilot, "The reply in “Count” is finished.")
         assert store.load(answered).path()[-1].text == WORDS
         assert not app.chat.conversation.nodes
         await ask(pilot, "Again")

@@ -139,6 +139,25 @@ def test_a_message_that_the_disk_refused_is_not_lost_with_its_chat(
     assert {"New", "Hi"} <= {entry.title for entry in talk.store.chats()}
 
 
+def test_a_chat_that_was_deleted_stays_deleted_when_its_words_are_written_late(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk.dialogue.send("Hi")
+    talk.wait()
+    chat = talk.dialogue.conversation
+    with monkeypatch.context() as broken:
+        broken.setattr(talk.store, "add", raiser(BadStore("The disk is full.")))
+        talk.dialogue.send("More")
+        talk.wait()
+    talk.dialogue.open(None)
+    talk.store.delete(chat.id)
+    talk.dialogue.send("New")
+    talk.wait()
+    assert [entry.title for entry in talk.store.chats()] == ["New"]
+    talk.store.restore(chat.id)
+    assert talk.store.load(chat.id).path()[-1].text == "More"
+
+
 def test_a_disk_that_fails_on_the_way_does_not_stop_the_reply(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_module, "FLUSH_S", 0.0)
     error = BadStore("The disk is full.")
@@ -247,7 +266,7 @@ WANTED = Wanted(INFO.path)
 
 
 def raiser(error: Exception) -> Callable[..., NoReturn]:
-    def fail(*arguments: object) -> NoReturn:
+    def fail(*arguments: object, **named: object) -> NoReturn:
         raise error
 
     return fail

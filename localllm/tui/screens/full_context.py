@@ -206,7 +206,7 @@ def _sending_again(crowding: Crowding) -> list[Option]:
     if not gone.before:
         return [_option("again", "Send all again", note)]
     title = f"Send {counted(gone.messages, 'message')} again"
-    return [_option("again", title, f"{note}; the {gone.before:,} before stay left out")]
+    return [_option("again", title, f"{note}; {gone.rest}")]
 
 
 def _option(name: str, title: str, note: str, *, disabled: bool = False) -> Option:
