@@ -5,7 +5,7 @@ Stands between readline, which knows words without spaces, and what the app offe
 
 from __future__ import annotations
 
-from localllm.tui.completing import command_choices, path_choices, word_before
+from localllm.chat.completing import command_choices, path_choices, word_before
 
 BREAKS = " \t"
 """Where readline's words end: it replaces what is behind the last of them."""

@@ -52,7 +52,7 @@ class Dialogue:
         self._saved: set[str] = set()
         self._unwritten: dict[str, Conversation] = {}
         """The conversations of the messages, by id, that the disk refused, or of which it refused the last words."""
-        self._latest: list[tuple[Conversation, str]] = []
+        self._latest: tuple[Conversation, str] | None = None
         """The conversation of the reply that was begun last, and its id."""
         self._shown_before: str | None = None
         self._thread: threading.Thread | None = None
@@ -81,7 +81,8 @@ class Dialogue:
     def _held(self, read: Conversation) -> Conversation | None:
         """The conversation that was `read` from the disk, if more of it is here: a reply that is being made, or that
         was when it was read, or a message that the disk refused."""
-        for chat, message in [*self._latest, *((chat, message) for message, chat in self._unwritten.items())]:
+        owed = [(chat, message) for message, chat in self._unwritten.items()]
+        for chat, message in [self._latest, *owed] if self._latest is not None else owed:
             if chat.id == read.id and (self.grows_in(chat) or chat.nodes.get(message) != read.nodes.get(message)):
                 return chat
         return None
@@ -133,7 +134,7 @@ class Dialogue:
             tuple((chat, chat.nodes[message]) for message, chat in self._unwritten.items()),
         )
         self._shown_before = shown_before
-        self._latest = [(self.conversation, reply.id)]
+        self._latest = self.conversation, reply.id
         self.turn = turn = Turn(task, self._store)
         turn.error = error
         self._thread = background.start(

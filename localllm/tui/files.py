@@ -13,12 +13,12 @@ from textual.message import Message
 from localllm.chat import attachments
 from localllm.chat.attachments import Attachment, Weighed
 from localllm.chat.commands import unescaped
+from localllm.chat.completing import Word, path_choices
 from localllm.counts import counted
 from localllm.errors import BadAttachment, LocalLLMError
 from localllm.runtime.responder import Responder
 from localllm.tui import background
 from localllm.tui.amounts import tokens
-from localllm.tui.completing import Word, path_choices
 from localllm.tui.messages import Attached, Crashed, Mentioned, MessageMade, MessageRefused, NotAttached, PathsFound
 
 CHARACTERS_PER_TOKEN = 4

@@ -152,19 +152,19 @@ def doing(turn: Turn) -> tuple[str, float | None]:
 
 def made_elsewhere(turn: Turn) -> str:
     """What a turn does while another chat is open."""
-    return f"{'stopping' if turn.stopped else 'answering'} in “{_short_title(turn.task.conversation)}”"
+    return f"{'stopping' if turn.stopped else 'answering'} in “{_short(turn.task.conversation.title)}”"
 
 
 def still_made(turn: Turn, *, here: bool) -> str:
     """That a reply is made, and how it is stopped; `here` is whether its chat is the open one."""
     if here:
         return "The reply is still being made. Esc stops it."
-    return f"The reply in “{_short_title(turn.task.conversation)}” is still being made. Ctrl+C stops it."
+    return f"The reply in “{_short(turn.task.conversation.title)}” is still being made. Ctrl+C stops it."
 
 
 def ended_elsewhere(turn: Turn, node: Node | None) -> str:
     """How a reply ended while another chat was open."""
-    title = _short_title(turn.task.conversation)
+    title = _short(turn.task.conversation.title)
     if node is None:
         return f"No reply in “{title}”: {why_wordless(turn) + '.' if turn.error is None else turn.error.message}"
     reason = "" if node.state == "done" else ENDINGS.get(node.stats.stop_reason if node.stats else "", "interrupted")
@@ -175,10 +175,6 @@ def ended_elsewhere(turn: Turn, node: Node | None) -> str:
 def forked(fork: Conversation, title: str) -> str:
     """That what is open now is a fork of the chat of this title."""
     return f"This is a fork now, with {counted(len(fork.nodes), 'message')}. “{_short(title)}” stays as it was."
-
-
-def _short_title(conversation: Conversation) -> str:
-    return _short(conversation.title)
 
 
 def _short(title: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from textual import events, on
 from textual.app import App, ComposeResult
 
-from localllm.tui.completing import Choice, Word
+from localllm.chat.completing import Choice, Word
 from localllm.tui.messages import PromptSent
 from localllm.tui.widgets.prompt import Prompt
 

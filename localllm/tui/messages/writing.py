@@ -8,8 +8,8 @@ from pathlib import Path
 from textual.message import Message
 
 from localllm.chat.attachments import Weighed
+from localllm.chat.completing import Choice, Word
 from localllm.errors import LocalLLMError
-from localllm.tui.completing import Choice, Word
 
 
 class PromptSent(Message):

@@ -12,7 +12,7 @@ from textual import events, on
 from textual.widgets import TextArea
 
 from localllm.chat.attachments import dropped, is_long
-from localllm.tui.completing import Choice, Word, command_choices, word_before
+from localllm.chat.completing import Choice, Word, command_choices, word_before
 from localllm.tui.messages import (
     BackspaceAtStart,
     FilesDropped,

@@ -15,7 +15,7 @@ from textual.visual import VisualType
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from localllm.tui.completing import Choice
+from localllm.chat.completing import Choice
 from localllm.tui.messages import ChoicePicked
 
 LABEL = 22

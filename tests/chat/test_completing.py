@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.tui.completing import Word, command_choices, path_choices, word_before
+from localllm.chat.completing import Word, command_choices, path_choices, word_before
 
 
 @pytest.mark.parametrize(
