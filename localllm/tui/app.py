@@ -188,22 +188,12 @@ class ChatApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Textual's: what the command palette offers."""
-        # Textual's own Keys shows a panel of the focused widget; ours are on a screen.
-        yield from (command for command in super().get_system_commands(screen) if command.title != "Keys")
+        from localllm.tui import palette
+
+        yield from (found for found in super().get_system_commands(screen) if found.title not in palette.NOT_OURS)
         yield SystemCommand("Keys", "Show all keys", self.action_help)
         if screen is self.chat:
-            yield SystemCommand("New chat", "Begin a new conversation", self.chat.action_new_chat)
-            yield SystemCommand("Chats", "Show or hide the list of chats", self.chat.action_toggle_chats)
-            yield SystemCommand("Memory", "Show or hide the memory panel", self.chat.action_toggle_memory)
-            yield SystemCommand("Settings", "Of this chat, and presets", self.chat.action_settings)
-            yield SystemCommand("Models", "Load another, or download one", self.chat.action_models)
-            yield SystemCommand("Compare", "One prompt, two models side by side", self.chat.action_compare)
-            yield SystemCommand("All memory", "Devices, layers, what if", self.chat.action_show_memory)
-            yield SystemCommand("Make room in the context", "Send less, or load more", self.chat.action_make_room)
-            yield from self.chat.talk.commands()
-            if self.chat.conversation.first_sent() is not None:
-                yield SystemCommand("Send again", "What the last line keeps out", self.chat.overflow.send_again)
-            yield SystemCommand("Load the model again", "Free it and load it anew", self.chat.action_reload)
+            yield from palette.commands(self.chat)
 
     def close(self) -> None:
         """Free the model and finish writing; call it after `run` returned."""

@@ -15,7 +15,7 @@ from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.sidebar import Sidebar
-from tests.tui.driving import OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, idle, only_chat, say, screen_text, shows, wait_until
 from tests.tui.fake import FakeResponder, Garage, Script
 
 SLOW = Script(reply="One two three four five six seven eight nine ten. " * 40, piece_s=0.01)
@@ -479,6 +479,21 @@ async def test_the_window_can_change_its_size_while_words_arrive(open_app: OpenA
         await pilot.press("escape")
         await wait_until(pilot, lambda: idle(pilot))
         await shows(pilot, "stopped · Ctrl+G goes on")
+
+
+@pytest.mark.slow
+async def test_the_command_palette_offers_what_means_something_now(open_app: OpenApp) -> None:
+    def offered(pilot: Driver) -> set[str]:
+        return {command.title for command in pilot.app.get_system_commands(pilot.app.screen)}
+
+    async with open_app().run_test(size=(100, 30)) as pilot:
+        assert not {"Edit a message", "Answer again", "Go on with the reply", "Maximize"} & offered(pilot)
+        await ask(pilot, "Capital of France?")
+        assert {"Edit a message", "Answer again", "Fork this chat"} <= offered(pilot)
+        assert not {"Go on with the reply", "Maximize"} & offered(pilot)
+        (again,) = [one for one in pilot.app.get_system_commands(pilot.app.screen) if one.title == "Answer again"]
+        again.callback()
+        await shows(pilot, "‹2/2›")
 
 
 @pytest.mark.slow
