@@ -108,14 +108,14 @@ class UserSettings:
     chats_pane: Literal["shown", "hidden"] | None = _key(
         "app",
         kinds.choice("shown", "hidden"),
-        "the list of chats, as F3 left it; never in the place of the conversation",
-        "shown where there is room",
+        "the list of chats, as F3 left it; shown is from 74 columns on",
+        "shown from 132 columns on",
     )
     memory_pane: Literal["shown", "hidden"] | None = _key(
         "app",
         kinds.choice("shown", "hidden"),
-        "the memory panel, as F2 left it; never in the place of the conversation",
-        "shown where there is room",
+        "the memory panel, as F2 left it; shown is from 74 columns on",
+        "shown from 92 columns on",
     )
     titles: Literal["words", "model"] | None = _key(
         "app",

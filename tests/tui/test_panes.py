@@ -7,6 +7,7 @@ import pytest
 from localllm import paths, settings
 from localllm.chat.store import Store
 from localllm.settings import writing
+from localllm.tui.messages import ChatChosen
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.memory_panel import MemoryPanel
 from localllm.tui.widgets.prompt import Prompt
@@ -109,6 +110,25 @@ async def test_a_pane_that_is_remembered_stays_so_where_it_would_have_the_place_
         assert await press(pilot, leave) == ""
     app.close()
     assert settings.load().settings.memory_pane == "shown"
+
+
+async def test_a_list_that_is_remembered_stays_when_a_chat_is_picked(open_app: OpenApp, store: Store) -> None:
+    past = past_chat(store)
+    writing.change("chats_pane", "shown")
+    app = open_app(panes={"chats": True})
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.pause()
+        app.chat.chats.choose(ChatChosen(past.id))
+        await shows(pilot, "An old answer.")
+        assert panes(pilot) == "chats"
+    app.close()
+    assert settings.load().settings.chats_pane == "shown"
+    again = open_app(panes={"chats": True})
+    async with again.run_test(size=(100, 24)) as pilot:
+        await pilot.pause()
+        assert await press(pilot, "f3") == "memory"
+    again.close()
+    assert settings.load().settings.chats_pane is None
 
 
 @pytest.mark.parametrize("width", [60, 80])

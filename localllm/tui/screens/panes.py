@@ -43,12 +43,15 @@ class Panes(Screen[None]):
         self._wanted: dict[str, bool] = {}
         """Which panes the person asked to see, or not to see; the last of them is what was asked last."""
         self._recalled: dict[str, bool] = {}
+        self._kept: set[str] = set()
+        """The panes that were recalled as shown: beside the conversation, nothing but a key hides them."""
         self.to_remember: dict[str, bool | None] = {}
         """Of the panes that the person turned on or off beside the conversation, how they are; None is as usual."""
 
     def recall(self, wanted: Mapping[str, bool]) -> None:
         """Begin with these panes shown or hidden; one that would be in the place of the conversation stays away."""
         self._recalled = dict(wanted)
+        self._kept = {name for name, shown in wanted.items() if shown}
 
     def on_resize(self) -> None:
         """Textual's: panes come and go with the width."""
@@ -74,16 +77,18 @@ class Panes(Screen[None]):
         return [*asked, *usual][: 2 if self.app.size.width >= BOTH_FROM else 1]
 
     def _is_usual(self, name: str) -> bool:
-        return self.app.size.width >= USUAL_FROM[name]
+        return self.app.size.width >= (BESIDE_FROM if name in self._kept else USUAL_FROM[name])
 
     def _pane(self, name: str) -> Widget:
         return self.query_one(f"#{name}")
 
     def _want(self, name: str, *, shown: bool) -> None:
         self._wanted.pop(name, None)
+        if not shown:
+            self._kept.discard(name)
         if shown or self._is_usual(name):
             self._wanted[name] = shown
-        self._remember(name, shown if shown != self._is_usual(name) else None)
+        self._remember(name, shown if shown != (self.app.size.width >= USUAL_FROM[name]) else None)
         self._arrange()
 
     def _remember(self, name: str, shown: bool | None) -> None:
@@ -97,7 +102,8 @@ class Panes(Screen[None]):
 
     def _leave(self, *names: str) -> None:
         """Nobody asks for these panes any more; what had to leave for them is back."""
-        left = [name for name in names if self._wanted.get(name)]
+        stay = self._kept if self.app.size.width >= BESIDE_FROM else ()
+        left = [name for name in names if self._wanted.get(name) and name not in stay]
         for name in left:
             del self._wanted[name]
             self._remember(name, None)
