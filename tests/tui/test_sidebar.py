@@ -180,6 +180,16 @@ async def test_a_reply_that_a_crash_cut_off_is_told_once(open_app: OpenApp, stor
         assert screen_text(pilot).count("was cut off") == 1
 
 
+async def test_what_was_cut_off_in_the_open_chat_is_told_there_alone(open_app: OpenApp, store: Store) -> None:
+    chat = talk(store, "Wombats", "Half of")
+    store.recovered = frozenset({chat.id})
+    async with open_app(conversation=store.load(chat.id)).run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        await pilot.press("p")
+        await shows(pilot, "pinned")
+        assert "was cut off" not in screen_text(pilot)
+
+
 async def test_a_chat_named_on_the_command_line_is_open_from_the_start(open_app: OpenApp, store: Store) -> None:
     chat = talk(store, "From before", "An answer from before.")
     app = open_app(conversation=store.load(chat.id))

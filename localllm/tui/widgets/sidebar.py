@@ -62,7 +62,7 @@ class Sidebar(Vertical):
     def _tell_recovered(self) -> None:
         """Say once which replies a crash cut off."""
         for chat in self._chats:
-            if chat.id in self._recovered:
+            if chat.id in self._recovered and chat.id != self._open_id:  # there it stands below the reply
                 self.notify(f"A reply in “{chat.title}” was cut off. Open it, and Ctrl+G goes on.", markup=False)
         self._recovered = frozenset()
 
