@@ -239,6 +239,26 @@ async def test_keys_between_tabs_go_to_their_fields_though_all_come_at_once(open
 
 
 @pytest.mark.slow
+async def test_a_preset_is_kept_under_the_whole_name_and_taken_by_it_however_fast_it_is_written(
+    open_app: OpenApp,
+) -> None:
+    app = open_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await open_settings(pilot)
+        write(pilot, "temperature", "0.1")
+        app.screen.query_one("#preset", Input).focus()
+        await pilot.pause()
+        type_at_once(pilot, *"cold", "ctrl+s")
+        await shows(pilot, "Kept as cold. Enter uses it.")
+        write(pilot, "preset", "")
+        write(pilot, "temperature", "")
+        await pilot.pause()
+        type_at_once(pilot, *"cold", "ctrl+l")
+        await shows(pilot, "The form says what cold does.")
+        assert app.screen.query_one("#temperature", Input).value == "0.1"
+
+
+@pytest.mark.slow
 async def test_up_and_down_move_in_the_system_prompt_before_they_leave_it(open_app: OpenApp) -> None:
     app = open_app()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:

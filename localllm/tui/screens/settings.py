@@ -5,7 +5,7 @@ What a load with them takes is planned while they are written. Its result is wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -149,7 +149,7 @@ class SettingsScreen(ModalScreen[Chosen | None]):
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if event.input.id == "preset" and event.value.strip() not in ("", self._at_preset):
-            self.action_take_preset()
+            self._take_preset()
             return
         # What was typed last may not have been told yet.
         self._check()
@@ -177,6 +177,13 @@ class SettingsScreen(ModalScreen[Chosen | None]):
 
     def action_keep_preset(self) -> None:
         """Keep what the form says under the name in its field."""
+        self._once_written(self._keep_preset)
+
+    def _once_written(self, deed: Callable[[], None]) -> None:
+        """Keys that came in one read before this one are still on their way to the field."""
+        (self.focused or self).call_later(deed)
+
+    def _keep_preset(self) -> None:
         self._check()
         if self._settled is None:
             wrong = ", ".join(field.title for field in FIELDS if self.query_one(f"#{field.name}").has_class("-wrong"))
@@ -194,6 +201,9 @@ class SettingsScreen(ModalScreen[Chosen | None]):
 
     def action_take_preset(self) -> None:
         """Fill the form with the preset of the name in its field."""
+        self._once_written(self._take_preset)
+
+    def _take_preset(self) -> None:
         name = self.query_one("#preset", Input).value.strip()
         try:
             known = presets.read(paths.presets_file())
