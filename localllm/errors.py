@@ -96,10 +96,6 @@ class DownloadFailed(LocalLLMError):
     """A download ended early; what arrived is kept and the same call resumes."""
 
 
-LOAD_AGAIN = "Load the model again to go on."
-"""The end of the hint where an engine ended."""
-
-
 class EngineDied(LocalLLMError):
     """The engine failed or its process ended; the conversation is safe."""
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import IO
 
 from localllm import paths
-from localllm.errors import LOAD_AGAIN, EngineDied
+from localllm.errors import EngineDied
 from localllm.runtime.protocol import AskMemory, Command, Event, Finished, Memory, decode_event, encode
 
 # Not `-m`: that would look for modules in the current folder first, which may be a folder of downloads.
@@ -163,7 +163,7 @@ class EngineProcess:
             return EngineDied("The engine was closed.", hint="Load the model again.")
         return EngineDied(
             f"The engine's process ended: {_why(self._child.poll())}{self._last_words()}.",
-            hint=f"The conversation is safe. {LOAD_AGAIN}",
+            hint="The conversation is safe, and goes on once the model is loaded again.",
         )
 
     def _read(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from localllm.chat.conversation import Conversation, Node
 from localllm.counts import counted
-from localllm.errors import LOAD_AGAIN, BadTemplate, ContextFull, LocalLLMError
+from localllm.errors import BadTemplate, ContextFull, LocalLLMError
 from localllm.measure import comparing
 from localllm.runtime.repetition import repeats_itself
 from localllm.runtime.thinking import parted
@@ -245,5 +245,4 @@ def no_template(info: ModelInfo) -> NoticeEntry:
 
 def model_notice(error: LocalLLMError) -> NoticeEntry:
     """Why there is no model, and how to get one."""
-    hint = error.hint.removesuffix(LOAD_AGAIN).rstrip()
-    return NoticeEntry(error.message, f"{hint}\nF5 loads the model again.".lstrip("\n"))
+    return NoticeEntry(error.message, f"{error.hint}\nF5 loads the model again.".lstrip("\n"))

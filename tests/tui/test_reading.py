@@ -10,7 +10,7 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.store import Store
 from localllm.tui.widgets.prompt import Prompt
 from localllm.tui.widgets.transcript import Transcript
-from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, idle, say, screen_text, shows, type_at_once, wait_until
 from tests.tui.fake import Script
 
 pytestmark = pytest.mark.slow
@@ -107,7 +107,7 @@ async def test_finding_in_a_long_chat(open_app: OpenApp, store: Store) -> None:
         await shows(pilot, "Question 0")
         await pilot.press("f3", "f3", "enter")
         await shows(pilot, "Answer 299")
-        await pilot.press("ctrl+f", *"basalt")
+        type_at_once(pilot, "ctrl+f", *"basalt")
         await shows(pilot, "3 / 3")
         assert "Answer 205 about basalt" in screen_text(pilot)
         await wait_until(pilot, lambda: not transcript(pilot)._search.pending, "all to be searched")

@@ -206,6 +206,26 @@ async def test_a_preset_is_kept_and_taken(open_app: OpenApp) -> None:
 
 
 @pytest.mark.slow
+async def test_what_became_of_a_preset_hides_no_field(open_app: OpenApp) -> None:
+    app = open_app()
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await open_settings(pilot)
+
+        def first_fields() -> list[str]:
+            return [line[2:] for line in screen_text(pilot).splitlines()[1:9]]
+
+        before = first_fields()
+        assert "Temperature" in before[0]
+        write(pilot, "preset", "mine")
+        await pilot.press("ctrl+s")
+        await shows(pilot, "Kept as mine. Enter uses it.")
+        assert first_fields() == before
+        assert "nothing has to be loaded again" in screen_text(pilot)
+        await pilot.press(*"0.3")
+        await wait_until(pilot, lambda: "Kept as" not in screen_text(pilot), "what was said of the form before it")
+
+
+@pytest.mark.slow
 async def test_enter_in_the_preset_field_takes_another_preset_and_then_uses_it(open_app: OpenApp) -> None:
     presets.keep(paths.presets_file(), "cold", Preset("", {"temperature": 0.1}, {}))
     app = open_app()

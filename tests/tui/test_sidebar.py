@@ -6,11 +6,12 @@ import pytest
 from textual.widgets import Input
 
 from localllm.chat.store import Store
+from localllm.tui.screens.rename import RenameScreen
 from localllm.tui.widgets.chat_list import ChatList
 from localllm.tui.widgets.chat_search import ChatSearch
 from localllm.tui.widgets.prompt import Prompt
 from tests.chat.talking import talk
-from tests.tui.driving import Driver, OpenApp, ask, say, screen_text, shows, wait_until
+from tests.tui.driving import Driver, OpenApp, ask, say, screen_text, shows, type_at_once, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,17 @@ async def test_searching_titles_and_texts_and_opening_what_was_found(open_app: O
         await pilot.press("escape")
         await wait_until(pilot, lambda: isinstance(pilot.app.focused, Prompt))
     assert store.load(hidden.id).path()[-1].text == "A shown reply.", "looking at a branch is not choosing it"
+
+
+async def test_letters_that_come_with_the_key_of_the_search_are_searched(open_app: OpenApp, store: Store) -> None:
+    chat = talk(store, "Prose", "A wombat digs.")
+    async with open_app().run_test(size=(160, 40), notifications=True) as pilot:
+        await to_list(pilot)
+        type_at_once(pilot, "slash", *"pr")
+        await wait_until(pilot, lambda: pilot.app.query_one(ChatSearch).value == "pr")
+        await pilot.pause()
+        assert not isinstance(pilot.app.screen, RenameScreen)
+    assert [entry.pinned for entry in store.chats() if entry.id == chat.id] == [False]
 
 
 @pytest.mark.parametrize("leave", ["enter", "escape", "f3"])

@@ -171,12 +171,12 @@ class Panes(Screen[None]):
             self.sidebar.focus_list()
         else:
             self.sidebar.end_search()
-            self.talk.prompt.focus()
+            self.set_focus(self.talk.prompt)
 
     def leave_chats(self) -> None:
         """The person turns from the list to the conversation."""
         self.sidebar.end_search()
-        self.talk.prompt.focus()
+        self.set_focus(self.talk.prompt)
         self._leave("chats")
 
     def show_chats(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static, TextArea
@@ -85,7 +85,9 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             with Horizontal(classes="field"):
                 yield Label("Preset")
                 yield Input(placeholder=self._known(), id="preset", compact=True)
-            yield Static(id="settings-cost")
+            with Vertical(id="settings-foot"):
+                yield Static(id="settings-said")
+                yield Static(id="settings-cost")
 
     def _known(self) -> str:
         try:
@@ -117,21 +119,29 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         if values == self._checked:
             return
         self._checked = values
+        self._say("")
         self._settled, wrong = settled(values, self._loaded, self._chat.conversation.settings.get(ENGINE, {}))
         for field in FIELDS:
             self.query_one(f"#{field.name}", Input).set_class(field.name in wrong, "-wrong")
         if wrong:
-            self._say("\n".join(f"{OF_NAME[name].title}: {why}" for name, why in wrong.items()), wrong=True)
+            self._tell_cost("\n".join(f"{OF_NAME[name].title}: {why}" for name, why in wrong.items()), wrong=True)
         elif self._settled is not None and self._settled.options != self._loaded.options:
-            self._say("planning what a load with these takes…")
+            self._tell_cost("planning what a load with these takes…")
             self._simulator.ask(self._settled.options)
         else:
-            self._say("nothing has to be loaded again")
+            self._tell_cost("nothing has to be loaded again")
 
-    def _say(self, text: str, *, wrong: bool = False) -> None:
+    def _tell_cost(self, text: str, *, wrong: bool = False) -> None:
         cost = self.query_one("#settings-cost", Static)
         cost.set_class(wrong, "-wrong")
         cost.update(Content(text))
+
+    def _say(self, text: str, *, wrong: bool = False) -> None:
+        """Tell what became of a preset: not above the form, where it would hide the first fields."""
+        said = self.query_one("#settings-said", Static)
+        said.set_class(wrong, "-wrong")
+        said.display = bool(text)
+        said.update(Content(text))
 
     @on(Simulated)
     def _simulated(self, event: Simulated) -> None:
@@ -139,11 +149,11 @@ class SettingsScreen(ModalScreen[Chosen | None]):
             return
         if isinstance(event.plan, LocalLLMError):
             self._settled = None
-            self._say(f"{event.plan}", wrong=True)
+            self._tell_cost(f"{event.plan}", wrong=True)
             return
         time = f", about {seconds(self._load_s)} as the last time" if self._load_s else ""
         lines = [*told(self._loaded, event.plan), f"the model loads again{time}; chats on disk are kept"]
-        self._say("\n".join(lines), wrong=not event.plan.fits_instead_of(self._loaded))
+        self._tell_cost("\n".join(lines), wrong=not event.plan.fits_instead_of(self._loaded))
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -188,16 +198,16 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         if self._settled is None:
             wrong = ", ".join(field.title for field in FIELDS if self.query_one(f"#{field.name}").has_class("-wrong"))
             why = f"mend {wrong} first" if wrong else "no model loads with these settings"
-            self.notify(f"Not kept: {why}.", severity="warning", markup=False)
+            self._say(f"Not kept: {why}.", wrong=True)
             return
         name = self.query_one("#preset", Input).value
         try:
             presets.keep(paths.presets_file(), name, self._settled.preset(self.query_one("#system", TextArea).text))
         except BadSettings as error:
-            self.notify(f"{error}", severity="warning", markup=False)
+            self._say(f"{error}", wrong=True)
         else:
             self._at_preset = name.strip()
-            self.notify(f"Kept as {self._at_preset}. Enter uses it.", markup=False)
+            self._say(f"Kept as {self._at_preset}. Enter uses it.")
 
     def action_take_preset(self) -> None:
         """Fill the form with the preset of the name in its field."""
@@ -208,17 +218,18 @@ class SettingsScreen(ModalScreen[Chosen | None]):
         try:
             known = presets.read(paths.presets_file())
         except BadSettings as error:
-            self.notify(f"{error}", severity="warning", markup=False)
+            self._say(f"{error}", wrong=True)
             return
         if name not in known:
             there = f"There are: {', '.join(known)}." if known else "Ctrl+S keeps what stands here as one, by a name."
             wanted = f" {name!r}" if name else ""
             what = f"There is no preset{wanted}{'' if known else ' yet'}." if name or not known else "Name a preset."
-            self.notify(f"{what} {there}", severity="warning", markup=False)
+            self._say(f"{what} {there}", wrong=True)
             return
         self._fill(known[name])
+        self._check()
         self._at_preset = name
-        self.notify(f"The form says what {name} does. Enter uses it.", markup=False)
+        self._say(f"The form says what {name} does. Enter uses it.")
 
     def _fill(self, preset: Preset) -> None:
         if preset.system is not None:

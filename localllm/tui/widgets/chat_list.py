@@ -32,7 +32,6 @@ class ChatList(OptionList):
         Binding("backspace", "drop", show=False),
         Binding("p", "pin", "Pin"),
         Binding("r", "rename", "Rename"),
-        Binding("slash", "search", "Search"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -110,11 +109,7 @@ class ChatList(OptionList):
         if self.highlighted:
             super().action_cursor_up()
         else:
-            self.action_search()
-
-    def action_search(self) -> None:
-        """Go to the line above, where the person says what to search."""
-        self.post_message(ChatsLeftUpward())
+            self.post_message(ChatsLeftUpward())
 
     def action_leave(self) -> None:
         """Go back to writing."""

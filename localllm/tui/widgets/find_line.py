@@ -42,7 +42,7 @@ class FindLine(Horizontal):
         self.display = True
         if text:
             self._input.value = text
-        self._input.focus()
+        self.screen.set_focus(self._input)  # at once: `focus` would be carried out behind the keys that wait
         self._input.select_all()
         self._look()
 

@@ -6,9 +6,11 @@ Asks the archive, which answers by way of the screen. Knows nothing of what is i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from localllm.chat.search import Hit
@@ -29,6 +31,11 @@ from localllm.tui.widgets.chat_search import ChatSearch
 class Sidebar(Vertical):
     """The chats."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # Before the list, which would get the letters that come with it in one read, too, and pin or rename.
+        Binding("slash", "search", "Search", priority=True),
+    ]
+
     def __init__(self, archive: Archive, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = " Chats"
@@ -48,7 +55,15 @@ class Sidebar(Vertical):
     def focus_list(self) -> None:
         """Let the person pick a chat, from the one that is open on."""
         self._list.to_open()
-        self._list.focus()
+        self.screen.set_focus(self._list)  # at once: `focus` would be carried out behind the keys that wait
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Textual's: the sign that leads to the search is a letter in it."""
+        return self._list.has_focus if action == "search" else super().check_action(action, parameters)
+
+    def action_search(self) -> None:
+        """Go to the line above the list, where the person says what to search."""
+        self.screen.set_focus(self._search)  # at once, as above
 
     def show(self, chats: list[ChatEntry], open_id: str) -> None:
         """List `chats`, or those of them that are searched; the one that is open is marked."""
@@ -95,7 +110,7 @@ class Sidebar(Vertical):
     @on(ChatsLeftUpward)
     def _to_search(self, event: ChatsLeftUpward) -> None:
         event.stop()
-        self._search.focus()
+        self.action_search()
 
     @on(ChatPinned)
     def _pin(self, event: ChatPinned) -> None:
