@@ -5,16 +5,14 @@ Knows no model: it hands over what blocks.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from localllm.runtime.responder import Reply
-from localllm.runtime.types import Message, Stats
+from localllm.runtime.types import Stats
 
-if TYPE_CHECKING:  # they take time to import, and most programs do without
+if TYPE_CHECKING:  # it takes time to import, and most programs do without
     import asyncio
-
-    from localllm.runtime.sampling import Sampling
 
 T = TypeVar("T")
 
@@ -102,23 +100,3 @@ class AsyncReply:
 
     def __aiter__(self) -> AsyncIterator[str]:
         return pieces_of(iter(self.reply), self.reply.cancel, self.reply.close)
-
-
-class _Answers(Protocol):
-    def reply(self, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply: ...
-
-    def complete(self, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Reply: ...
-
-
-class AsyncAnswers:
-    """What `reply` and `complete` of a model are for asyncio."""
-
-    def astream(
-        self: _Answers, messages: Sequence[Message], *, sampling: Sampling | None = None, max_tokens: int = 0
-    ) -> AsyncReply:
-        """`reply` for `async for`."""
-        return AsyncReply(self.reply(messages, sampling=sampling, max_tokens=max_tokens))
-
-    def acomplete(self: _Answers, prompt: str, *, sampling: Sampling | None = None, max_tokens: int = 0) -> AsyncReply:
-        """`complete` for `async for`."""
-        return AsyncReply(self.complete(prompt, sampling=sampling, max_tokens=max_tokens))

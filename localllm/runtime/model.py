@@ -7,12 +7,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.runtime import last_used, memory
-from localllm.runtime.aio import AsyncAnswers, in_thread
+from localllm.runtime.any_model import AnyModel
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.options import Options
 from localllm.runtime.parts import open_parts
@@ -30,12 +29,11 @@ if TYPE_CHECKING:
     from localllm.runtime.reading import Pooling
     from localllm.runtime.reply import LocalReply
     from localllm.runtime.sampling import Sampling
-    from localllm.runtime.session import Chat
 
 # What only answers need is imported where it is used: `open_parts` has it imported while llama.cpp loads.
 
 
-class Model(AsyncAnswers):
+class Model(AnyModel):
     """A loaded model. Use it as a context manager, or `close()` it: that frees everything. `plan` is what it took.
 
     One that nobody holds any more is freed when Python collects its garbage.
@@ -103,24 +101,6 @@ class Model(AsyncAnswers):
 
         return cls(Path(path), options or Options(), report, settle=settle)
 
-    @classmethod
-    async def aload(
-        cls, path: Path, options: Options | None = None, *, progress: Callable[[float], None] | None = None
-    ) -> Model:
-        """`load` for `await`; `progress` is called in another thread. Cancelling the task gives the load up."""
-        stopped = threading.Event()
-        return await in_thread(
-            lambda: cls.load(path, options, progress=progress, cancelled=stopped.is_set), stopped.set, cls.close
-        )
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def when_lost(self, tell: Callable[[EngineDied], object]) -> None:
         """See `Responder.when_lost`: what is in this process ends with it, and who could be told does, too."""
 
@@ -138,12 +118,6 @@ class Model(AsyncAnswers):
     def notes(self) -> tuple[str, ...]:
         """Sentences on what was chosen or is unusual."""
         return self.plan.notes
-
-    def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
-        """A conversation with this model; `system` is the system prompt, `max_tokens` 0 is no limit."""
-        from localllm.runtime.session import Chat
-
-        return Chat(self, system=system, sampling=sampling, max_tokens=max_tokens)
 
     def reply(
         self,

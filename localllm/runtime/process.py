@@ -13,11 +13,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from localllm.errors import Cancelled, EngineDied
-from localllm.runtime.aio import AsyncAnswers, in_thread
+from localllm.runtime.any_model import AnyModel
 from localllm.runtime.engine_process import EngineProcess
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
@@ -41,7 +40,6 @@ from localllm.runtime.protocol import (
 )
 from localllm.runtime.remote_reply import RemoteReply, why_ended
 from localllm.runtime.sampling import Sampling
-from localllm.runtime.session import Chat
 from localllm.runtime.types import Forecast, MemorySample, Message, ModelInfo, Plan, check_request
 
 if TYPE_CHECKING:  # numpy takes time to import
@@ -81,7 +79,7 @@ def plan_apart(path: Path, options: Options) -> Plan:
         engine.close()
 
 
-class ModelProcess(AsyncAnswers):
+class ModelProcess(AnyModel):
     """A loaded model in a child process. Use it as a context manager, or `close()` it.
 
     One that nobody holds any more is closed when Python collects its garbage.
@@ -135,32 +133,10 @@ class ModelProcess(AsyncAnswers):
             raise
         return model
 
-    @classmethod
-    async def aload(
-        cls, path: Path, options: Options | None = None, *, progress: Callable[[float], None] | None = None
-    ) -> ModelProcess:
-        """`load` for `await`; `progress` is called in another thread. Cancelling the task gives the load up."""
-        stopped = threading.Event()
-        return await in_thread(
-            lambda: cls.load(path, options, progress=progress, cancelled=stopped.is_set), stopped.set, cls.close
-        )
-
-    def __enter__(self) -> ModelProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def pid(self) -> int:
         """Process id of the engine."""
         return self._engine.pid
-
-    def chat(self, system: str | None = None, *, sampling: Sampling | None = None, max_tokens: int = 0) -> Chat:
-        """A conversation with this model; `system` is the system prompt, `max_tokens` 0 is no limit."""
-        return Chat(self, system=system, sampling=sampling, max_tokens=max_tokens)
 
     def reply(
         self,
