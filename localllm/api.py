@@ -75,9 +75,9 @@ def plan(model: str | Path | None = None, options: Options | None = None, **sett
     Raises:
         BadWorker, MissingPackage: a worker cannot be used.
     """
-    from localllm.runtime import process
+    from localllm.runtime import apart
 
-    return process.plan(_file(model), replace(options or Options(), **settings))
+    return apart.plan(_file(model), replace(options or Options(), **settings))
 
 
 def pull(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 
-from localllm.chat.store import ChatEntry
+from localllm.chat.rows import ChatEntry
 from localllm.errors import BadChat
 
 SHORT_ID = 8

@@ -12,37 +12,21 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from localllm.chat.conversation import Conversation, Node, title_of, with_nodes
-from localllm.chat.costs import stats_of
 from localllm.chat.database import Database
 from localllm.chat.drafts import NEW_CHAT, Drafts, sent
+from localllm.chat.rows import ChatEntry, begin, changing, entries, insert, message
 from localllm.chat.schema import check_version, migrate
 from localllm.chat.search import Hit, Search
-from localllm.chat.writers import is_alive, this_process
+from localllm.chat.writers import is_alive
 from localllm.errors import BadStore
 
 UNDO_DAYS = 30
 """A deleted chat can be restored for this long; it is erased the next time the database is opened after that."""
-
-_ENTRY = """SELECT id, title, created, updated,
-                   (SELECT count(*) FROM message WHERE message.chat = chat.id), pinned IS NOT NULL FROM chat"""
-
-
-@dataclass(frozen=True)
-class ChatEntry:
-    """A chat in the list: times in seconds since 1970, `messages` counts all of its branches."""
-
-    id: str
-    title: str
-    created: float
-    updated: float
-    messages: int
-    pinned: bool = False
 
 
 class Store:
@@ -88,12 +72,11 @@ class Store:
 
     def chats(self) -> list[ChatEntry]:
         """All chats that are not deleted: those that are pinned, then the others, the latest first."""
-        rows = self._database.rows(f"{_ENTRY} WHERE deleted IS NULL ORDER BY pinned IS NULL, updated DESC")
-        return [_entry(row) for row in rows]
+        return entries(self._database, "deleted IS NULL ORDER BY pinned IS NULL, updated DESC")
 
     def deleted(self) -> list[ChatEntry]:
         """The chats that can be restored, the last deleted first."""
-        return [_entry(row) for row in self._database.rows(f"{_ENTRY} WHERE deleted NOT NULL ORDER BY deleted DESC")]
+        return entries(self._database, "deleted NOT NULL ORDER BY deleted DESC")
 
     def find(self, words: str) -> list[Hit]:
         """The chats whose title or messages hold all of the words, the latest first; see `search`."""
@@ -127,7 +110,7 @@ class Store:
             kept = Conversation(
                 chat_id, system, created, leaf, given_title=title, settings=json.loads(settings), pinned=bool(pinned)
             )
-            return with_nodes(kept, map(_node, rows))
+            return with_nodes(kept, map(message, rows))
         except (ValueError, TypeError, KeyError) as error:
             raise BadStore(
                 f"The chat {chat_id} in {self.path} is damaged: {error}", hint="Other chats are not affected."
@@ -143,13 +126,13 @@ class Store:
         """
         with self._database.transaction() as db:
             is_first = False
-            if _begin(db, conversation, title_of(node.text), node.created):
+            if begin(db, conversation, title_of(node.text), node.created):
                 # Copied in one step, for the app may add to it in this moment. What came later is written later.
                 nodes = list(conversation.nodes.values())
                 before = list(takewhile(lambda known: known.id != node.id, nodes))
-                _insert(db, conversation.id, before)
+                insert(db, conversation.id, before)
                 is_first = not before
-            _insert(db, conversation.id, [node])
+            insert(db, conversation.id, [node])
             if node.role == "user":
                 sent(db, NEW_CHAT if is_first else conversation.id, node.created)
             db.execute(
@@ -164,14 +147,14 @@ class Store:
             BadStore: also when there is a chat with this id.
         """
         with self._database.transaction() as db:
-            if not _begin(db, conversation, conversation.title, time.time() if updated is None else updated):
+            if not begin(db, conversation, conversation.title, time.time() if updated is None else updated):
                 raise BadStore(f"There is a chat {conversation.id} already.", hint="It was left as it is.")
-            _insert(db, conversation.id, conversation.nodes.values())
+            insert(db, conversation.id, conversation.nodes.values())
             db.execute("UPDATE chat SET leaf = ? WHERE id = ?", (conversation.leaf, conversation.id))
 
     def update(self, node: Node) -> bool:
         """Write what a message holds by now. Its text may only have grown. False if another app erased it."""
-        state, writer, model, stats = _changing(node)
+        state, writer, model, stats = changing(node)
         with self._database.transaction() as db:
             done = db.execute(
                 "UPDATE message SET text = ?, state = ?, writer = ?, model = ?, stats = ? WHERE id = ?",
@@ -268,49 +251,6 @@ class Store:
         if self._search is None:
             self._search = Search(self._database)
         return self._search
-
-
-def _begin(db: sqlite3.Connection, conversation: Conversation, title: str, now: float) -> bool:
-    """Write what a chat has beside messages. Whether it is new."""
-    done = db.execute(
-        """INSERT OR IGNORE INTO chat (id, title, title_by, system, settings, created, updated, pinned)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (
-            conversation.id,
-            conversation.given_title or title,
-            "hand" if conversation.given_title else "rule",
-            conversation.system,
-            json.dumps(conversation.settings),
-            conversation.created,
-            now,
-            now if conversation.pinned else None,
-        ),
-    )
-    return done.rowcount > 0
-
-
-def _insert(db: sqlite3.Connection, chat_id: str, nodes: Iterable[Node]) -> None:
-    db.executemany(
-        """INSERT INTO message (id, chat, parent, role, text, created, state, writer, model, stats)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING""",
-        ((node.id, chat_id, node.parent, node.role, node.text, node.created, *_changing(node)) for node in nodes),
-    )
-
-
-def _changing(node: Node) -> tuple[str, str | None, str, str | None]:
-    """The columns of a message that a reply changes while it is written: state, writer, model, stats."""
-    stats = None if node.stats is None else json.dumps(asdict(node.stats))
-    return node.state, this_process() if node.state == "writing" else None, node.model, stats
-
-
-def _entry(row: tuple[Any, ...]) -> ChatEntry:
-    chat_id, title, created, updated, messages, pinned = row
-    return ChatEntry(chat_id, title, created, updated, messages, bool(pinned))
-
-
-def _node(row: tuple[Any, ...]) -> Node:
-    node_id, parent, role, text, created, state, model, stats = row
-    return Node(node_id, parent, role, text, created, state, model, stats_of(json.loads(stats)) if stats else None)
 
 
 def _mark_abandoned(db: sqlite3.Connection) -> frozenset[str]:

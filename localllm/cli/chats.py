@@ -11,7 +11,8 @@ from localllm.counts import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localllm.chat.store import ChatEntry, Store
+    from localllm.chat.rows import ChatEntry
+from localllm.chat.store import Store
 
 EPILOG = """examples:
   localllm chats list                          the latest first

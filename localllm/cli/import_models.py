@@ -53,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
     from localllm.cli.bar import Bar
     from localllm.cli.interrupt import stopped_by_signals
     from localllm.errors import ModelNotFound
-    from localllm.library import importing
+    from localllm.library import arriving, importing
 
     try:
         jobs = importing.plan_imports(args.paths, name=args.name, move=args.move)
@@ -64,11 +64,11 @@ def handle(args: argparse.Namespace) -> int:
         raise ModelNotFound(error.message, hint=hint) from error
     with stopped_by_signals(), Bar(None, "B") as bar:
         if args.copy:
-            made = importing.copy(jobs, bar.update)
+            made = arriving.copy(jobs, bar.update)
         elif args.move:
-            made = importing.move(jobs, bar.update)
+            made = arriving.move(jobs, bar.update)
         else:
-            made = importing.link(jobs)
+            made = arriving.link(jobs)
     for job in jobs:
         _show(job, made)
     if args.json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from localllm import paths
 from localllm.chat import attachments, commands, cuts, naming, outline, settings, transfer
 from localllm.chat.conversation import Node
-from localllm.chat.store import ChatEntry
+from localllm.chat.rows import ChatEntry
 from localllm.counts import counted
 from localllm.errors import BadCommand
 

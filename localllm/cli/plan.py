@@ -57,8 +57,8 @@ def handle(args: argparse.Namespace) -> int:
     """Print the plan; then what does not fit is an error as it would be for a load."""
     from localllm import library
     from localllm.native import devices
+    from localllm.runtime.apart import plan as make_plan
     from localllm.runtime.plan import check_fits
-    from localllm.runtime.process import plan as make_plan
 
     path = library.resolve(args.model)
     options.route_log(args)

@@ -74,7 +74,7 @@ def handle(args: argparse.Namespace) -> int:
     sampling = sampling_flags.sampling(args)
     from localllm import library
     from localllm.runtime import tuned
-    from localllm.runtime.process import load
+    from localllm.runtime.apart import load
 
     path = library.resolve(model_name)
     options.route_log(args)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from localllm.errors import BadTemplate, BadWorker, EngineDied, UnsupportedModel
 from localllm.runtime import last_used, memory
 from localllm.runtime.any_model import AnyModel
+from localllm.runtime.describing import describe
 from localllm.runtime.draft import Ngrams
 from localllm.runtime.options import Options
 from localllm.runtime.parts import open_parts
@@ -68,7 +69,7 @@ class Model(AnyModel):
 
         self._prompter = Prompter(self._tokens, self._chat_template, self.plan.n_ctx, self.plan.options.window)
         self.default_sampling = recommended(self._handle, self.plan.options.recommended)
-        self.info = parts.describe(self.default_sampling)
+        self.info = describe(parts, self.default_sampling)
         self._mapped = memory.Mapped([header.path for header in parts.headers])
         last_used.note(path)
 

@@ -1,16 +1,15 @@
-"""What a loaded model is made of: opened after a plan, described, and freed in the order in which one uses another.
+"""What a loaded model is made of: opened after a plan, and freed in the order in which one uses another.
 
 Knows no conversations and no replies but that they have to end first.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,14 +27,13 @@ from localllm.runtime.context import open_context
 from localllm.runtime.loading import ModelFiles, as_loaded, copied_bytes, let_go_of_copied, read_weights
 from localllm.runtime.options import Options
 from localllm.runtime.plan import check_fits, plan_quickly
-from localllm.runtime.types import Message, ModelInfo, Plan
+from localllm.runtime.types import Plan
 
 if TYPE_CHECKING:
     from localllm.runtime.draft_model import DraftModel
     from localllm.runtime.engine import Engine
     from localllm.runtime.reading import Reader
     from localllm.runtime.reply import LocalReply
-    from localllm.runtime.sampling import Sampling
     from localllm.runtime.snapshots import Snapshots
     from localllm.runtime.template import TokenMemory
 
@@ -104,40 +102,6 @@ class Parts:
             reply.close()
         self.handle.close()
         lib.give_memory_back()
-
-    def describe(self, sampling: Sampling) -> ModelInfo:
-        """What a person wants to know of it; `sampling` is how it samples where nothing else is said."""
-        header = self.headers[0]
-        template = self.plan.options.chat_template or self.handle.chat_template()
-        return ModelInfo(
-            name=display_name(self.plan.path, header.quantization, str(header.get("general.name", ""))),
-            path=self.plan.path,
-            architecture=header.architecture,
-            quantization=header.quantization,
-            parameters=sum(part.parameters for part in self.headers),
-            file_bytes=sum(part.file_bytes for part in self.headers),
-            n_ctx=self.plan.n_ctx,
-            n_ctx_train=header.context_length,
-            n_layer=header.n_layer,
-            gpu_layers=self.plan.gpu_layers,
-            threads=self.plan.options.threads,
-            writes=self.engine is not None,
-            has_chat_template=bool(template),
-            sampling={name: value for name, value in asdict(sampling).items() if type(value) in (int, float)},
-            opens_thought=_opens_thought(template, self.vocab) if template else "",
-        )
-
-
-def _opens_thought(template: str, vocab: Vocab) -> str:
-    """The marker with which the template lets an answer begin. Tried, for many write it only under a condition."""
-    from localllm.chat_template import ChatTemplate
-    from localllm.runtime.template import render
-    from localllm.runtime.thinking import opened_by
-
-    try:
-        return opened_by(render(ChatTemplate(template, vocab.template_tokens()), [Message("user", "Hi")]))
-    except BadTemplate:
-        return ""  # whoever asks for an answer is told
 
 
 def open_parts(
@@ -303,15 +267,3 @@ def _snapshots(
     disk = Snapshots(paths.snapshots_dir(), identity, options.kv_disk, whole=whole, texts_of=tokens.texts_of)
     tokens.learn(disk.texts())
     return disk
-
-
-def display_name(path: Path, quantization: str, called: str = "") -> str:
-    """What a person calls the model: the file's name without its type and part.
-
-    What it is `called` in its header (`general.name`) is often a codename, and serves where a store names its files by
-    their hashes.
-    """
-    if paths.is_hash(path):
-        return called or path.name
-    part = re.compile(r"-\d{5}-of-\d{5}$")
-    return re.sub(rf"[-._]{re.escape(quantization)}$", "", part.sub("", path.stem), flags=re.IGNORECASE)

@@ -15,8 +15,8 @@ from typing import Literal
 from localllm.errors import BadTemplate, Cancelled, EngineDied, LocalLLMError
 from localllm.gguf_file import read_header
 from localllm.measure.comparing import Contender, no_template
+from localllm.runtime.apart import plan_apart
 from localllm.runtime.plan import check_fits
-from localllm.runtime.process import plan_apart
 from localllm.runtime.responder import Responder
 from localllm.runtime.types import Plan
 from localllm.tui import background

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.chat.conversation import Conversation, Node
-from localllm.chat.store import ChatEntry
+from localllm.chat.rows import ChatEntry
 from localllm.counts import counted
 from localllm.tui import wording
 from localllm.tui.backstage import Backstage

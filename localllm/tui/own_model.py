@@ -147,7 +147,7 @@ def planned(offer: OwnModel, present: Present) -> OwnModel:
     if offer.wanted is None:
         return offer
     # Imported when it is wanted, not before the first picture.
-    from localllm.runtime.process import plan_apart
+    from localllm.runtime.apart import plan_apart
 
     try:
         plan = plan_apart(offer.wanted.path, offer.wanted.options)

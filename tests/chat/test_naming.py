@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from localllm.chat.naming import chat_named
-from localllm.chat.store import ChatEntry
+from localllm.chat.rows import ChatEntry
 from localllm.errors import BadChat
 
 CHATS = [

@@ -11,7 +11,7 @@ import pytest
 
 from localllm.convert.header import text, u16
 from localllm.errors import BadModelFile, BadOutput, LocalLLMError, ModelNotFound
-from localllm.library import importing, resolve
+from localllm.library import arriving, resolve
 from localllm.library.importing import plan_imports
 from tests.library.stores import gguf, put, put_hub, put_ollama
 
@@ -38,7 +38,7 @@ def other_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_gets_a_second_name_and_no_copy(machine: Path) -> None:
     file = put(machine / "downloads" / "m-Q4_K_M.gguf")
-    (made,) = importing.link(plan_imports([str(file)])).items()
+    (made,) = arriving.link(plan_imports([str(file)])).items()
     assert made == (machine / "models" / "m-Q4_K_M.gguf", "hard link")
     assert made[0].samefile(file)
     assert resolve("m-Q4_K_M") == made[0]
@@ -48,19 +48,19 @@ def test_a_file_gets_a_second_name_and_no_copy(machine: Path) -> None:
 
 def test_again_is_no_error_and_changes_nothing(machine: Path) -> None:
     file = put(machine / "m.gguf")
-    importing.link(plan_imports([str(file)]))
-    assert list(importing.link(plan_imports([str(file)])).values()) == ["there already"]
+    arriving.link(plan_imports([str(file)]))
+    assert list(arriving.link(plan_imports([str(file)])).values()) == ["there already"]
     assert files(machine / "models") == {"m.gguf"}
 
 
 def test_named_twice_it_is_imported_once(machine: Path) -> None:
     file = put(machine / "m.gguf")
-    assert list(importing.copy(plan_imports([str(file), str(file.parent / "." / "m.gguf")])).values()) == ["copy"]
+    assert list(arriving.copy(plan_imports([str(file), str(file.parent / "." / "m.gguf")])).values()) == ["copy"]
 
 
 def test_from_another_disk_it_is_a_link(machine: Path, other_disk: None) -> None:
     file = put(machine / "m.gguf")
-    (made,) = importing.link(plan_imports([str(file)])).items()
+    (made,) = arriving.link(plan_imports([str(file)])).items()
     assert made == (machine / "models" / "m.gguf", "symbolic link")
     assert made[0].is_symlink()
     assert made[0].resolve() == file
@@ -69,7 +69,7 @@ def test_from_another_disk_it_is_a_link(machine: Path, other_disk: None) -> None
 def test_a_folder_with_all_its_models(machine: Path) -> None:
     for name in ("a.gguf", "deep/b.gguf", "mmproj-a.gguf", ".hidden.gguf", "c.gguf.part", "readme.txt"):
         put(machine / "old" / name)
-    importing.link(plan_imports([str(machine / "old")]))
+    arriving.link(plan_imports([str(machine / "old")]))
     assert files(machine / "models") == {"a.gguf", "b.gguf"}
 
 
@@ -77,7 +77,7 @@ def test_all_parts_under_another_name(machine: Path) -> None:
     for number in range(2):
         content = gguf(f"part {number}", split__count=u16(2), split__no=u16(number))
         put(machine / f"big-0000{number + 1}-of-00002.gguf", content)
-    importing.link(plan_imports([str(machine / "big-00002-of-00002.gguf")], name="mine"))
+    arriving.link(plan_imports([str(machine / "big-00002-of-00002.gguf")], name="mine"))
     assert files(machine / "models") == {"mine-00001-of-00002.gguf", "mine-00002-of-00002.gguf"}
     assert resolve("mine").name == "mine-00001-of-00002.gguf"
 
@@ -89,29 +89,29 @@ def test_a_missing_part(machine: Path) -> None:
 
 def test_a_model_of_ollama_by_its_name(machine: Path) -> None:
     blob = put_ollama(machine / ".ollama" / "models", "llama9.9:1b", gguf())
-    importing.link(plan_imports(["llama9.9:1b"]))
+    arriving.link(plan_imports(["llama9.9:1b"]))
     assert resolve("llama9.9-1b").samefile(blob)
-    importing.link(plan_imports(["llama9.9:1b"], name="mine.gguf"))
+    arriving.link(plan_imports(["llama9.9:1b"], name="mine.gguf"))
     assert resolve("mine").samefile(blob)
 
 
 def test_a_file_of_the_hub_cache_does_not_depend_on_its_snapshot(machine: Path, other_disk: None) -> None:
     file = put_hub(machine / "hub", "org/m", "m-Q8_0.gguf", gguf())
-    importing.link(plan_imports([str(file)], name="mine"))
+    arriving.link(plan_imports([str(file)], name="mine"))
     assert (machine / "models" / "mine.gguf").readlink() == file.resolve()
 
 
 def test_what_is_in_a_models_folder_is_there_already(machine: Path) -> None:
     file = put(machine / "models" / "deep" / "m.gguf")
-    assert importing.link(plan_imports([str(file)])) == {file: "there already"}
-    assert importing.move(plan_imports([str(file)], move=True)) == {file: "moved"}
+    assert arriving.link(plan_imports([str(file)])) == {file: "there already"}
+    assert arriving.move(plan_imports([str(file)], move=True)) == {file: "moved"}
     assert files(machine / "models") == {"deep/m.gguf"}
 
 
 def test_copy(machine: Path) -> None:
     file = put(machine / "m.gguf")
     heard: list[tuple[int, int]] = []
-    importing.copy(plan_imports([str(file)]), lambda done, total: heard.append((done, total)))
+    arriving.copy(plan_imports([str(file)]), lambda done, total: heard.append((done, total)))
     copied = machine / "models" / "m.gguf"
     assert copied.read_bytes() == file.read_bytes()
     assert not copied.samefile(file)
@@ -123,7 +123,7 @@ def test_move(machine: Path, request: pytest.FixtureRequest, disk: str) -> None:
     if disk == "other":
         request.getfixturevalue("other_disk")
     paths = [put(machine / "old" / name) for name in ("a.gguf", "b.gguf")]
-    importing.move(plan_imports([str(machine / "old")], move=True))
+    arriving.move(plan_imports([str(machine / "old")], move=True))
     assert not any(path.exists() for path in paths)
     assert (machine / "models" / "a.gguf").read_bytes() == gguf("a")
     assert files(machine / "models") == {"a.gguf", "b.gguf"}
@@ -131,8 +131,8 @@ def test_move(machine: Path, request: pytest.FixtureRequest, disk: str) -> None:
 
 def test_a_second_name_of_what_is_there_goes_when_moved(machine: Path) -> None:
     file = put(machine / "m.gguf")
-    (target,) = importing.link(plan_imports([str(file)]))
-    assert importing.move(plan_imports([str(file)], move=True)) == {target: "moved"}
+    (target,) = arriving.link(plan_imports([str(file)]))
+    assert arriving.move(plan_imports([str(file)], move=True)) == {target: "moved"}
     assert not file.exists()
     assert target.read_bytes() == gguf("m")
 
@@ -147,7 +147,7 @@ def test_a_folder_under_two_paths_keeps_its_file_when_moved(
     (machine / "again").symlink_to(machine / "models")
     monkeypatch.setattr(Path, "resolve", lambda path, strict=False: path.absolute())  # of a bind mount it tells nothing
     source = machine / "again" / "m.gguf"
-    made = importing.move(plan_imports([str(source)], move=True))
+    made = arriving.move(plan_imports([str(source)], move=True))
     assert made == {target: f"there already, {source} stays: it may be the only copy"}
     assert target.read_bytes() == gguf("m")
 
@@ -160,7 +160,7 @@ def test_what_a_link_in_the_models_folder_leads_to_is_not_moved_away(machine: Pa
     target = machine / "models" / "m.gguf"
     target.parent.mkdir()
     target.symlink_to(file)
-    assert "stays" in importing.move(plan_imports([str(file)], move=True))[target]
+    assert "stays" in arriving.move(plan_imports([str(file)], move=True))[target]
     assert target.read_bytes() == gguf("m")
 
 
@@ -169,7 +169,7 @@ def test_no_room_is_said_before_the_first_byte(machine: Path, monkeypatch: pytes
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 99, 1))
     with pytest.raises(BadOutput, match=f"needs {file.stat().st_size:,} bytes.* has 1 left"):
-        importing.copy(plan_imports([str(file)]))
+        arriving.copy(plan_imports([str(file)]))
     assert not (machine / "models").exists()
 
 
@@ -189,7 +189,7 @@ def test_what_fails_in_the_middle_leaves_nothing_behind(
 
     monkeypatch.setattr(os, "link", link)
     with pytest.raises(BadOutput, match=r"b\.gguf cannot be made: File exists"):
-        getattr(importing, how)(jobs)
+        getattr(arriving, how)(jobs)
     assert files(machine / "models") == {"kept.gguf"}
     assert all(path.exists() for path in [*old, kept])
 
@@ -201,14 +201,14 @@ def test_a_copy_that_is_stopped_leaves_nothing_behind(machine: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        importing.copy(plan_imports([str(file)]), stop)
+        arriving.copy(plan_imports([str(file)]), stop)
     assert files(machine / "models") == set()
 
 
 def test_a_file_that_changes_while_it_is_copied(machine: Path) -> None:
     file = put(machine / "m.gguf")
     with pytest.raises(BadOutput, match="changed while it was copied"):
-        importing.copy(plan_imports([str(file)]), lambda done, total: os.utime(file, (1, 1)))
+        arriving.copy(plan_imports([str(file)]), lambda done, total: os.utime(file, (1, 1)))
     assert files(machine / "models") == set()
 
 
@@ -295,7 +295,7 @@ def test_a_models_folder_that_cannot_be_made(machine: Path) -> None:
     jobs = plan_imports([str(put(machine / "m.gguf"))])
     put(machine / "models", b"a file")
     with pytest.raises(BadOutput, match="cannot be made"):
-        importing.link(jobs)
+        arriving.link(jobs)
 
 
 def test_the_home_of_a_user_who_is_not_there_is_no_model() -> None:

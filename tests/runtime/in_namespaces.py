@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localllm.runtime import process
+from localllm.runtime import apart
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
 from localllm.runtime.types import Message
@@ -51,7 +51,7 @@ def main(model: Path) -> None:
             running = worker("--listen", address, "--memory", memory, prefix=prefix)
             endpoints.append(stack.enter_context(running).endpoint)
         options = Options(n_ctx=512, gpu_layers=15, mmap=False, workers=tuple(endpoints))
-        plan = process.plan(model, options)
+        plan = apart.plan(model, options)
         with ModelProcess.load(model, options) as remote:
             text = "".join(remote.reply([Message("user", "Name the capital of France.")], sampling=GREEDY))
             took = remote.memory().devices

@@ -20,7 +20,7 @@ import localllm
 from localllm.cli.main import main
 from localllm.errors import BadWorker, DoesNotFit, EngineDied
 from localllm.native import rpc
-from localllm.runtime import process, remote_reply
+from localllm.runtime import apart, remote_reply
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
 from localllm.runtime.process import ModelProcess
@@ -51,7 +51,7 @@ def test_layers_go_where_the_plan_says(
     endpoint: str, smollm2: Path, model: Model, layers: int | None, expected: int
 ) -> None:
     options = Options(n_ctx=512, gpu_layers=layers, mmap=False, workers=(endpoint,))
-    plan = process.plan(smollm2, options)
+    plan = apart.plan(smollm2, options)
     assert plan.exact
     assert plan.gpu_layers == expected
     with ModelProcess.load(smollm2, options) as remote:
@@ -181,9 +181,9 @@ def test_workers_are_for_child_processes(endpoint: str, smollm2: Path) -> None:
     with pytest.raises(BadWorker, match="in its own process") as caught:
         Model.load(smollm2, options)
     assert "load_process" in caught.value.hint
-    with process.load(smollm2, options) as model:
+    with apart.load(smollm2, options) as model:
         assert isinstance(model, ModelProcess)
-    with process.load(smollm2, Options(n_ctx=512)) as model:
+    with apart.load(smollm2, Options(n_ctx=512)) as model:
         assert isinstance(model, Model)
 
 
@@ -211,7 +211,7 @@ def test_a_worker_that_is_busy_says_so(endpoint: str, smollm2: Path) -> None:
 def test_one_worker_under_two_names_is_found_out(endpoint: str, smollm2: Path) -> None:
     other = endpoint.replace("127.0.0.1", "localhost")
     with pytest.raises(BadWorker, match="are the same worker"):
-        process.plan(smollm2, Options(n_ctx=512, workers=(endpoint, other)))
+        apart.plan(smollm2, Options(n_ctx=512, workers=(endpoint, other)))
 
 
 UNPLANNED = """

@@ -11,7 +11,7 @@ import pytest
 
 from localllm.errors import DoesNotFit
 from localllm.native import devices
-from localllm.runtime import process
+from localllm.runtime import apart
 from localllm.runtime.estimate import shares
 from localllm.runtime.model import Model
 from localllm.runtime.options import Options
@@ -93,7 +93,7 @@ def _sizes(plan: Sequence[DeviceMemory]) -> list[tuple[object, ...]]:
 def test_two_workers_share_the_layers(
     pair: tuple[Running, Running], smollm2: Path, model: Model, settings: dict[str, object]
 ) -> None:
-    plan = process.plan(smollm2, _options(pair, **settings))
+    plan = apart.plan(smollm2, _options(pair, **settings))
     small, large, cpu = plan.devices
     assert plan.fits
     assert small.layers + large.layers == plan.gpu_layers == settings.get("gpu_layers", plan.gpu_layers)
@@ -122,12 +122,12 @@ def test_two_workers_share_the_layers(
 
 @pytest.mark.slow
 def test_the_most_layers_fill_the_devices_from_the_back(pair: tuple[Running, Running], smollm2: Path) -> None:
-    full = process.plan(smollm2, _options(pair, n_ctx=4096))
+    full = apart.plan(smollm2, _options(pair, n_ctx=4096))
     assert 0 < full.gpu_layers < 31
     for index in range(2):
         assert _room(full.devices[index]) >= 0
         counts = [int(share) + (place == index) for place, share in enumerate(full.options.split)]
-        more = process.plan(smollm2, _options(pair, n_ctx=4096, gpu_layers=sum(counts), split=tuple(counts)))
+        more = apart.plan(smollm2, _options(pair, n_ctx=4096, gpu_layers=sum(counts), split=tuple(counts)))
         assert _room(more.devices[index]) < 0
 
 
@@ -136,12 +136,12 @@ def test_an_open_context_shrinks_for_a_model_that_is_whole_on_the_devices(
     pair: tuple[Running, Running], smollm2: Path
 ) -> None:
     narrow = {"n_batch": 128, "n_ubatch": 128}
-    fixed, free = (process.plan(smollm2, _options(pair, n_ctx=n_ctx, **narrow)) for n_ctx in (8192, 0))
+    fixed, free = (apart.plan(smollm2, _options(pair, n_ctx=n_ctx, **narrow)) for n_ctx in (8192, 0))
     assert fixed.gpu_layers < 31
     assert free.gpu_layers == 31
     assert SMALLEST_CTX <= free.n_ctx < 8192
     assert "8,192" in free.notes[0]
-    more = process.plan(smollm2, replace(free.options, n_ctx=free.n_ctx + 256))
+    more = apart.plan(smollm2, replace(free.options, n_ctx=free.n_ctx + 256))
     assert min(_room(part) for part in more.devices[:2]) < 0
 
 
@@ -150,11 +150,11 @@ def test_what_was_asked_for_and_does_not_fit_is_refused_with_what_would(
     pair: tuple[Running, Running], smollm2: Path
 ) -> None:
     options = _options(pair, n_ctx=8192, gpu_layers=31)
-    plan = process.plan(smollm2, options)
+    plan = apart.plan(smollm2, options)
     assert plan.gpu_layers == 31
     with pytest.raises(DoesNotFit, match="on RPC") as caught:
         check_fits(plan)
-    would = process.plan(smollm2, _options(pair, n_ctx=8192))
+    would = apart.plan(smollm2, _options(pair, n_ctx=8192))
     assert f"--gpu-layers {would.gpu_layers}" in caught.value.hint
     assert "--ctx" in caught.value.hint
     with pytest.raises(DoesNotFit):
@@ -164,16 +164,16 @@ def test_what_was_asked_for_and_does_not_fit_is_refused_with_what_would(
 @pytest.mark.slow
 def test_a_device_that_is_left_out_may_be_full(pair: tuple[Running, Running], smollm2: Path) -> None:
     with worker("--memory", "1MiB") as full:
-        plan = process.plan(smollm2, _options((full, pair[1]), split=(0.0, 1.0)))
+        plan = apart.plan(smollm2, _options((full, pair[1]), split=(0.0, 1.0)))
         assert plan.options.split == (0, plan.gpu_layers)
         assert 0 < plan.gpu_layers < 31
-        assert process.plan(smollm2, _options((full, pair[1]))).gpu_layers == plan.gpu_layers
+        assert apart.plan(smollm2, _options((full, pair[1]))).gpu_layers == plan.gpu_layers
 
 
 @pytest.mark.slow
 def test_a_split_has_a_part_for_each_device(pair: tuple[Running, Running], smollm2: Path) -> None:
     with pytest.raises(DoesNotFit, match="3 parts, and there are 2 devices: RPC0, RPC1"):
-        process.plan(smollm2, _options(pair, split=(1.0, 1.0, 1.0)))
+        apart.plan(smollm2, _options(pair, split=(1.0, 1.0, 1.0)))
     with pytest.raises(DoesNotFit, match="sees none"):
         make_plan(smollm2, Options(split=(1.0,)))
 
@@ -198,13 +198,13 @@ def test_experts_leave_the_device_before_the_rest_does(moe: Path, lent: str, lay
     options = Options(n_ctx=256, n_batch=32, n_ubatch=32, mmap=False)
     with worker("--memory", lent) as running:
         wanted = replace(options, workers=(running.endpoint,))
-        plan = process.plan(moe, wanted)
+        plan = apart.plan(moe, wanted)
         assert plan.fits
         assert (plan.gpu_layers, plan.options.cpu_moe) == (layers, in_ram)
         with ModelProcess.load(moe, wanted) as remote:
             assert _sizes(remote.memory().devices) == _sizes(plan.devices)
             theirs = "".join(remote.complete("The sea", sampling=GREEDY, max_tokens=8))
-        expert_bytes = _experts(plan, process.plan(moe, replace(wanted, cpu_moe=LAYERS)))
+        expert_bytes = _experts(plan, apart.plan(moe, replace(wanted, cpu_moe=LAYERS)))
         assert (expert_bytes > 0) == (in_ram < LAYERS)
     with Model.load(moe, options) as model:
         assert theirs == "".join(model.complete("The sea", sampling=GREEDY, max_tokens=8))
@@ -220,7 +220,7 @@ def test_experts_stay_where_they_are_asked_to(moe: Path) -> None:
     options = Options(n_ctx=256, n_batch=32, n_ubatch=32)
     with worker() as running:
         sizes = [
-            process.plan(moe, replace(options, workers=(running.endpoint,), cpu_moe=count)) for count in (0, 3, LAYERS)
+            apart.plan(moe, replace(options, workers=(running.endpoint,), cpu_moe=count)) for count in (0, 3, LAYERS)
         ]
     none, three, all_of_them = (plan.devices[0].weights for plan in sizes)
     assert (none - three) * LAYERS == (none - all_of_them) * 3

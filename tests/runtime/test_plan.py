@@ -13,9 +13,9 @@ from localllm.errors import BadModelFile, DoesNotFit, ModelNotFound, Unsupported
 from localllm.gguf_file import Header, read_header
 from localllm.native import accelerators, devices, ledger, machine, quants
 from localllm.runtime import estimate, parts
+from localllm.runtime.describing import display_name
 from localllm.runtime.model import Model
 from localllm.runtime.options import KV_TYPES, Options
-from localllm.runtime.parts import display_name
 from localllm.runtime.plan import DEFAULT_CTX, check_fits, make_plan, plan_quickly
 from localllm.runtime.simulate import layers_by_device
 from localllm.runtime.types import DeviceMemory, Plan, mib, needs

@@ -12,7 +12,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from localllm.chat.store import ChatEntry
+from localllm.chat.rows import ChatEntry
 from localllm.runtime.types import DeviceMemory, MemorySample, Stats
 from localllm.tui.messages import ChatChosen, ChatDropped
 from localllm.tui.widgets.chat_list import ChatList

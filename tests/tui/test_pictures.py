@@ -13,7 +13,7 @@ from localllm.chat.conversation import Conversation
 from localllm.chat.settings import MODEL
 from localllm.chat.store import Store
 from localllm.errors import DoesNotFit
-from localllm.runtime import process
+from localllm.runtime import apart
 from localllm.runtime.options import Options
 from localllm.runtime.types import Stats
 from localllm.tui.app import ChatApp
@@ -204,7 +204,7 @@ async def test_a_chat_that_used_another_model(
 ) -> None:
     other = tmp_path / "gemma-3-270m.gguf"
     other.write_bytes(b"GGUF")
-    monkeypatch.setattr(process, "plan_apart", lambda *_: replace(PLAN, options=replace(PLAN.options, n_ctx=4096)))
+    monkeypatch.setattr(apart, "plan_apart", lambda *_: replace(PLAN, options=replace(PLAN.options, n_ctx=4096)))
     chat = past_chat(store, "Name three rivers in Europe", "Rhine, Danube, Loire.")
     store.set_settings(chat.id, {MODEL: str(other)})
     app = open_app(options=Options(n_ctx=2048, kv_disk=1 << 30))

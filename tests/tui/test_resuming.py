@@ -14,7 +14,7 @@ from localllm.chat.settings import ENGINE, MODEL
 from localllm.chat.store import Store
 from localllm.cli.chat import open_model
 from localllm.errors import BadModelFile, LocalLLMError
-from localllm.runtime import process
+from localllm.runtime import apart
 from localllm.runtime.options import Options
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Plan
@@ -48,7 +48,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Callable[[Plan | LocalLLMError], N
             raise found
         return replace(found, path=path, options=replace(options, n_ctx=options.n_ctx or 4096))
 
-    monkeypatch.setattr(process, "plan_apart", plan)
+    monkeypatch.setattr(apart, "plan_apart", plan)
     answer.append(taking(300 << 20))
     return answer.append
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from textual.message import Message
 
 from localllm.chat.conversation import Conversation
+from localllm.chat.rows import ChatEntry
 from localllm.chat.search import Hit
-from localllm.chat.store import ChatEntry
 
 
 class ChatsListed(Message):

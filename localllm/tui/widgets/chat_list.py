@@ -15,8 +15,8 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from localllm.chat.rows import ChatEntry
 from localllm.chat.search import Hit, words_of
-from localllm.chat.store import ChatEntry
 from localllm.counts import counted
 from localllm.tui.amounts import day
 from localllm.tui.messages import ChatChosen, ChatDropped, ChatPinned, ChatsLeft, ChatsLeftUpward, TitleWanted

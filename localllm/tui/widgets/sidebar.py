@@ -13,8 +13,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
+from localllm.chat.rows import ChatEntry
 from localllm.chat.search import Hit
-from localllm.chat.store import ChatEntry
 from localllm.tui.archive import Archive
 from localllm.tui.messages import (
     ChatPinned,
