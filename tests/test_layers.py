@@ -113,7 +113,7 @@ def test_every_module_belongs_to_a_layer(path: str) -> None:
     ("path", "source"),
     [
         ("errors.py", "from localllm import paths"),
-        ("gguf_file.py", "import localllm.native.lib"),
+        ("gguf_file/reader.py", "import localllm.native.lib"),
         ("chat_template.py", "from localllm.runtime.types import Message"),
         ("runtime/model.py", "from localllm.convert import writer"),
         ("convert/writer.py", "def f():\n    from localllm.runtime import plan"),
