@@ -95,7 +95,8 @@ def does_not_answer() -> str:
 
 def cmake_args(choice: Choice) -> str:
     """The value of CMAKE_ARGS for the build: our options, then the caller's, which win."""
-    return " ".join([*OPTIONS, *choice.cmake, *processor.caution().cmake, os.environ.get("CMAKE_ARGS", "")]).strip()
+    ours = shlex.join([*OPTIONS, *choice.cmake, *processor.flags().cmake])
+    return f"{ours} {os.environ.get('CMAKE_ARGS', '')}".strip()
 
 
 def build_command(*, fresh: bool) -> list[str]:

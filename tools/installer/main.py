@@ -177,7 +177,7 @@ def announce(args: argparse.Namespace, choice: Choice) -> None:
         say("  It has no RPC backend, so workers on other machines cannot be used with it.")
         return
     say(f"Accelerator: {choice.backend.upper()}, {choice.reason}")
-    reason = processor.caution().reason
+    reason = processor.flags().reason
     if reason:
         say(f"Processor: {reason}")
     for line in choice.unused:

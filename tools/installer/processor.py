@@ -1,24 +1,27 @@
-"""Decides what llama.cpp must be compiled with, because this processor and this compiler together get it wrong.
+"""Decides what llama.cpp is compiled with where this processor and this compiler together get it wrong, or slow.
 
 `-march=native` takes everything that the processor names. With Intel's matrix unit (AMX) that ends in a crash at the
 first token where GCC compiles it: its `_tile_loadconfig` says that it reads eight bytes, so the rest of the
 configuration that llama.cpp stores just before is dropped as dead (llama.cpp#20824, #26954). And some virtual machines
 name the unit and do not let it be used. So a small program that does as llama.cpp does is compiled and run.
+
+What is slow, and what helps, stands in `halves.h`.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 
-WITHOUT_AMX = ("-DCMAKE_C_FLAGS=-mno-amx-int8", "-DCMAKE_CXX_FLAGS=-mno-amx-int8")
+HALVES = Path(__file__).resolve().with_name("halves.h")
 
 _PROGRAM = """\
 #include <immintrin.h>
@@ -57,28 +60,43 @@ int main() {
 
 
 @dataclass(frozen=True)
-class Caution:
-    """Options for CMake, and why they are needed; empty when nothing is wrong."""
+class Flags:
+    """What the compilers of C and of C++ are told, and why they must be; empty where it only speeds things up."""
 
     reason: str = ""
-    cmake: tuple[str, ...] = ()
+    c: tuple[str, ...] = ()
+    cxx: tuple[str, ...] = ()
+
+    @property
+    def cmake(self) -> list[str]:
+        """The options of CMake that tell them."""
+        told = {"C": self.c, "CXX": self.cxx}
+        return [f"-DCMAKE_{language}_FLAGS={shlex.join(flags)}" for language, flags in told.items() if flags]
 
 
 @functools.cache
-def caution() -> Caution:
+def flags() -> Flags:
     """What to compile with on this machine. Takes a second where the processor names AMX, and no time elsewhere."""
     try:
-        named = "amx_int8" in CPUINFO.read_text(encoding="ascii", errors="replace").split()
+        named = CPUINFO.read_text(encoding="ascii", errors="replace").split()
     except OSError:
-        named = False
+        named = []
     compiler = shutil.which(os.environ.get("CXX") or "c++")
-    if not named or compiler is None or _computes(compiler):
-        return Caution()
+    if compiler is None:
+        return Flags()
+    needed = _for_amx(compiler) if "amx_int8" in named else Flags()
+    faster = ("-include", str(HALVES)) if "avx512_fp16" in named else ()
+    return replace(needed, cxx=(*needed.cxx, *faster))
+
+
+def _for_amx(compiler: str) -> Flags:
+    if _computes(compiler):
+        return Flags()
     if _computes(compiler, "-fno-dse"):
         reason = "this compiler drops the configuration of the processor's matrix unit (AMX), unless told not to."
-        return Caution(reason, ("-DCMAKE_CXX_FLAGS=-fno-dse",))
+        return Flags(reason, cxx=("-fno-dse",))
     reason = "the processor names a matrix unit (AMX), but a program that uses it fails: it is left out."
-    return Caution(reason, WITHOUT_AMX)
+    return Flags(reason, ("-mno-amx-int8",), ("-mno-amx-int8",))
 
 
 def _computes(compiler: str, *flags: str) -> bool:
