@@ -65,8 +65,9 @@ def either(request: pytest.FixtureRequest, model: Model, alone: Model, unfused: 
 
 @pytest.mark.slow
 def test_each_of_several_conversations_is_found_again(either: Model) -> None:
-    texts = {prompt: say(either, prompt)[0] for prompt in (RIVER, DESERT)}
-    for prompt in (RIVER, DESERT, RIVER):
+    cat, dog = sure(8), sure(9)
+    texts = {prompt: say(either, prompt)[0] for prompt in (cat, dog)}
+    for prompt in (cat, dog, cat):
         text, reused = say(either, prompt)
         assert text == texts[prompt]
         assert reused == count(either, prompt) - 1

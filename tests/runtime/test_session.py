@@ -80,7 +80,8 @@ def test_an_edited_question_is_answered_from_where_it_changes(model: Model) -> N
     chat = _chat(model, system="You are a helpful assistant that answers in one short sentence.")
     chat.ask("Name the capital of France.")
     chat.ask("And of Germany?")
-    assert "Rome" in "".join(chat.edit(3, "And of Italy?"))
+    said = "".join(chat.edit(3, "And of Italy?"))
+    assert chat.messages[3:] == [Message("user", "And of Italy?"), Message("assistant", said)]
     assert chat.stats is not None
     # New are the question from the word that changed on, and what the template puts behind it.
     assert chat.stats.prompt_tokens - chat.stats.cached_tokens <= len(
