@@ -17,6 +17,7 @@ from localllm.chat.conversation import Conversation, Node, final_state
 from localllm.chat.costs import joined_stats
 from localllm.chat.store import Store
 from localllm.errors import BadStore, LocalLLMError
+from localllm.runtime.repetition import repeats_itself
 from localllm.runtime.responder import Reply, Responder
 from localllm.runtime.sampling import Sampling
 from localllm.runtime.types import Message, Progress, Stats
@@ -61,7 +62,7 @@ class Turn:
 
     `saved` holds the ids of the messages that it has on disk, `rewritten` those of the task's `unwritten` among them,
     `pieces` counts what the model said, `began_at` and `said_at` are the monotonic times of the first and the last of
-    it.
+    it; `repeats` is whether it says the same over and over by now.
     """
 
     def __init__(self, task: Task, store: Store) -> None:
@@ -75,6 +76,7 @@ class Turn:
         self.rewritten: set[str] = set()
         self.pieces = 0
         self.began_at = self.said_at = 0.0
+        self.repeats = False
         self._store = store
         self._fresh: deque[str] = deque()
         self._text = task.reply.text
@@ -163,6 +165,7 @@ class Turn:
                 began()
             if self.said_at - kept >= FLUSH_S:
                 self._keep()
+                self.repeats = repeats_itself(self._text)
                 kept = time.monotonic()
 
     def _keep(self, *, final: bool = False) -> None:

@@ -79,7 +79,7 @@ def ending_note(node: Node, siblings: list[Node]) -> str:
     elif node.state == "partial":
         reason = node.stats.stop_reason if node.stats else ""
         parts.append(ENDINGS.get(reason, "interrupted"))
-        if reason in ("context", "length") and repeats_itself(node.text):
+        if repeats_itself(node.text):
             parts.append(REPEATS)
         else:
             parts.append(MAKE_ROOM if reason == "context" else GO_ON)
@@ -141,7 +141,7 @@ def doing(turn: Turn) -> tuple[str, float | None]:
     if turn.stage == "waiting":
         return "waiting for the model", None
     if turn.stage == "decode":
-        return "writing", None
+        return ("repeating itself · Esc stops" if turn.repeats else "writing"), None
     if progress is None or not progress.total:
         return "reading the prompt", None
     if progress.done <= progress.cached:

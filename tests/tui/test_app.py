@@ -174,6 +174,15 @@ async def test_a_reply_that_repeats_itself_is_told_so_and_not_to_take_more_room(
         assert "F6 makes room" not in screen_text(pilot)
 
 
+async def test_that_a_reply_repeats_itself_is_said_while_it_is_written(open_app: OpenApp) -> None:
+    script = Script(reply="The sky is blue because it is blue. " * 300, piece_s=0.002)
+    async with open_app(script).run_test(size=(100, 40), notifications=True) as pilot:
+        await say(pilot, "Tell")
+        await shows(pilot, "repeating itself · Esc stops")
+        await pilot.press("escape")
+        await shows(pilot, "stopped · it repeats itself: a repeat penalty (F7) may help")
+
+
 @pytest.mark.slow
 async def test_going_on_extends_the_partial_reply(open_app: OpenApp, store: Store) -> None:
     garage = Garage(Script(reply="First half", stop_reason="length"))
@@ -478,7 +487,7 @@ async def test_the_window_can_change_its_size_while_words_arrive(open_app: OpenA
         await shows(pilot, "ten. One two")
         await pilot.press("escape")
         await wait_until(pilot, lambda: idle(pilot))
-        await shows(pilot, "stopped · Ctrl+G goes on")
+        await shows(pilot, "stopped · it repeats itself")
 
 
 @pytest.mark.slow
