@@ -158,6 +158,10 @@ class ChatApp(App[None]):
         if not self.is_headless:
             self.set_interval(LOOK_SECONDS, self._end_with_terminal)
 
+    def on_app_focus(self) -> None:
+        """Textual's: who comes back may have written in another window."""
+        self.chat.behind.archive.list()
+
     def _end_with_terminal(self) -> None:
         # Its signal does not come where it is ignored, as under nohup, and reading from what is gone never waits.
         # Textual cannot end then: it waits for its last words to be written.

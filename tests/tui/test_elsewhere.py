@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.events import AppFocus
 
 from localllm.chat.store import Store
 from localllm.errors import BadStore, ContextFull
@@ -223,3 +224,27 @@ async def test_a_reply_without_a_word_is_taken_back_where_it_was_to_be(open_app:
         app.chat.chats.choose(ChatChosen(answered))
         await shows(pilot, "not answered")
         assert [node.role for node in app.chat.conversation.path()] == ["user"]
+
+
+async def test_what_another_window_wrote_in_the_open_chat_is_told_and_shown(open_app: OpenApp, store: Store) -> None:
+    app = open_app()
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await ask(pilot, "Capital of France?")
+        other = store.load(app.chat.conversation.id)
+        store.add(other, other.add_user("Written elsewhere."))
+        app.post_message(AppFocus())
+        await shows(pilot, "Another window wrote a message in this chat.")
+        app.clear_notifications()
+        app.post_message(AppFocus())
+        await pilot.press(*"mine")
+        await wait_until(pilot, lambda: "Another window" not in screen_text(pilot))
+        await pilot.press("f3", "f3", "enter")
+        await shows(pilot, "Written elsewhere.")
+        assert app.query_one(Prompt).text == "mine"
+        await ask(pilot, "And Spain?")
+        assert not app._notifications
+    assert [node.text for node in store.load(other.id).path() if node.role == "user"] == [
+        "Capital of France?",
+        "Written elsewhere.",
+        "mineAnd Spain?",
+    ]
