@@ -259,10 +259,12 @@ def _snapshots(
     from localllm.runtime.snapshot_file import Identity
     from localllm.runtime.snapshots import Snapshots
 
+    # Where llama.cpp chooses it takes flash attention. If not, it refuses the state, whose V has another layout.
+    layout = f"{options.kv_type} {options.flash_attention is not False}"
     identity = Identity(
         place=str(path.resolve()),
         content=f"{lib.build()} {files}",
-        setup=f"{options.kv_type} {options.flash_attention} {[adapter.identity for adapter in adapters]}",
+        setup=f"{layout} {[adapter.identity for adapter in adapters]}",
     )
     disk = Snapshots(paths.snapshots_dir(), identity, options.kv_disk, whole=whole, texts_of=tokens.texts_of)
     tokens.learn(disk.texts())

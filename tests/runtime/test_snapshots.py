@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -307,6 +308,16 @@ def test_an_answer_from_disk_is_the_answer_of_a_fresh_engine(smollm2: Path) -> N
         first, _ = ask(model, question)
     with Model.load(smollm2, options) as model:
         assert ask(model, question) == (first, len(model.tokenize(_rendered(STORY))) - 1)
+
+
+@pytest.mark.slow
+def test_what_was_computed_with_flash_attention_serves_whoever_chose_it(smollm2: Path) -> None:
+    question, options = Message("user", STORY), Options(n_ctx=1024, kv_disk=DISK)
+    with Model.load(smollm2, options) as model:
+        ask(model, question)
+    for chosen, wanted in ((True, True), (False, False), (None, True)):
+        with Model.load(smollm2, replace(options, flash_attention=chosen)) as model:
+            assert (ask(model, question)[1] > 0) is wanted
 
 
 def _rendered(text: str) -> str:
