@@ -60,7 +60,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("save", "FILE", "export this chat: Markdown, or JSON for a name that ends in .json", others=("export",)),
     Command("copy", "[code]", "copy the last reply, or its last block of code; without a terminal, print it"),
     Command("stats", "", "what the last reply cost, and how full the context is"),
-    Command("help", "", "list the commands", others=("?",)),
+    Command("help", "[WORD]", "list the commands, or those whose name or meaning holds a word", others=("?",)),
     Command("quit", "", "end; everything is kept", others=("exit", "bye")),
 )
 """In the order in which help lists them."""
@@ -79,6 +79,20 @@ class Call:
 def offered(*, plain: bool = False) -> list[Command]:
     """The commands of the app, or of `chat --plain`."""
     return [command for command in COMMANDS if command.in_plain or not plain]
+
+
+def about(word: str, *, plain: bool = False) -> list[Command]:
+    """The commands that `word` names or says something of; all for an empty one.
+
+    Raises:
+        BadCommand: there is none.
+    """
+    sought, among = word.removeprefix("/").casefold(), offered(plain=plain)
+    named = [command for command in among if sought in (command.name, *command.others)]
+    found = named or [command for command in among if sought in f"{command.usage} {command.meaning}".casefold()]
+    if not found:
+        raise BadCommand(f"No command is about {word!r}.", hint="/help lists all.")
+    return found
 
 
 def matching(beginning: str, *, plain: bool = False) -> list[Command]:

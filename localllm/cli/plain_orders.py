@@ -51,7 +51,7 @@ class Orders:
             "save": self._save,
             "copy": lambda _: self._copy(),
             "stats": lambda _: self._stats(),
-            "help": lambda _: self._help(),
+            "help": self._help,
         }
 
     def carry_out(self, call: commands.Call) -> bool:
@@ -250,9 +250,11 @@ class Orders:
         if model is not None:
             self._chat.tell(f"context {model.context_used():,} of {model.info.n_ctx:,} tokens")
 
-    def _help(self) -> None:
-        for command in commands.offered(plain=True):
+    def _help(self, word: str) -> None:
+        for command in commands.about(word, plain=True):
             self._chat.tell(f"{command.usage}: {command.meaning}")
+        if word:
+            return
         self._chat.tell(
             'A line of """ begins a message of several lines, and another ends it. @path puts a file into a message.\n'
             "// begins a message that begins with a slash. Ctrl-C stops a reply and keeps it; Ctrl-D ends."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from localllm import paths
 from localllm.chat import outline, settings
-from localllm.chat.commands import Call, offered
+from localllm.chat.commands import Call, about
 from localllm.errors import BadCommand
 from localllm.tui.entries import NoticeEntry
 from localllm.tui.messages import ChatDropped
@@ -49,7 +49,7 @@ class Orders:
             "continue": lambda _: screen.action_go_on(),
             "copy": self._copy,
             "stats": lambda _: self._tell_stats(),
-            "help": lambda _: self._tell_commands(),
+            "help": self._tell_commands,
             "quit": lambda _: screen.app.exit(),
         }
 
@@ -126,8 +126,8 @@ class Orders:
     def _tell_stats(self) -> None:
         self._screen.talk.tell(NoticeEntry("What the last reply cost", self._screen.replies.account(), alarming=False))
 
-    def _tell_commands(self) -> None:
-        lines = [f"{command.usage:<24} {command.meaning}" for command in offered() if command.name in self.deeds]
+    def _tell_commands(self, word: str) -> None:
+        lines = [f"{command.usage:<24} {command.meaning}" for command in about(word)]
         ways = [
             "",
             "// begins a message that begins with a slash. @path puts a file into a message.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localllm.chat.commands import COMMANDS, escaped, matching, offered, parse, unescaped
+from localllm.chat.commands import COMMANDS, about, escaped, matching, offered, parse, unescaped
 from localllm.errors import BadCommand
 
 
@@ -64,6 +64,16 @@ def test_completion_offers_what_the_beginning_may_become() -> None:
     assert matching("/") == offered()
     assert "compare" in [command.name for command in matching("/com")]
     assert "compare" not in [command.name for command in matching("/com", plain=True)]
+
+
+def test_help_is_about_a_word() -> None:
+    assert [command.name for command in about("branch")] == ["branch"]
+    assert [command.name for command in about("/Regenerate")] == ["retry"]
+    assert {"new", "open", "rename", "delete"} <= {command.name for command in about("chat")}
+    assert about("") == offered()
+    assert "compare" not in {command.name for command in about("model", plain=True)}
+    with pytest.raises(BadCommand, match="No command is about 'weather'"):
+        about("weather")
 
 
 def test_only_what_needs_a_screen_is_not_in_plain() -> None:

@@ -239,6 +239,10 @@ def test_copy_stats_and_help_print(store: Store) -> None:
     assert run.asked[-1][-1].content == "/new"
 
 
+def test_help_about_a_word_tells_no_more(store: Store) -> None:
+    assert Run(store).lines("/help branch").told.splitlines()[-1].startswith("/branch [N]: list")
+
+
 def test_what_a_terminal_would_obey_is_not_printed(store: Store) -> None:
     run = Run(store, Garage(Script(reply="red \x1b[31mtext\x07"))).lines("Hi", "/chats")
     assert "\x1b" not in run.out + run.told

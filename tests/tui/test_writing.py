@@ -45,6 +45,8 @@ async def test_a_command_never_goes_to_the_model(open_app: OpenApp, store: Store
     async with open_app(garage=garage).run_test(size=(100, 40)) as pilot:
         await say(pilot, "/help")
         await shows(pilot, "answer again; the old reply is kept")
+        await say(pilot, "/help stats")
+        await shows(pilot, "what the last reply cost")
         await say(pilot, "/halp")
         await shows(pilot, "There is no command /halp.")
         assert "The nearest: /help" in screen_text(pilot)
