@@ -31,6 +31,7 @@ from bench_tui import PARAGRAPH, run_in_terminal
 PROMPT = "Write a long story about a lighthouse keeper and the ships that pass by, in many chapters."
 LONG = "Here is what somebody wrote. " * 400 + "Sum it up."
 CONTEXT = 4096
+SETTLE_S = 0.5
 LOOK_S = 0.5
 """How often it is looked whether the reply that is measured is over: each look wakes the app."""
 
@@ -110,6 +111,7 @@ def run_inside(path: Path, tokens: int, old: int) -> None:
             self.chat.talk.show(entries)
             dialogue = self.chat.behind.dialogue
             dialogue.max_tokens = tokens
+            await asyncio.sleep(SETTLE_S)  # a person would have seen them before
             self.chat.post_message(PromptSent(PROMPT))
             await until(lambda: self.chat.busy)
             await until(lambda: not self.chat.busy, LOOK_S)

@@ -16,6 +16,7 @@ import functools
 import os
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from localllm.native import lib
@@ -26,6 +27,10 @@ CHECK_SECONDS = 0.1
 CROWDED = 0.45
 """Seconds that all our threads together waited for a core, a second, from which on cores count as shared: on free cores
 it was up to 0.08, beside an app that draws the reply up to 0.4, beside one busy process from 0.7 on."""
+
+LOOKS = 3
+"""Over the time since so many looks it is judged: an app that begins to draw a reply wants a core for 0.1 s, and no
+longer."""
 
 FIRST_PAUSE, NEXT_PAUSE, LONGEST_PAUSE = 0.1, 0.5, 8.0
 """Seconds of spinning briefly before spinning long is tried: at first, after it failed, and after it always failed."""
@@ -63,22 +68,28 @@ class Policy:
         self.long = False
         self._pause = FIRST_PAUSE
         self._changed: float | None = None  # when it last changed its mind
-        self._last = self._waited = 0.0
+        self._looks: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=LOOKS)
 
     def judge(self, now: float, waited: float) -> bool:
         """Whether to spin long from `now` on, when threads have waited for cores for `waited` seconds up to now."""
-        share = (waited - self._waited) / max(now - self._last, 1e-9)
-        self._last, self._waited = now, waited
+        then, waited_then = self._looks[0]
+        share = (waited - waited_then) / max(now - then, 1e-9)
+        self._looks.append((now, waited))
         if self._changed is None:
             self._changed = now
         elif self.long:
             if share > CROWDED:
                 steady = now - self._changed > STEADY_SECONDS
                 self._pause = NEXT_PAUSE if steady else min(max(2 * self._pause, NEXT_PAUSE), LONGEST_PAUSE)
-                self.long, self._changed = False, now
+                self._change(now, waited)
         elif share <= CROWDED and now - self._changed >= self._pause:
-            self.long, self._changed = True, now
+            self._change(now, waited)
         return self.long
+
+    def _change(self, now: float, waited: float) -> None:
+        self.long, self._changed = not self.long, now
+        self._looks.clear()  # a try that fails ends with the first look
+        self._looks.append((now, waited))
 
 
 class _Crowd:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from localllm.native import lib, spin
-from localllm.native.spin import CHECK_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NEXT_PAUSE, STEADY_SECONDS, Policy
+from localllm.native.spin import CHECK_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, LOOKS, NEXT_PAUSE, STEADY_SECONDS, Policy
 
 
 class Cores:
@@ -42,15 +42,22 @@ def test_shared_cores_are_left_alone() -> None:
     assert Cores().compute(60, shared=0.5) == 0
 
 
-def test_cores_that_get_shared_are_left_within_one_look() -> None:
+def test_cores_that_get_shared_are_left_within_three_looks() -> None:
     cores = Cores()
     cores.compute(2 * STEADY_SECONDS, shared=0)
     assert cores.policy.long
-    cores.compute(CHECK_SECONDS, shared=0.5)
+    cores.compute(LOOKS * CHECK_SECONDS, shared=0.5)
     assert not cores.policy.long
     assert cores.compute(NEXT_PAUSE - CHECK_SECONDS, shared=0) == 0
     cores.compute(2 * CHECK_SECONDS, shared=0)
     assert cores.policy.long
+
+
+def test_a_burst_is_sat_out() -> None:
+    cores = Cores()
+    cores.compute(2 * STEADY_SECONDS, shared=0)
+    cores.compute(CHECK_SECONDS, shared=1)
+    assert cores.compute(1, shared=0) == pytest.approx(1)
 
 
 def test_tries_that_fail_get_rare() -> None:
