@@ -21,6 +21,7 @@ from localllm.tui.messages import (
     ModelLost,
     ReplyBegan,
     ReplyEnded,
+    ReplyGrew,
     Sampled,
 )
 from localllm.tui.outlook import Outlook
@@ -59,6 +60,7 @@ class Backstage:
             self.loader.wait,
             began=lambda turn: tell(ReplyBegan(turn)),
             ended=lambda turn: tell(ReplyEnded(turn)),
+            grew=lambda turn: tell(ReplyGrew(turn)),
             crashed=self.crashed,
             system=system,
         )

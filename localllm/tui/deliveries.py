@@ -27,6 +27,7 @@ def deliveries(screen: ChatScreen) -> Mapping[type[Message], Deed]:
             _to(messages.MessageRefused, lambda event: screen.loaded.explain(event.error)),
             _to(messages.LookedAhead, screen.sending.looked_ahead),
             _to(messages.ReplyBegan, lambda event: screen.replies.began(event.turn)),
+            _to(messages.ReplyGrew, lambda event: screen.replies.grew(event.turn)),
             _to(messages.ReplyEnded, lambda event: screen.replies.ended(event.turn)),
             _to(messages.VersionWanted, screen.branches.wanted),
             _to(messages.ChatsListed, lambda event: screen.chats.listed(event.chats)),

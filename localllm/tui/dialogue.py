@@ -23,8 +23,8 @@ from localllm.tui.turn import Stage, Task, Turn, write
 class Dialogue:
     """One conversation at a time, and at most one reply in the making, which goes on while another one is open.
 
-    `began` and `ended` are called from the thread of the reply. `sampling` is how tokens are picked and `max_tokens`
-    the limit of each reply, 0 for none, where a chat has no settings of its own.
+    `began`, `grew` and `ended` are called from the thread of the reply, as `Turn.run` says. `sampling` is how tokens
+    are picked and `max_tokens` the limit of each reply, 0 for none, where a chat has no settings of its own.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Dialogue:
         *,
         began: Callable[[Turn], object],
         ended: Callable[[Turn], object],
+        grew: Callable[[Turn], object] = lambda _: None,
         crashed: Callable[[BaseException], object],
         system: str = "",
         max_tokens: int = 0,
@@ -47,6 +48,7 @@ class Dialogue:
         self._wait_for_model = wait_for_model
         self._began = began
         self._ended = ended
+        self._grew = grew
         self._crashed = crashed
         self._system = system
         self._saved: set[str] = set()
@@ -138,7 +140,12 @@ class Dialogue:
         self.turn = turn = Turn(task, self._store)
         turn.error = error
         self._thread = background.start(
-            lambda: turn.run(self._wait_for_model, lambda: self._began(turn), lambda: self._ended(turn)),
+            lambda: turn.run(
+                self._wait_for_model,
+                lambda: self._began(turn),
+                lambda: self._grew(turn),
+                lambda: self._ended(turn),
+            ),
             "reply",
             self._crashed,
         )

@@ -6,6 +6,7 @@ SQL, and nothing of the other chats.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ class Replies:
         self._stats: Stats | None = None
         self._next_frame: Timer | None = None
         self._pace = Pace()
+        self._due = 0.0
+        """When the next frame may be drawn, by the monotonic clock."""
         self.context_used = 0
         """Tokens in the KV cache, whichever chat they are of, as far as they are known."""
         self._chat_tokens = 0
@@ -111,7 +114,21 @@ class Replies:
         self._draw()
         if self._next_frame is not None:
             self._next_frame.stop()
-        self._next_frame = self._screen.set_timer(self._pace.pause(), self._tick)
+            self._next_frame = None
+        pause, turn = self._pace.pause(), self._dialogue.turn
+        self._due = time.monotonic() + pause
+        if turn is not None and turn.stage != "decode":  # then it tells when there is something to draw
+            self._next_frame = self._screen.set_timer(pause, self._tick)
+
+    def grew(self, turn: Turn) -> None:
+        """There is more of it: it is drawn at once, or when the next frame is due."""
+        if turn is not self._dialogue.turn:
+            return
+        pause = self._due - time.monotonic()
+        if pause <= 0:
+            self._tick()
+        elif self._next_frame is None:
+            self._next_frame = self._screen.set_timer(pause, self._tick)
 
     def _draw(self) -> None:
         turn = self._dialogue.turn

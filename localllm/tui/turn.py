@@ -77,6 +77,8 @@ class Turn:
         self.pieces = 0
         self.began_at = self.said_at = 0.0
         self.repeats = False
+        self._told = False
+        """Whether it was told that there are words to take, which nobody took yet."""
         self._store = store
         self._fresh: deque[str] = deque()
         self._text = task.reply.text
@@ -101,6 +103,7 @@ class Turn:
 
     def take(self) -> str:
         """The text that arrived since the last call."""
+        self._told = False
         taken: list[str] = []
         while self._fresh:
             taken.append(self._fresh.popleft())
@@ -117,11 +120,13 @@ class Turn:
         self,
         wait_for_model: Callable[[threading.Event], Responder | None],
         began: Callable[[], object],
+        grew: Callable[[], object],
         ended: Callable[[], object],
     ) -> None:
         """Save the message, wait for the model, make the reply; blocks.
 
-        `wait_for_model` gives up when its event is set. `began` is called with the first piece, `ended` always, last.
+        `wait_for_model` gives up when its event is set. `began` is called with the first piece, `grew` when there are
+        more to `take` and was not since the last were taken, `ended` always, last.
         """
         try:
             for conversation, node in self.task.unwritten:
@@ -133,13 +138,13 @@ class Turn:
                 self.saved.add(node.id)
             model = wait_for_model(self._stopped)
             if model is not None and not self.stopped:
-                self._answer(model, began)
+                self._answer(model, began, grew)
         except LocalLLMError as error:
             self.error = error
         finally:
             ended()
 
-    def _answer(self, model: Responder, began: Callable[[], object]) -> None:
+    def _answer(self, model: Responder, began: Callable[[], object], grew: Callable[[], object]) -> None:
         self.model_name = model.info.name
         reply = model.reply(self.task.messages, sampling=self.task.sampling, max_tokens=self.task.max_tokens)
         with self._lock:
@@ -148,13 +153,13 @@ class Turn:
             if self.stopped:
                 reply.cancel()
         try:
-            self._listen(reply, began)
+            self._listen(reply, began, grew)
         finally:
             self.stats = joined_stats(self.task.reply.stats, reply.stats)
             if self.pieces or self.task.reply_is_saved:
                 self._keep(final=True)
 
-    def _listen(self, reply: Reply, began: Callable[[], object]) -> None:
+    def _listen(self, reply: Reply, began: Callable[[], object], grew: Callable[[], object]) -> None:
         kept = 0.0
         for piece in reply:
             self._text += piece
@@ -163,6 +168,9 @@ class Turn:
             if self.stage != "decode":
                 self.stage, self.began_at = "decode", self.said_at
                 began()
+            elif not self._told:
+                self._told = True
+                grew()
             if self.said_at - kept >= FLUSH_S:
                 self._keep()
                 self.repeats = repeats_itself(self._text)

@@ -38,6 +38,7 @@ class Talk:
     dialogue: Dialogue = field(init=False)
     began: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+    grew: Callable[[Turn], object] = lambda _turn: None
 
     def __post_init__(self) -> None:
         self.model = FakeResponder(self.script)
@@ -47,6 +48,7 @@ class Talk:
             self.wait_for_model,
             began=lambda _turn: self.began.set(),
             ended=lambda _turn: self.ended.set(),
+            grew=lambda turn: self.grew(turn),
             crashed=crashed,
         )
 
@@ -69,6 +71,19 @@ class Talk:
 @pytest.fixture
 def talk(store: Store) -> Talk:
     return Talk(store, Script(reply="one two three four five six"))
+
+
+def test_that_there_is_more_is_told_once_until_it_is_taken(talk: Talk) -> None:
+    told: list[int] = []
+    talk.grew = lambda turn: told.append(turn.pieces)
+    talk.dialogue.send("Count")
+    talk.wait()
+    assert told == [2]
+    taken: list[str] = []
+    talk.grew = lambda turn: taken.append(turn.take())
+    talk.dialogue.send("Again")
+    turn, _ = talk.wait()
+    assert (len(taken), "".join(taken)) == (turn.pieces - 1, "one two three four five six")
 
 
 def test_the_message_is_on_disk_before_the_model_is_asked(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ from localllm.tui.messages.replies import (
     LookedAhead,
     ReplyBegan,
     ReplyEnded,
+    ReplyGrew,
     SummaryEnded,
     SummaryGrew,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "PromptsFound",
     "ReplyBegan",
     "ReplyEnded",
+    "ReplyGrew",
     "Sampled",
     "SearchChanged",
     "SeatsPlanned",

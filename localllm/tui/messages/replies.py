@@ -21,6 +21,14 @@ class ReplyBegan(Message):
         self.turn = turn
 
 
+class ReplyGrew(Message):
+    """There is more of a reply to take."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+
+
 class ReplyEnded(Message):
     """A reply ended, whatever the reason: the turn knows it."""
 
