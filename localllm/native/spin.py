@@ -68,11 +68,11 @@ class Policy:
         self.long = False
         self._pause = FIRST_PAUSE
         self._changed: float | None = None  # when it last changed its mind
-        self._looks: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=LOOKS)
+        self._looks: deque[tuple[float, float]] = deque(maxlen=LOOKS)
 
     def judge(self, now: float, waited: float) -> bool:
         """Whether to spin long from `now` on, when threads have waited for cores for `waited` seconds up to now."""
-        then, waited_then = self._looks[0]
+        then, waited_then = self._looks[0] if self._looks else (now, waited)
         share = (waited - waited_then) / max(now - then, 1e-9)
         self._looks.append((now, waited))
         if self._changed is None:

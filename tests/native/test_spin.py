@@ -42,6 +42,12 @@ def test_shared_cores_are_left_alone() -> None:
     assert Cores().compute(60, shared=0.5) == 0
 
 
+def test_shared_cores_are_left_alone_from_the_first_look_on() -> None:
+    cores = Cores()
+    cores.now = 1e5  # the clock of a machine that is up for a day
+    assert cores.compute(60, shared=0.5) == 0
+
+
 def test_cores_that_get_shared_are_left_within_three_looks() -> None:
     cores = Cores()
     cores.compute(2 * STEADY_SECONDS, shared=0)
