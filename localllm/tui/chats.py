@@ -26,8 +26,8 @@ class Chats:
         self._screen = screen
         self._archive = behind.archive
         self._dialogue = behind.dialogue
-        self._told_elsewhere = 0
-        """How many messages the open chat had on the disk when it was last told that some are not shown."""
+        self._told_elsewhere = ("", 0)
+        """A chat, and how many messages it had on the disk when it was last told that some are not shown."""
 
     @property
     def _open(self) -> Conversation:
@@ -47,9 +47,9 @@ class Chats:
     def _tell_elsewhere(self, on_disk: int) -> None:
         """Say that another window wrote in the open chat, too. Its messages stand beside those that are shown."""
         more = on_disk - len(self._open.nodes)
-        if more > 0 and self._dialogue.turn is None and on_disk != self._told_elsewhere:
-            self._told_elsewhere = on_disk
-            what = "a message" if more == 1 else f"{more} messages"
+        if more > 0 and self._dialogue.turn is None and (self._open.id, on_disk) != self._told_elsewhere:
+            self._told_elsewhere = self._open.id, on_disk
+            what = "a message" if more == 1 else counted(more, "message")
             self._screen.notify(f"Another window wrote {what} in this chat. Pick it in the list (F3) to see it all.")
 
     def choose(self, event: ChatChosen) -> None:

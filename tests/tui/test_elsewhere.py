@@ -248,3 +248,16 @@ async def test_what_another_window_wrote_in_the_open_chat_is_told_and_shown(open
         "Written elsewhere.",
         "mineAnd Spain?",
     ]
+
+
+async def test_what_was_told_of_one_chat_is_told_of_another_that_is_as_long(open_app: OpenApp, store: Store) -> None:
+    app = open_app()
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        for question in ("Capital of France?", "Capital of Spain?"):
+            await pilot.press("ctrl+n")
+            await ask(pilot, question)
+            app.clear_notifications()
+            other = store.load(app.chat.conversation.id)
+            store.add(other, other.add_user("Written elsewhere."))
+            app.post_message(AppFocus())
+            await shows(pilot, "Another window wrote a message in this chat.")
