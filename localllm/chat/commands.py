@@ -88,8 +88,9 @@ def about(word: str, *, plain: bool = False) -> list[Command]:
         BadCommand: there is none.
     """
     sought, among = word.removeprefix("/").casefold(), offered(plain=plain)
-    named = [command for command in among if sought in (command.name, *command.others)]
-    found = named or [command for command in among if sought in f"{command.usage} {command.meaning}".casefold()]
+    if (named := _BY_NAME.get(sought)) in among:
+        return [named]
+    found = [command for command in among if sought in f"{command.usage} {command.meaning}".casefold()]
     if not found:
         raise BadCommand(f"No command is about {word!r}.", hint="/help lists all.")
     return found
