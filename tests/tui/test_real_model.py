@@ -44,7 +44,7 @@ async def test_a_real_talk_that_is_stopped_continued_and_survives_the_engine(smo
         app.chat.behind.sampler.close()  # it is told without anybody asking the engine
         os.kill(engine.pid, signal.SIGKILL)
         await wait_until(pilot, lambda: "F5 loads the model again" in screen_text(pilot), "the death to be noticed")
-        assert "The conversation is safe" in screen_text(pilot)
+        assert "The conversation is safe, and goes on once the model is loaded" in screen_text(pilot)
         assert "Load the model again" not in screen_text(pilot)
         await pilot.press("f5")
         await wait_until(pilot, lambda: app.chat.behind.loader.state == "ready", "the engine to be back")
