@@ -257,6 +257,7 @@ async def test_what_was_told_of_one_chat_is_told_of_another_that_is_as_long(open
             await pilot.press("ctrl+n")
             await ask(pilot, question)
             app.clear_notifications()
+            await wait_until(pilot, lambda: "Another window" not in screen_text(pilot), "what was told before to go")
             other = store.load(app.chat.conversation.id)
             store.add(other, other.add_user("Written elsewhere."))
             app.post_message(AppFocus())
